@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the Swift core needs of the C library and the kernel, and Swift cannot
+ * import by itself: system calls without a wrapper, errno as a return value,
+ * thread-local storage. No logic.
+ */
+#ifndef UNBIND_CSYSTEM_H
+#define UNBIND_CSYSTEM_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/*
+ * Waits while *word == expected, until deadline_ns of CLOCK_MONOTONIC
+ * (UINT64_MAX: no deadline). 0, or -EAGAIN, -ETIMEDOUT, -EINTR.
+ */
+static inline int csys_futex_wait(uint32_t *word, uint32_t expected, uint64_t deadline_ns) {
+    struct timespec deadline = {(time_t)(deadline_ns / 1000000000u), (long)(deadline_ns % 1000000000u)};
+    long result = syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected,
+                          deadline_ns == UINT64_MAX ? NULL : &deadline, NULL, FUTEX_BITSET_MATCH_ANY);
+    return result < 0 ? -errno : 0;
+}
+
+static inline void csys_futex_wake(uint32_t *word, uint32_t count) {
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+}
+
+static inline uint64_t csys_monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* A new eventfd, non-blocking and close-on-exec, or -errno. */
+static inline int csys_eventfd_create(unsigned initial) {
+    int fd = eventfd(initial, EFD_NONBLOCK | EFD_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+/* A second descriptor of the same file, close-on-exec, or -errno. */
+static inline int csys_fd_duplicate(int fd) {
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return copy < 0 ? -errno : copy;
+}
+
+/* Makes an eventfd readable. A full counter is readable already. */
+static inline void csys_eventfd_raise(int fd) {
+    uint64_t one = 1;
+    ssize_t written = write(fd, &one, sizeof one);
+    (void)written;
+}
+
+/* Makes an eventfd unreadable. */
+static inline void csys_eventfd_clear(int fd) {
+    uint64_t value;
+    ssize_t got = read(fd, &value, sizeof value);
+    (void)got;
+}
+
+/* Memory without a file, zeroed and given real pages on first touch; NULL if there is none. */
+static inline void *csys_pages_map(size_t size) {
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* One line to stderr, then abort: the only output of the library. */
+_Noreturn void csys_panic(const char *message, size_t length);
+
+/* Each thread's own words, 0 at first: the ranks of the locks it holds, and the depth of its
+ * signalling sections (debug builds); the device whose work it is running. */
+uint64_t *csys_thread_held_ranks(void);
+uint32_t *csys_thread_signalling_depth(void);
+void **csys_thread_running_device(void);
+
+#endif /* UNBIND_CSYSTEM_H */

@@ -1,0 +1,27 @@
+// Await: one edge from a fence to whatever waits for it, with the reference that keeps the fence alive.
+//
+// Taken from a slab when a dependency is known, so that registering it later cannot fail: a VMA gets one for each piece
+// of GPU work attached to it, and its unbind only has to hang them up.
+
+typealias AwaitPointer = UnsafeMutablePointer<Await>
+
+struct Await {
+    /// First: a pointer to it is a pointer to the Await.
+    var callback: FenceCallback
+    /// A counted reference.
+    let fence: FencePointer
+    /// For the list of its owner.
+    var next: AwaitPointer?
+
+    init(fence: FencePointer, function: @escaping FenceCallback.Function, context: UnsafeMutableRawPointer?) {
+        self.fence = fence
+        callback = FenceCallback(function: function, context: context)
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Await {
+    /// Hangs the callback on the fence. False if the fence has signalled: it will not be called.
+    func arm() -> Bool {
+        pointee.fence.add(UnsafeMutableRawPointer(self).assumingMemoryBound(to: FenceCallback.self))
+    }
+}

@@ -1,0 +1,47 @@
+// SoftwareFence: a join gate (i915_sw_fence). It opens when everything it awaits is done and it is committed.
+//
+// Embedded in what is to happen then (an unbind, an asynchronous bind, a job), which is told so by whoever makes the last
+// decrement: `complete` and `commit` answer true exactly once. There is no callback here and so no recursion, however
+// long a chain of gates is: the owner hands its work to an executor.
+//
+// The first error to arrive is kept; it belongs to the edge it came in by (P30), because every awaited fence is asked
+// for its own.
+
+import Synchronization
+
+struct SoftwareFence: ~Copyable {
+    /// Awaited fences not yet done, plus one until committed.
+    private let pending = Atomic<Int32>(1)
+    private let firstError = Atomic<Int32>(0)
+
+    init() {}
+
+    /// One more thing to wait for. Only before commit.
+    @inline(__always)
+    func await() {
+        let old = pending.wrappingAdd(1, ordering: .relaxed).oldValue
+        invariant(old >= 1, "a software fence was given something to await after it had opened")
+    }
+
+    /// One awaited thing is done. True: the gate has opened, the caller runs what waited.
+    @inline(__always)
+    func complete(error: Int32) -> Bool {
+        if error != 0 {
+            _ = firstError.compareExchange(expected: 0, desired: error, ordering: .relaxed)
+        }
+        let old = pending.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue
+        invariant(old >= 1, "a software fence was completed more often than it awaited")
+        return old == 1
+    }
+
+    /// Nothing more will be awaited. True: the gate has opened.
+    @inline(__always)
+    func commit() -> Bool { complete(error: 0) }
+
+    /// True while nothing but the commit is missing.
+    @inline(__always)
+    var isIdle: Bool { pending.load(ordering: .acquiring) == 1 }
+
+    @inline(__always)
+    var error: Int32 { firstError.load(ordering: .relaxed) }
+}

@@ -1,0 +1,73 @@
+// Memory: where every byte the core allocates comes from.
+//
+// A Swift allocation that fails ends the process, so nothing a caller can see is allocated by Swift:
+// objects are structs behind UnsafeMutablePointer, made from this seam, which answers nil. A C program
+// may put its own functions behind it; tests make the n-th call fail.
+
+import CSystem
+import Synchronization
+
+typealias AllocateFunction =
+    @convention(c) (_ userData: UnsafeMutableRawPointer?, _ size: Int, _ alignment: Int) -> UnsafeMutableRawPointer?
+typealias DeallocateFunction =
+    @convention(c) (_ userData: UnsafeMutableRawPointer?, _ memory: UnsafeMutableRawPointer?, _ size: Int) -> Void
+
+struct Memory: ~Copyable {
+    /// First, and plain: see the note on ThreadSanitizer in ARCHITECTURE.md.
+    let userData: UnsafeMutableRawPointer?
+    let allocateFunction: AllocateFunction
+    let deallocateFunction: DeallocateFunction
+    /// Calls of allocate, and bytes now held.
+    let allocations = Atomic<UInt64>(0)
+    let bytes = Atomic<Int>(0)
+
+    init(
+        userData: UnsafeMutableRawPointer? = nil,
+        allocate: @escaping AllocateFunction = mallocAllocate,
+        deallocate: @escaping DeallocateFunction = mallocDeallocate
+    ) {
+        self.userData = userData
+        allocateFunction = allocate
+        deallocateFunction = deallocate
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Memory {
+    /// Uninitialised memory, or nil.
+    /// - Signalling: must not be called in a signalling section.
+    func allocate(bytes: Int, alignment: Int) -> UnsafeMutableRawPointer? {
+        SignallingSection.assertNotInside("memory was allocated inside a signalling section")
+        _ = pointee.allocations.wrappingAdd(1, ordering: .relaxed)
+        guard let memory = pointee.allocateFunction(pointee.userData, bytes, max(alignment, 16)) else { return nil }
+        _ = pointee.bytes.wrappingAdd(bytes, ordering: .relaxed)
+        return memory
+    }
+
+    func deallocate(_ memory: UnsafeMutableRawPointer, bytes: Int) {
+        _ = pointee.bytes.wrappingSubtract(bytes, ordering: .relaxed)
+        pointee.deallocateFunction(pointee.userData, memory, bytes)
+    }
+
+    /// An array of uninitialised elements, or nil. `count` may be 0.
+    func allocateArray<T: ~Copyable>(of type: T.Type, count: Int) -> UnsafeMutablePointer<T>? {
+        let (bytes, overflow) = max(count, 1).multipliedReportingOverflow(by: MemoryLayout<T>.stride)
+        if overflow { return nil }
+        guard let memory = allocate(bytes: bytes, alignment: MemoryLayout<T>.alignment) else { return nil }
+        return memory.bindMemory(to: T.self, capacity: max(count, 1))
+    }
+
+    func deallocateArray<T: ~Copyable>(_ array: UnsafeMutablePointer<T>, count: Int) {
+        deallocate(UnsafeMutableRawPointer(array), bytes: max(count, 1) * MemoryLayout<T>.stride)
+    }
+}
+
+func mallocAllocate(_ userData: UnsafeMutableRawPointer?, _ size: Int, _ alignment: Int) -> UnsafeMutableRawPointer? {
+    // malloc serves what it is aligned for anyway: posix_memalign is several times slower.
+    if alignment <= 16 { return malloc(size) }
+    var memory: UnsafeMutableRawPointer?
+    return posix_memalign(&memory, alignment, size) == 0 ? memory : nil
+}
+
+func mallocDeallocate(_ userData: UnsafeMutableRawPointer?, _ memory: UnsafeMutableRawPointer?, _ size: Int) {
+    free(memory)
+}

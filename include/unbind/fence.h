@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unbind_fence: says when something has finished (the kernel's dma_fence).
+ *
+ * A fence signals exactly once and stays signalled. It may carry an error, which
+ * is readable once it has signalled. Fences come from unbind_vma_unbind_async,
+ * unbind_vma_bind_async and unbind_queue_submit, and from unbind_fence_create
+ * for events of the caller's own. A fence of the caller's own that is never
+ * signalled delays whatever awaits it, until its device is closed.
+ */
+#ifndef UNBIND_FENCE_H
+#define UNBIND_FENCE_H
+
+#include "base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* For a timeout: wait for ever. */
+#define UNBIND_TIMEOUT_INFINITE UINT64_MAX
+
+/* Flags of every waiting function. */
+#define UNBIND_WAIT_ABSOLUTE (1u << 0)      /* the timeout is a time of unbind_device_now */
+#define UNBIND_WAIT_INTERRUPTIBLE (1u << 1) /* a signal handler ends the wait: -EINTR */
+
+/*
+ * Called once when the fence signals, with no lock held, on the thread that
+ * signals it: a worker, the thread inside unbind_device_run or a waiting
+ * function, or the one inside unbind_fence_signal. The callback may call every
+ * function that is marked "Blocks: no".
+ */
+typedef void (*unbind_fence_callback_fn)(unbind_fence *fence, void *user_data);
+
+/*
+ * Storage for one callback, owned by the caller, who keeps it in place until
+ * the callback has been called or removed. Nothing in it is for the caller.
+ */
+struct unbind_fence_callback {
+    uint64_t reserved[6];
+};
+
+/*
+ * Makes an unsignalled fence that the caller signals with unbind_fence_signal.
+ *
+ * device      an open device
+ * out_fence   receives the only reference
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT (device closed), -ENOMEM. Since: 0.1
+ */
+int unbind_fence_create(unbind_device *device, unbind_fence **out_fence);
+
+/*
+ * Signals a fence made by unbind_fence_create. Everything that awaits it goes
+ * on: callbacks run before this function returns.
+ *
+ * error       0, or a negative errno (-4095..-1) that unbind_fence_get_error gives
+ *
+ * Blocks: no. Errors: -EINVAL (null, error out of range, already signalled, or
+ * a fence that the library signals). Since: 0.1
+ */
+int unbind_fence_signal(unbind_fence *fence, int error);
+
+/*
+ * Waits until the fence has signalled. On the manual executor the waiting
+ * thread runs the device's work meanwhile; on the simulated one it runs the
+ * simulation, and virtual time passes.
+ *
+ * timeout_ns  relative, or with UNBIND_WAIT_ABSOLUTE a time of the device's
+ *             clock; 0 asks without waiting; UNBIND_TIMEOUT_INFINITE
+ * flags       UNBIND_WAIT_*
+ *
+ * Returns 0 when signalled, whatever error the fence carries.
+ * Blocks: yes. Errors: -EINVAL, -ETIME (not signalled in time), -EINTR, -EDEADLK
+ * (simulated executor: no runnable work is left, so that waiting cannot help; a
+ * dump goes to the log). Since: 0.1
+ */
+int unbind_fence_wait(unbind_fence *fence, uint64_t timeout_ns, uint32_t flags);
+
+/*
+ * 1 if the fence has signalled, 0 if not.
+ *
+ * Blocks: no. Errors: -EINVAL. Since: 0.1
+ */
+int unbind_fence_is_signaled(const unbind_fence *fence);
+
+/*
+ * The error the fence carries: 0, or a negative errno such as -EFAULT (the job
+ * hit a GPU page fault) or -ENOENT (cancelled because its device was closed).
+ *
+ * Blocks: no. Errors: -EINVAL, -EAGAIN (not signalled yet). Since: 0.1
+ */
+int unbind_fence_get_error(const unbind_fence *fence, int *out_error);
+
+/*
+ * When the fence signalled, on the clock of unbind_device_now.
+ *
+ * Blocks: no. Errors: -EINVAL, -EAGAIN (not signalled yet). Since: 0.1
+ */
+int unbind_fence_get_timestamp(const unbind_fence *fence, uint64_t *out_time_ns);
+
+/*
+ * Calls function(fence, user_data) once the fence signals.
+ *
+ * callback    storage of the caller's, untouched until called or removed
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT (already signalled: not added, will not
+ * be called). Since: 0.1
+ */
+int unbind_fence_add_callback(unbind_fence *fence, struct unbind_fence_callback *callback,
+                              unbind_fence_callback_fn function, void *user_data);
+
+/*
+ * Takes back a callback that has not started yet.
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT (it was called, is being called or was
+ * never added to this fence). Since: 0.1
+ */
+int unbind_fence_remove_callback(unbind_fence *fence, struct unbind_fence_callback *callback);
+
+/*
+ * Makes an eventfd that becomes readable when the fence signals (at once if it
+ * has): for poll, epoll and every event loop. Non-blocking, close-on-exec. The
+ * caller closes it, at any time.
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOMEM, -EMFILE, -ENFILE. Since: 0.1
+ */
+int unbind_fence_get_eventfd(unbind_fence *fence, int *out_fd);
+
+/* Adds a reference and returns the same fence. Blocks: no. Since: 0.1 */
+unbind_fence *unbind_fence_ref(unbind_fence *fence);
+
+/*
+ * Drops a reference. Work that awaits the fence keeps its own reference.
+ *
+ * Blocks: no. Since: 0.1
+ */
+void unbind_fence_unref(unbind_fence *fence);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* UNBIND_FENCE_H */

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unbind_queue: runs jobs in order; queues run in parallel to each other (an
+ * engine with its ring in i915, an exec queue in xe).
+ *
+ * A job is a list of commands that reach memory through the page tables and the
+ * queue's TLB. The library delays the unbind of a VMA only for jobs that listed
+ * it: a job that uses an address it did not list may find it gone, and faults.
+ */
+#ifndef UNBIND_QUEUE_H
+#define UNBIND_QUEUE_H
+
+#include "base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Commands, with the members of struct unbind_command that each uses. */
+#define UNBIND_COMMAND_FILL 0u  /* address, size (both multiples of 4), value: 32-bit pattern */
+#define UNBIND_COMMAND_COPY 1u  /* address (destination), source, size; must not overlap */
+#define UNBIND_COMMAND_STORE 2u /* address (multiple of 8), value: 64 bits written */
+#define UNBIND_COMMAND_LOAD 3u  /* address (multiple of 8), result: receives 64 bits */
+#define UNBIND_COMMAND_DELAY 4u /* value: nanoseconds that the queue is busy */
+#define UNBIND_COMMAND_WAIT 5u  /* fence: the queue stops until it has signalled */
+
+/* Members that a command does not use must be 0. */
+struct unbind_command {
+    uint32_t op;       /* UNBIND_COMMAND_* */
+    uint32_t reserved; /* 0 */
+    uint64_t address;  /* GPU virtual address that is written (LOAD: read) */
+    uint64_t source;   /* COPY: GPU virtual address that is read */
+    uint64_t size;     /* FILL, COPY: bytes, not 0 */
+    uint64_t value;
+    uint64_t *result;  /* LOAD: must stay valid until the job's fence has signalled */
+    unbind_fence *fence;
+};
+
+/* How a job uses a VMA it lists. */
+#define UNBIND_USE_READ (1u << 0)
+#define UNBIND_USE_WRITE (1u << 1)
+
+struct unbind_submit_vma {
+    unbind_vma *vma;   /* of the queue's VM; bound, or its asynchronous bind under way */
+    uint32_t use;      /* UNBIND_USE_*, at least one */
+    uint32_t reserved; /* 0 */
+};
+
+struct unbind_submit {
+    uint32_t struct_size;                   /* sizeof(struct unbind_submit) */
+    uint32_t flags;                         /* 0 */
+    const struct unbind_command *commands;  /* copied */
+    const struct unbind_submit_vma *vmas;   /* what the commands use */
+    unbind_fence *const *wait_fences;       /* all must signal before the job starts */
+    uint32_t command_count;                 /* up to 65,536; 0 is a job that only waits */
+    uint32_t vma_count;                     /* up to 65,536 */
+    uint32_t wait_fence_count;              /* up to 65,536 */
+    uint32_t reserved;                      /* 0 */
+};
+#define UNBIND_SUBMIT_INIT { sizeof(struct unbind_submit), 0, NULL, NULL, NULL, 0, 0, 0, 0 }
+
+/*
+ * Makes a queue that runs jobs in an address space.
+ *
+ * flags       0
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT (closed), -ENOMEM. Since: 0.1
+ */
+int unbind_queue_create(unbind_vm *vm, uint32_t flags, unbind_queue **out_queue);
+
+/* Adds a reference and returns the same queue. Blocks: no. Since: 0.1 */
+unbind_queue *unbind_queue_ref(unbind_queue *queue);
+
+/* Drops a reference; submitted jobs still run. Blocks: no. Since: 0.1 */
+void unbind_queue_unref(unbind_queue *queue);
+
+/*
+ * A number that names the queue in faults and dumps: unique in its device,
+ * counted from 1. 0 for NULL.
+ *
+ * Blocks: no. Since: 0.1
+ */
+uint64_t unbind_queue_id(const unbind_queue *queue);
+
+/*
+ * Appends a job. It starts when the queue's earlier jobs have ended, its
+ * wait_fences have signalled and the binds of its VMAs are done; its fence
+ * signals when its last command has, with -EFAULT if a command faulted. An error
+ * carried by a fence it waited for is carried on: the commands are skipped and
+ * the job's fence has that error. The fence is attached to every VMA listed.
+ *
+ * out_fence   receives a reference to the job's fence; may be NULL
+ *
+ * Blocks: no. Errors: -EINVAL (also: a listed VMA is unbound or of another VM),
+ * -E2BIG, -ENOENT (closed), -ENOMEM. Since: 0.1
+ */
+int unbind_queue_submit(unbind_queue *queue, const struct unbind_submit *submit,
+                        unbind_fence **out_fence);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* UNBIND_QUEUE_H */

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unbind_vm: one GPU virtual address space (the kernel's i915_address_space).
+ *
+ * It hands out address ranges, knows which unbinds are still pending, and makes
+ * each bind wait for the pending unbinds it overlaps.
+ */
+#ifndef UNBIND_VM_H
+#define UNBIND_VM_H
+
+#include "base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * What a bind waits for. The results are the same under every policy; only the
+ * waiting differs.
+ */
+#define UNBIND_POLICY_RANGES 0u   /* the pending unbinds that overlap its range: exact */
+#define UNBIND_POLICY_TIMELINE 1u /* all pending unbinds: unbinds finish in the order in which
+                                     they were scheduled, as with one timeline per VM */
+#define UNBIND_POLICY_SYNC 2u     /* nothing: every unbind waits for its own end instead, also
+                                     unbind_vma_unbind_async */
+
+/* Flags of unbind_vm_options. */
+#define UNBIND_VM_CACHE_COLORING (1u << 0) /* neighbours of different color are kept one 4 KiB
+                                              page apart, and binds wait for unbinds one page
+                                              further on both sides */
+
+struct unbind_vm_options {
+    uint32_t struct_size; /* sizeof(struct unbind_vm_options) */
+    uint32_t flags;       /* UNBIND_VM_* */
+    uint32_t policy;      /* UNBIND_POLICY_* */
+    uint32_t reserved;    /* 0 */
+    uint64_t size;        /* bytes, a multiple of 4 KiB, at most 2^48; 0 = 2^48 */
+    uint64_t page_sizes;  /* mask, a subset of the device's; 0 = the device's. The smallest
+                             is the alignment of every address and size in this VM */
+};
+#define UNBIND_VM_OPTIONS_INIT { sizeof(struct unbind_vm_options), 0, 0, 0, 0, 0 }
+
+struct unbind_vm_stats {
+    uint32_t struct_size;             /* sizeof(struct unbind_vm_stats) */
+    uint32_t reserved;
+    uint64_t binds;                   /* binds that succeeded */
+    uint64_t binds_waited;            /* of them, with at least one unbind awaited */
+    uint64_t unbinds;                 /* unbinds scheduled, of both kinds: */
+    uint64_t unbinds_immediate;       /*   nothing to wait for: done within the call */
+    uint64_t unbinds_deferred;        /*   done by the executor, when what they await is done */
+    uint64_t unbinds_completed;       /* their fences have signalled */
+    uint64_t unbinds_skipped_ptes;    /* finished without a PTE clear: the VM was closed */
+    uint64_t awaited;                 /* unbinds awaited by binds, summed over the binds */
+    uint64_t awaited_not_overlapping; /* of them, unbinds that did not overlap the bind */
+    uint64_t bind_wait_ns;            /* device time from a bind's call to its last dependency,
+                                         summed over the binds, also asynchronous ones */
+    uint64_t pending;                 /* unbinds scheduled and not finished, now */
+    uint64_t pending_peak;            /* the most of them at any time */
+    uint64_t bound;                   /* bound VMAs, now */
+    uint64_t bound_bytes;             /* their bytes */
+    uint64_t unbind_batches;          /* groups in which ready unbinds went to the backend */
+};
+#define UNBIND_VM_STATS_INIT { sizeof(struct unbind_vm_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/* Flags of struct unbind_page. */
+#define UNBIND_PAGE_WRITABLE (1u << 0)
+#define UNBIND_PAGE_LOCAL (1u << 1) /* in the device's local memory */
+
+/* One leaf entry of the page tables. */
+struct unbind_page {
+    uint32_t struct_size; /* sizeof(struct unbind_page) */
+    uint32_t flags;       /* UNBIND_PAGE_* */
+    uint64_t address;     /* GPU virtual address of its first byte */
+    uint64_t size;        /* 4 KiB, 64 KiB or 2 MiB */
+    uint64_t bo_id;       /* unbind_bo_id of the buffer whose bound VMA put it there; 0 if the
+                             VMA was unbound and the entry waits to be cleared */
+    uint64_t bo_offset;   /* byte of the buffer at address; 0 if bo_id is 0 */
+};
+#define UNBIND_PAGE_INIT { sizeof(struct unbind_page), 0, 0, 0, 0, 0 }
+
+/*
+ * Makes an address space from 0 to options->size.
+ *
+ * options     NULL for the defaults
+ *
+ * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOENT (device closed), -ENOMEM.
+ * Since: 0.1
+ */
+int unbind_vm_create(unbind_device *device, const struct unbind_vm_options *options,
+                     unbind_vm **out_vm);
+
+/*
+ * Closes the address space: every bound VMA is unbound asynchronously, later
+ * binds and submits return -ENOENT. Pending unbinds are not lost: each waits for
+ * its GPU work as before and its fence signals; page-table entries are no longer
+ * cleared once no job can walk them. Closing twice returns -ENOENT.
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT. Since: 0.1
+ */
+int unbind_vm_close(unbind_vm *vm);
+
+/* Adds a reference and returns the same VM. Blocks: no. Since: 0.1 */
+unbind_vm *unbind_vm_ref(unbind_vm *vm);
+
+/*
+ * Drops a reference; the last one closes the VM as unbind_vm_close does. Its
+ * memory goes when the last VMA, queue and pending unbind have gone.
+ *
+ * Blocks: no. Since: 0.1
+ */
+void unbind_vm_unref(unbind_vm *vm);
+
+/*
+ * A number that names the VM in faults, dumps and logs: unique in its device,
+ * counted from 1. 0 for NULL.
+ *
+ * Blocks: no. Since: 0.1
+ */
+uint64_t unbind_vm_id(const unbind_vm *vm);
+
+/*
+ * Fills stats (struct_size set by the caller).
+ *
+ * Blocks: no. Errors: -EINVAL, -E2BIG. Since: 0.1
+ */
+int unbind_vm_get_stats(unbind_vm *vm, struct unbind_vm_stats *stats);
+
+/*
+ * Finds the first mapped page that ends after address, by walking the page
+ * tables as the GPU would (no TLB). To see them all: begin at 0 and go on at
+ * page.address + page.size.
+ *
+ * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOENT (no mapped page at or above
+ * address, or the VM is closed). Since: 0.1
+ */
+int unbind_vm_find_page(unbind_vm *vm, uint64_t address, struct unbind_page *page);
+
+/*
+ * Writes the state of the address space as text for a human: bound VMAs, pending
+ * unbinds, the last operations with their times. The format is not part of the
+ * interface.
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOMEM. Since: 0.1
+ */
+int unbind_vm_dump(unbind_vm *vm, unbind_write_fn write, void *user_data);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* UNBIND_VM_H */
