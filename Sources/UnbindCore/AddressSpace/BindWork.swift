@@ -49,13 +49,13 @@ extension UnsafeMutablePointer where Pointee == BindWork {
     private var item: WorkItemPointer { memberPointer(of: self, at: BindWork.itemOffset, as: WorkItem.self) }
 
     /// Hangs the bind on an unbind, with an edge that was reserved for it.
-    func awaitUnbind(_ await: AwaitPointer) {
-        await.pointee.callback.context = UnsafeMutableRawPointer(self)
+    func awaitUnbind(_ edge: AwaitPointer) {
+        edge.pointee.callback.context = UnsafeMutableRawPointer(self)
         pointee.gate.await()
-        if !await.arm() {
+        if !edge.arm() {
             let isOpen = pointee.gate.complete(error: 0)
             invariant(!isOpen, "a bind's gate opened before it was committed")
-            pointee.vm.pointee.device.free(await)
+            pointee.vm.pointee.device.free(edge)
         }
     }
 
@@ -110,9 +110,9 @@ private func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
 
 /// An unbind that an asynchronous bind awaited has completed.
 func bindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
-    let await = callback.assumingMemoryBound(to: Await.self)
-    let work = await.pointee.callback.context!.assumingMemoryBound(to: BindWork.self)
+    let edge = callback.assumingMemoryBound(to: Await.self)
+    let work = edge.pointee.callback.context!.assumingMemoryBound(to: BindWork.self)
     // A bind needs the old entries to be gone, and they are, whatever became of the work that used them.
-    work.pointee.vm.pointee.device.free(await)
+    work.pointee.vm.pointee.device.free(edge)
     if work.pointee.gate.complete(error: 0) { work.makeReady() }
 }

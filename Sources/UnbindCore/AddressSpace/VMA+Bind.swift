@@ -125,7 +125,7 @@ private struct BindAttempt {
             let alignment = options.alignment != 0 ? options.alignment : naturalAlignment(size)
             try vm.pointee.ranges.insert(
                 vma.node, size: size, alignment: max(alignment, vm.pointee.alignment), color: options.color,
-                placement: options.isHigh ? .high : .low, within: 0, vm.pointee.options.size)
+                placement: options.isHigh ? .high : .low, from: 0, to: vm.pointee.options.size)
         }
     }
 
@@ -165,13 +165,13 @@ private struct BindAttempt {
         vm.pointee.pending.forEachUnfinished(start: start, last: last) { resource in
             overlaps += 1
             if isTimeline { return true }
-            guard let await = try? device.makeAwait(on: resource.fence, function: bindAwaitFired) else {
+            guard let edge = try? device.makeAwait(on: resource.fence, function: bindAwaitFired) else {
                 resource.fence.retain()
                 blocker = resource.fence
                 return false
             }
-            await.pointee.next = list
-            list = await
+            edge.pointee.next = list
+            list = edge
             return true
         }
         awaits = list
@@ -179,8 +179,8 @@ private struct BindAttempt {
         awaitedCount = overlaps
         if isTimeline, let lastUnbind = vm.pointee.pending.pointee.lastScheduled, !lastUnbind.isSignalled {
             awaitedCount = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
-            if let await = try? device.makeAwait(on: lastUnbind, function: bindAwaitFired) {
-                awaits = await
+            if let edge = try? device.makeAwait(on: lastUnbind, function: bindAwaitFired) {
+                awaits = edge
             } else {
                 lastUnbind.retain()
                 return lastUnbind
@@ -236,9 +236,9 @@ private struct BindAttempt {
         work.fence.retain()
         var next = awaits
         awaits = nil
-        while let await = next {
-            next = await.pointee.next
-            work.awaitUnbind(await)
+        while let edge = next {
+            next = edge.pointee.next
+            work.awaitUnbind(edge)
         }
         work.commit()
         return work.fence
@@ -249,9 +249,9 @@ private struct BindAttempt {
         if let memory = timelineAwait { device.cache(.await).give(memory) }
         if let memory = workMemory { device.cache(.bindWork).give(memory) }
         if let memory = bindUserMemory { device.cache(.await).give(memory) }
-        while let await = awaits {
-            awaits = await.pointee.next
-            device.free(await)
+        while let edge = awaits {
+            awaits = edge.pointee.next
+            device.free(edge)
         }
     }
 }

@@ -179,22 +179,22 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         pointee.timelineAwait = nil
         if let last = vm.pointee.pending.pointee.lastScheduled, !last.isSignalled {
             last.retain()
-            let await = memory.bindMemory(to: Await.self, capacity: 1)
-            await.initialize(to: Await(fence: last, function: unbindAwaitFired, context: nil))
-            hangUp(await)
+            let edge = memory.bindMemory(to: Await.self, capacity: 1)
+            edge.initialize(to: Await(fence: last, function: unbindAwaitFired, context: nil))
+            hangUp(edge)
         } else {
             vm.pointee.device.cache(.await).give(memory)
         }
         vm.pointee.pending.setLastScheduled(fence)
     }
 
-    private func hangUp(_ await: AwaitPointer) {
-        await.pointee.callback.context = UnsafeMutableRawPointer(self)
+    private func hangUp(_ edge: AwaitPointer) {
+        edge.pointee.callback.context = UnsafeMutableRawPointer(self)
         pointee.gate.await()
-        if !await.arm() {
-            let isOpen = pointee.gate.complete(error: await.pointee.fence.error)
+        if !edge.arm() {
+            let isOpen = pointee.gate.complete(error: edge.pointee.fence.error)
             invariant(!isOpen, "an unbind's gate opened before it was committed")
-            pointee.vm.pointee.device.free(await)
+            pointee.vm.pointee.device.free(edge)
         }
     }
 }
@@ -212,10 +212,10 @@ extension UnsafeMutablePointer where Pointee == VMA {
 
 /// Something that a scheduled unbind awaited has signalled. An error it carries does not keep the unbind from happening.
 func unbindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
-    let await = callback.assumingMemoryBound(to: Await.self)
-    let resource = await.pointee.callback.context!.assumingMemoryBound(to: VMAResource.self)
+    let edge = callback.assumingMemoryBound(to: Await.self)
+    let resource = edge.pointee.callback.context!.assumingMemoryBound(to: VMAResource.self)
     let vm = resource.pointee.vm
-    let error = await.pointee.fence.error
-    vm.pointee.device.free(await)
+    let error = edge.pointee.fence.error
+    vm.pointee.device.free(edge)
     if resource.pointee.gate.complete(error: error) { vm.pointee.drain.makeReady(resource) }
 }

@@ -117,7 +117,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// - Failure: invalid if nothing is bound; closed; noMemory.
     func attach(_ fence: FencePointer) throws(Status) {
         let vm = pointee.vm
-        let await = try vm.pointee.device.makeAwait(on: fence, function: unbindAwaitFired)
+        let edge = try vm.pointee.device.makeAwait(on: fence, function: unbindAwaitFired)
         let reservation = pointee.bo.pointee.reservation
         reservation.pointee.lock.acquire()
         defer { reservation.pointee.lock.release() }
@@ -132,9 +132,9 @@ extension UnsafeMutablePointer where Pointee == VMA {
                 reservation.unreserve(1)
                 throw error
             }
-            addUser(await)
+            addUser(edge)
         } catch {
-            vm.pointee.device.free(await)
+            vm.pointee.device.free(edge)
             throw error
         }
         reservation.add(fence, usage: .write)
@@ -142,39 +142,30 @@ extension UnsafeMutablePointer where Pointee == VMA {
 
     /// Adds an edge to what the present binding's unbind waits for. The edges of work that has ended, and of earlier work
     /// on the same timeline, go. Takes over the Await and its reference to the fence.
-    func addUser(_ await: AwaitPointer) {
+    func addUser(_ edge: AwaitPointer) {
         let cache = pointee.vm.pointee.device.cache(.await)
         var kept: AwaitPointer?
         var next = pointee.users
         while let user = next {
             next = user.pointee.next
             let fence = user.pointee.fence
-            if fence.isSignalled || await.pointee.fence.supersedes(fence) {
-                fence.drop()
-                cache.give(UnsafeMutableRawPointer(user))
+            if fence.isSignalled || edge.pointee.fence.supersedes(fence) {
+                cache.give(user)
             } else {
                 user.pointee.next = kept
                 kept = user
             }
         }
-        await.pointee.next = kept
-        pointee.users = await
+        edge.pointee.next = kept
+        pointee.users = edge
     }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
-    /// An edge from `fence` to something that is not known yet; retains the fence.
     func makeAwait(on fence: FencePointer, function: @escaping FenceCallback.Function) throws(Status) -> AwaitPointer {
-        guard let memory = cache(.await).take() else { throw Status.noMemory }
-        fence.retain()
-        let await = memory.bindMemory(to: Await.self, capacity: 1)
-        await.initialize(to: Await(fence: fence, function: function, context: nil))
-        return await
+        guard let edge = cache(.await).takeAwait(on: fence, function: function) else { throw Status.noMemory }
+        return edge
     }
 
-    /// Gives an edge back that is on no fence.
-    func free(_ await: AwaitPointer) {
-        await.pointee.fence.drop()
-        cache(.await).give(UnsafeMutableRawPointer(await))
-    }
+    func free(_ edge: AwaitPointer) { cache(.await).give(edge) }
 }

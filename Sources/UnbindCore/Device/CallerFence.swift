@@ -1,6 +1,8 @@
 // CallerFence: a fence that the caller signals (unbind_fence_create). Its device lists them, to cancel those that
 // nobody signalled when it is closed.
 
+import Synchronization
+
 struct CallerFence: ~Copyable {
     /// First: a pointer to it is a pointer to the CallerFence.
     var fence: Fence

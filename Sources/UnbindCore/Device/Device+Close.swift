@@ -93,16 +93,4 @@ extension UnsafeMutablePointer where Pointee == Device {
             sched_yield()
         }
     }
-
-    private func logLeaks(_ report: LeakReport) {
-        var message = MessageBuffer()
-        message.text("device closed with objects still alive: ")
-        message.count(report.vms, "address spaces")
-        message.count(report.bos, "buffers")
-        message.count(report.vmas, "VMAs")
-        message.count(report.queues, "queues")
-        message.count(report.fences, "fences")
-        message.text("; drop them with the _unref functions")
-        message.log(to: self, level: 1)
-    }
 }

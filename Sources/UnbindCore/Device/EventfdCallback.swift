@@ -25,13 +25,13 @@ extension UnsafeMutablePointer where Pointee == Fence {
         }
         let written = csys_fd_duplicate(polled)
         if written < 0 {
-            close(polled)
+            csys_fd_close(polled)
             throw Status(raw: written)
         }
         let cache = device.cache(.eventfd)
         guard let memory = cache.take() else {
-            close(written)
-            close(polled)
+            csys_fd_close(written)
+            csys_fd_close(polled)
             throw Status.noMemory
         }
         let object = memory.bindMemory(to: EventfdCallback.self, capacity: 1)
@@ -49,7 +49,7 @@ private func raiseEventfd(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMu
     let object = callback.assumingMemoryBound(to: EventfdCallback.self)
     let fence = fence.assumingMemoryBound(to: Fence.self)
     csys_eventfd_raise(object.pointee.descriptor)
-    close(object.pointee.descriptor)
+    csys_fd_close(object.pointee.descriptor)
     fence.device.cache(.eventfd).give(callback)
     fence.drop()
 }

@@ -143,7 +143,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
     /// Gives the memory back. After stop.
     func free() {
         invariant(pointee.isStopped, "an executor was freed before it was stopped")
-        if pointee.eventDescriptor >= 0 { _ = close(pointee.eventDescriptor) }
+        if pointee.eventDescriptor >= 0 { csys_fd_close(pointee.eventDescriptor) }
         let memory = pointee.memory
         if let threads = pointee.threads { memory.deallocateArray(threads, count: pointee.threadCapacity) }
         deinitialize(count: 1)

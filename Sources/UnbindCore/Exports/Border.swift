@@ -6,7 +6,7 @@ import CUnbind
 
 /// Runs an export's body; its failure becomes the negative errno.
 @inline(__always)
-func status(_ body: () throws(Status) -> Void) -> Int32 {
+func cStatus(_ body: () throws(Status) -> Void) -> Int32 {
     do throws(Status) {
         try body()
         return 0

@@ -59,7 +59,7 @@ extension UnsafeMutablePointer where Pointee == LocalMemory {
         defer { pointee.lock.release() }
         do throws(Status) {
             try pointee.ranges.insert(
-                node, size: size, alignment: alignment, color: 0, placement: .best, within: 0, pointee.size)
+                node, size: size, alignment: alignment, color: 0, placement: .best, from: 0, to: pointee.size)
         } catch {
             throw Status.noMemory
         }

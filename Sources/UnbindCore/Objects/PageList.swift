@@ -112,7 +112,7 @@ extension UnsafeMutablePointer where Pointee == PageList {
         list.initialize(
             to: PageList(
                 source: .local, device: device, size: size,
-                memory: device.pointee.localMemory.base + Int(node.pointee.start), physical: node.pointee.start,
+                memory: device.pointee.localMemory.pointee.base + Int(node.pointee.start), physical: node.pointee.start,
                 node: node))
         return list
     }

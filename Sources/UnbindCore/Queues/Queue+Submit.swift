@@ -4,6 +4,8 @@
 // it uses. Then, under the VM's lock, the job takes its place in the timeline, its fence is attached to each VMA's present
 // binding, and it is appended. From then on an unbind of any of those VMAs waits for it.
 
+import Synchronization
+
 /// How a job uses a VMA.
 struct VMAUse {
     let vma: VMAPointer

@@ -3,6 +3,8 @@
 // The engine lives as long as the queue has a reference; each job under way holds one, so that jobs of a queue whose
 // handle was dropped still run.
 
+import Synchronization
+
 typealias QueuePointer = UnsafeMutablePointer<Queue>
 
 struct Queue: ~Copyable {

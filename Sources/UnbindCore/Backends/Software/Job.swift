@@ -74,7 +74,7 @@ extension UnsafeMutablePointer where Pointee == Job {
         invariant(pointee.commandCount < pointee.commandCapacity, "a job was given more commands than it was made for")
         if command.kind == .wait {
             guard let fence = command.fence else { panic("a WAIT command was made without a fence") }
-            guard let wait = makeAwait(fence, calling: engineWaitEnded) else { throw .noMemory }
+            guard let wait = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: engineWaitEnded) else { throw .noMemory }
             wait.pointee.callback.context = UnsafeMutableRawPointer(pointee.engine)
             wait.pointee.next = pointee.waits
             pointee.waits = wait
@@ -94,7 +94,7 @@ extension UnsafeMutablePointer where Pointee == Job {
             }
             return
         }
-        guard let edge = makeAwait(fence, calling: jobAwaitEnded) else { throw .noMemory }
+        guard let edge = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: jobAwaitEnded) else { throw .noMemory }
         edge.pointee.callback.context = UnsafeMutableRawPointer(self)
         edge.pointee.next = pointee.awaits
         pointee.awaits = edge
@@ -136,7 +136,7 @@ extension UnsafeMutablePointer where Pointee == Job {
             pointee.gate.await()
             if !edge.arm() {
                 let error = edge.pointee.fence.error
-                freeAwait(edge, of: pointee.gpu)
+                pointee.gpu.pointee.awaits.give(edge)
                 _ = pointee.gate.complete(error: error)
             }
         }
@@ -155,33 +155,17 @@ extension UnsafeMutablePointer where Pointee == Job {
         let gpu = pointee.gpu
         while let edge = pointee.awaits {
             pointee.awaits = edge.pointee.next
-            freeAwait(edge, of: gpu)
+            gpu.pointee.awaits.give(edge)
         }
         while let wait = pointee.waits {
             pointee.waits = wait.pointee.next
-            freeAwait(wait, of: gpu)
+            gpu.pointee.awaits.give(wait)
         }
         guard let commands = pointee.commands else { return }
         for index in 0..<pointee.commandCount { commands[index].fence?.drop() }
         gpu.pointee.memory.deallocateArray(commands, count: pointee.commandCapacity)
         pointee.commands = nil
     }
-
-    private func makeAwait(_ fence: FencePointer, calling function: @escaping FenceCallback.Function) -> AwaitPointer? {
-        guard let memory = pointee.gpu.pointee.awaits.take() else { return nil }
-        let edge = memory.bindMemory(to: Await.self, capacity: 1)
-        fence.retain()
-        edge.initialize(to: Await(fence: fence, function: function, context: nil))
-        return edge
-    }
-}
-
-/// Frees an Await that is off its fence, with its reference.
-func freeAwait(_ edge: AwaitPointer, of gpu: SoftwareGPUPointer) {
-    let fence = edge.pointee.fence
-    edge.deinitialize(count: 1)
-    gpu.pointee.awaits.give(UnsafeMutableRawPointer(edge))
-    fence.drop()
 }
 
 /// A fence that a job awaited has signalled.
@@ -189,7 +173,7 @@ private func jobAwaitEnded(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeM
     let edge = callback.assumingMemoryBound(to: Await.self)
     let job = edge.pointee.callback.context.unsafelyUnwrapped.assumingMemoryBound(to: Job.self)
     let error = edge.pointee.fence.error
-    freeAwait(edge, of: job.pointee.gpu)
+    job.pointee.gpu.pointee.awaits.give(edge)
     job.complete(error: error)
 }
 

@@ -123,7 +123,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
         pointee.isScheduled = true
         pointee.lock.release()
         pointee.progress.waitError = wait.pointee.fence.error
-        freeAwait(wait, of: pointee.gpu)
+        pointee.gpu.pointee.awaits.give(wait)
         return true
     }
 

@@ -192,7 +192,7 @@ func engineWaitEnded(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutable
     let edge = callback.assumingMemoryBound(to: Await.self)
     let engine = edge.pointee.callback.context.unsafelyUnwrapped.assumingMemoryBound(to: Engine.self)
     let error = edge.pointee.fence.error
-    freeAwait(edge, of: engine.pointee.gpu)
+    engine.pointee.gpu.pointee.awaits.give(edge)
     engine.resume(error: error)
 }
 

@@ -1,13 +1,14 @@
 // Exports of <unbind/vm.h>.
 
 import CUnbind
+import Synchronization
 
 @implementation @_cdecl("unbind_vm_create")
 public func unbind_vm_create(
     _ deviceHandle: OpaquePointer!, _ options: UnsafePointer<unbind_vm_options>!,
     _ outVM: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(deviceHandle)
         let out = try required(outVM)
         let checked = try checkedAddressSpaceOptions(options, device: device)
@@ -38,7 +39,7 @@ private func checkedAddressSpaceOptions(
 
 @implementation @_cdecl("unbind_vm_close")
 public func unbind_vm_close(_ handle: OpaquePointer!) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let vm: VMPointer = try object(handle)
         try vm.close()
     }
@@ -65,7 +66,7 @@ public func unbind_vm_id(_ handle: OpaquePointer!) -> UInt64 {
 
 @implementation @_cdecl("unbind_vm_get_stats")
 public func unbind_vm_get_stats(_ handle: OpaquePointer!, _ stats: UnsafeMutablePointer<unbind_vm_stats>!) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let vm: VMPointer = try object(handle)
         try write(vm.cStats, to: try required(stats))
     }
@@ -100,7 +101,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
 public func unbind_vm_find_page(
     _ handle: OpaquePointer!, _ address: UInt64, _ outPage: UnsafeMutablePointer<unbind_page>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let vm: VMPointer = try object(handle)
         let out = try required(outPage)
         let page = try vm.findPage(endingAfter: address)
@@ -118,7 +119,7 @@ public func unbind_vm_find_page(
 public func unbind_vm_dump(
     _ handle: OpaquePointer!, _ sink: unbind_write_fn!, _ userData: UnsafeMutableRawPointer!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let vm: VMPointer = try object(handle)
         guard let sink else { throw Status.invalid }
         vm.dump(to: sink, userData: userData)

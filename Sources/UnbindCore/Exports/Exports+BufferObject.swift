@@ -7,7 +7,7 @@ public func unbind_bo_create(
     _ deviceHandle: OpaquePointer!, _ size: UInt64, _ region: UInt32, _ flags: UInt32,
     _ outBO: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(deviceHandle)
         let out = try required(outBO)
         try check(flags, allowed: 0)
@@ -28,7 +28,7 @@ public func unbind_bo_wrap(
     _ deviceHandle: OpaquePointer!, _ memory: UnsafeMutableRawPointer!, _ size: UInt64,
     _ release: unbind_release_fn!, _ userData: UnsafeMutableRawPointer!, _ outBO: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(deviceHandle)
         let out = try required(outBO)
         guard let memory else { throw Status.invalid }
@@ -82,7 +82,7 @@ public func unbind_bo_id(_ handle: OpaquePointer!) -> UInt64 {
 
 @implementation @_cdecl("unbind_bo_wait")
 public func unbind_bo_wait(_ handle: OpaquePointer!, _ timeout: UInt64, _ flags: UInt32) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let bo: BufferObjectPointer = try object(handle)
         let flags = try WaitFlags(flags)
         try bo.wait(timeout: timeout, absolute: flags.absolute, interruptible: flags.interruptible)

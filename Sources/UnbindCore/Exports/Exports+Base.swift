@@ -9,7 +9,7 @@ public func unbind_version() -> UInt32 {
 }
 
 @implementation @_cdecl("unbind_version_string")
-public func unbind_version_string() -> UnsafePointer<CChar>! { cString(UNBIND_VERSION_STRING) }
+public func unbind_version_string() -> UnsafePointer<CChar>! { csys_version_string() }
 
 @implementation @_cdecl("unbind_status_name")
 public func unbind_status_name(_ status: Int32) -> UnsafePointer<CChar>! { cString(statusTexts(status).name) }

@@ -7,7 +7,7 @@ import CUnbind
 public func unbind_fence_create(
     _ deviceHandle: OpaquePointer!, _ outFence: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(deviceHandle)
         let out = try required(outFence)
         let fence = try device.makeCallerFence()
@@ -18,7 +18,7 @@ public func unbind_fence_create(
 
 @implementation @_cdecl("unbind_fence_signal")
 public func unbind_fence_signal(_ handle: OpaquePointer!, _ error: Int32) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let fence: FencePointer = try object(handle)
         guard fence.pointee.isSignalledByCaller, (-4095...0).contains(error) else { throw Status.invalid }
         // A callback may drop the caller's reference.
@@ -30,7 +30,7 @@ public func unbind_fence_signal(_ handle: OpaquePointer!, _ error: Int32) -> Int
 
 @implementation @_cdecl("unbind_fence_wait")
 public func unbind_fence_wait(_ handle: OpaquePointer!, _ timeout: UInt64, _ flags: UInt32) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let fence: FencePointer = try object(handle)
         let flags = try WaitFlags(flags)
         if fence.isSignalled { return }
@@ -47,7 +47,7 @@ public func unbind_fence_is_signaled(_ handle: OpaquePointer!) -> Int32 {
 
 @implementation @_cdecl("unbind_fence_get_error")
 public func unbind_fence_get_error(_ handle: OpaquePointer!, _ outError: UnsafeMutablePointer<Int32>!) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let fence: FencePointer = try object(handle)
         let out = try required(outError)
         if !fence.isSignalled { throw Status.again }
@@ -57,7 +57,7 @@ public func unbind_fence_get_error(_ handle: OpaquePointer!, _ outError: UnsafeM
 
 @implementation @_cdecl("unbind_fence_get_timestamp")
 public func unbind_fence_get_timestamp(_ handle: OpaquePointer!, _ outTime: UnsafeMutablePointer<UInt64>!) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let fence: FencePointer = try object(handle)
         let out = try required(outTime)
         if !fence.isSignalled { throw Status.again }
@@ -70,7 +70,7 @@ public func unbind_fence_add_callback(
     _ handle: OpaquePointer!, _ storage: UnsafeMutablePointer<unbind_fence_callback>!,
     _ function: unbind_fence_callback_fn!, _ userData: UnsafeMutableRawPointer!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let fence: FencePointer = try object(handle)
         guard let storage, let function else { throw Status.invalid }
         if !fence.addCaller(storage: UnsafeMutableRawPointer(storage), function: function, userData: userData) {
@@ -83,7 +83,7 @@ public func unbind_fence_add_callback(
 public func unbind_fence_remove_callback(
     _ handle: OpaquePointer!, _ storage: UnsafeMutablePointer<unbind_fence_callback>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let fence: FencePointer = try object(handle)
         guard let storage else { throw Status.invalid }
         if !fence.remove(UnsafeMutableRawPointer(storage).assumingMemoryBound(to: FenceCallback.self)) { throw Status.closed }
@@ -92,7 +92,7 @@ public func unbind_fence_remove_callback(
 
 @implementation @_cdecl("unbind_fence_get_eventfd")
 public func unbind_fence_get_eventfd(_ handle: OpaquePointer!, _ outFD: UnsafeMutablePointer<Int32>!) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let fence: FencePointer = try object(handle)
         let out = try required(outFD)
         out.pointee = try fence.makeEventfd()

@@ -1,12 +1,13 @@
 // Exports of <unbind/device.h>.
 
 import CUnbind
+import Synchronization
 
 @implementation @_cdecl("unbind_device_open_software")
 public func unbind_device_open_software(
     _ options: UnsafePointer<unbind_device_options>!, _ outDevice: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let out = try required(outDevice)
         var checked = DeviceOptions()
         var memory = Memory()
@@ -67,7 +68,7 @@ private func checkedAllocator(_ pointer: UnsafePointer<unbind_allocator>?) throw
 public func unbind_device_close(
     _ handle: OpaquePointer!, _ outReport: UnsafeMutablePointer<unbind_leak_report>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(handle)
         // Checked before anything is closed: a failed call changes nothing.
         if let outReport { try write(read(outReport, zero: unbind_leak_report()), to: outReport) }
@@ -109,7 +110,7 @@ public func unbind_device_now(_ handle: OpaquePointer!) -> UInt64 {
 public func unbind_device_run(
     _ handle: OpaquePointer!, _ maxItems: UInt32, _ outRan: UnsafeMutablePointer<UInt32>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(handle)
         try device.checkOpen()
         let ran = try device.pointee.executor.run(maxItems: maxItems)
@@ -119,7 +120,7 @@ public func unbind_device_run(
 
 @implementation @_cdecl("unbind_device_run_until")
 public func unbind_device_run_until(_ handle: OpaquePointer!, _ time: UInt64) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(handle)
         try device.checkOpen()
         try device.pointee.executor.runUntil(time)
@@ -128,7 +129,7 @@ public func unbind_device_run_until(_ handle: OpaquePointer!, _ time: UInt64) ->
 
 @implementation @_cdecl("unbind_device_wait_idle")
 public func unbind_device_wait_idle(_ handle: OpaquePointer!, _ timeout: UInt64, _ flags: UInt32) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(handle)
         let flags = try WaitFlags(flags)
         try device.checkOpen()
@@ -139,7 +140,7 @@ public func unbind_device_wait_idle(_ handle: OpaquePointer!, _ timeout: UInt64,
 
 @implementation @_cdecl("unbind_device_next_event")
 public func unbind_device_next_event(_ handle: OpaquePointer!, _ outTime: UnsafeMutablePointer<UInt64>!) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(handle)
         let out = try required(outTime)
         try device.checkOpen()
@@ -150,7 +151,7 @@ public func unbind_device_next_event(_ handle: OpaquePointer!, _ outTime: Unsafe
 
 @implementation @_cdecl("unbind_device_get_eventfd")
 public func unbind_device_get_eventfd(_ handle: OpaquePointer!, _ outFD: UnsafeMutablePointer<Int32>!) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(handle)
         let out = try required(outFD)
         try device.checkOpen()
@@ -163,7 +164,7 @@ public func unbind_device_get_eventfd(_ handle: OpaquePointer!, _ outFD: UnsafeM
 public func unbind_device_get_stats(
     _ handle: OpaquePointer!, _ stats: UnsafeMutablePointer<unbind_device_stats>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(handle)
         try write(device.stats, to: try required(stats))
     }
@@ -171,7 +172,6 @@ public func unbind_device_get_stats(
 
 extension UnsafeMutablePointer where Pointee == Device {
     fileprivate var stats: unbind_device_stats {
-        let counters = pointee.gpu.counters
         var stats = unbind_device_stats()
         stats.allocations = pointee.memory.pointee.allocations.load(ordering: .relaxed)
         for kind in 0..<CacheKind.count { stats.slab_allocations += (pointee.caches + kind).takenCount }
@@ -180,14 +180,14 @@ extension UnsafeMutablePointer where Pointee == Device {
         stats.local_bytes = pointee.localMemory.bytesInUse
         stats.work_items = pointee.executor.itemsRun
         stats.schedule_digest = pointee.executor.scheduleDigest
-        stats.jobs = counters.jobs
-        stats.commands = counters.commands
-        stats.faults = counters.faults
-        stats.ptes_written = counters.entriesWritten
-        stats.ptes_cleared = counters.entriesCleared
-        stats.tlb_invalidations = counters.invalidations
-        stats.tlb_hits = counters.tlbHits
-        stats.tlb_misses = counters.tlbMisses
+        stats.jobs = pointee.gpu.pointee.counters.jobs.load(ordering: .relaxed)
+        stats.commands = pointee.gpu.pointee.counters.commands.load(ordering: .relaxed)
+        stats.faults = pointee.gpu.pointee.counters.faults.load(ordering: .relaxed)
+        stats.ptes_written = pointee.gpu.pointee.counters.ptesWritten.load(ordering: .relaxed)
+        stats.ptes_cleared = pointee.gpu.pointee.counters.ptesCleared.load(ordering: .relaxed)
+        stats.tlb_invalidations = pointee.gpu.pointee.counters.tlbInvalidations.load(ordering: .relaxed)
+        stats.tlb_hits = pointee.gpu.pointee.counters.tlbHits.load(ordering: .relaxed)
+        stats.tlb_misses = pointee.gpu.pointee.counters.tlbMisses.load(ordering: .relaxed)
         return stats
     }
 }
@@ -196,7 +196,7 @@ extension UnsafeMutablePointer where Pointee == Device {
 public func unbind_device_dump(
     _ handle: OpaquePointer!, _ sink: unbind_write_fn!, _ userData: UnsafeMutableRawPointer!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let device: DevicePointer = try object(handle)
         guard let sink else { throw Status.invalid }
         device.dump(to: sink, userData: userData)

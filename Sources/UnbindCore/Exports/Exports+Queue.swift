@@ -6,7 +6,7 @@ import CUnbind
 public func unbind_queue_create(
     _ vmHandle: OpaquePointer!, _ flags: UInt32, _ outQueue: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let vm: VMPointer = try object(vmHandle)
         let out = try required(outQueue)
         try check(flags, allowed: 0)
@@ -35,12 +35,13 @@ public func unbind_queue_id(_ handle: OpaquePointer!) -> UInt64 {
 
 @implementation @_cdecl("unbind_queue_submit")
 public func unbind_queue_submit(
-    _ handle: OpaquePointer!, _ submit: UnsafePointer<unbind_submit>!, _ outFence: UnsafeMutablePointer<OpaquePointer?>!
+    _ handle: OpaquePointer!, _ submitPointer: UnsafePointer<unbind_submit>!,
+    _ outFence: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let queue: QueuePointer = try object(handle)
-        guard let submit else { throw Status.invalid }
-        let submit = try read(submit, zero: unbind_submit())
+        guard let submitPointer else { throw Status.invalid }
+        let submit = try read(submitPointer, zero: unbind_submit())
         try checkCounts(submit)
         if queue.pointee.vm.isClosed { throw Status.closed }
         let memory = queue.pointee.vm.pointee.device.pointee.memory

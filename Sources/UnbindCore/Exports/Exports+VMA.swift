@@ -1,13 +1,14 @@
 // Exports of <unbind/vma.h>.
 
 import CUnbind
+import Synchronization
 
 @implementation @_cdecl("unbind_vma_create")
 public func unbind_vma_create(
     _ vmHandle: OpaquePointer!, _ boHandle: OpaquePointer!, _ options: UnsafePointer<unbind_vma_options>!,
     _ outVMA: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let vm: VMPointer = try object(vmHandle)
         let bo: BufferObjectPointer = try object(boHandle)
         let out = try required(outVMA)
@@ -65,7 +66,7 @@ public func unbind_vma_unref(_ handle: OpaquePointer!) {
 
 @implementation @_cdecl("unbind_vma_bind")
 public func unbind_vma_bind(_ handle: OpaquePointer!, _ flags: UInt32) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let vma: VMAPointer = try object(handle)
         let flags = try WaitFlags(flags, allowed: UNBIND_WAIT_INTERRUPTIBLE)
         try vma.bindAndWait(interruptible: flags.interruptible)
@@ -76,7 +77,7 @@ public func unbind_vma_bind(_ handle: OpaquePointer!, _ flags: UInt32) -> Int32 
 public func unbind_vma_bind_async(
     _ handle: OpaquePointer!, _ flags: UInt32, _ outFence: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let vma: VMAPointer = try object(handle)
         try check(flags, allowed: 0)
         handOut(try vma.bindWithoutWaiting() ?? vma.stubFence, to: outFence)
@@ -85,7 +86,7 @@ public func unbind_vma_bind_async(
 
 @implementation @_cdecl("unbind_vma_unbind")
 public func unbind_vma_unbind(_ handle: OpaquePointer!, _ flags: UInt32) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let vma: VMAPointer = try object(handle)
         let flags = try WaitFlags(flags, allowed: UNBIND_WAIT_INTERRUPTIBLE)
         try vma.unbindAndWait(interruptible: flags.interruptible)
@@ -96,7 +97,7 @@ public func unbind_vma_unbind(_ handle: OpaquePointer!, _ flags: UInt32) -> Int3
 public func unbind_vma_unbind_async(
     _ handle: OpaquePointer!, _ flags: UInt32, _ outFence: UnsafeMutablePointer<OpaquePointer?>!
 ) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let vma: VMAPointer = try object(handle)
         try check(flags, allowed: 0)
         handOut(try vma.unbindUnderPolicy() ?? vma.stubFence, to: outFence)
@@ -105,7 +106,7 @@ public func unbind_vma_unbind_async(
 
 @implementation @_cdecl("unbind_vma_add_user")
 public func unbind_vma_add_user(_ handle: OpaquePointer!, _ fenceHandle: OpaquePointer!) -> Int32 {
-    status { () throws(Status) in
+    cStatus { () throws(Status) in
         let vma: VMAPointer = try object(handle)
         let fence: FencePointer = try object(fenceHandle)
         guard fence.device == vma.pointee.vm.pointee.device else { throw Status.invalid }
