@@ -84,7 +84,8 @@ private let page: UInt64 = 4096
         let fixture = RangeFixture(size: 1 << 40, coloring: true, nodes: 2)
         #expect(fixture.reserve(0, at: boundary - page, size: page, color: 1))
         #expect(!fixture.reserve(1, at: boundary, size: page, color: 2))
-        #expect(fixture.insert(1, size: page, alignment: page, color: 2, .low, from: boundary - page) == boundary + page)
+        let place = fixture.insert(1, size: page, alignment: page, color: 2, .low, from: boundary - page)
+        #expect(place == boundary + page)
     }
 
     @Test("selftest 18: the middle page is free for its neighbours' color and for no other")

@@ -152,8 +152,8 @@ private struct Scene {
     }
 
     private func insert(
-        _ number: Int, _ fixture: RangeFixture, _ naive: inout NaiveAllocator, _ scene: Scene, _ random: inout RandomSource,
-        exact: Bool
+        _ number: Int, _ fixture: RangeFixture, _ naive: inout NaiveAllocator, _ scene: Scene,
+        _ random: inout RandomSource, exact: Bool
     ) {
         let size = scene.unit * UInt64(1 + random.next(below: 1 + random.next(below: scene.greatestSize)))
         let alignment = UInt64(1) << UInt64(random.next(below: scene.greatestAlignment.trailingZeroBitCount + 1))
@@ -183,7 +183,8 @@ private struct Scene {
     }
 
     private func reserve(
-        _ number: Int, _ fixture: RangeFixture, _ naive: inout NaiveAllocator, _ scene: Scene, _ random: inout RandomSource
+        _ number: Int, _ fixture: RangeFixture, _ naive: inout NaiveAllocator, _ scene: Scene,
+        _ random: inout RandomSource
     ) {
         let start = address(scene, &random)
         let size = scene.unit * UInt64(1 + random.next(below: scene.greatestSize))
@@ -196,7 +197,8 @@ private struct Scene {
     /// Mostly in the space, sometimes a little beside it.
     private func address(_ scene: Scene, _ random: inout RandomSource) -> UInt64 {
         let units = Int(scene.size / scene.unit)
-        let (address, overflow) = scene.start.addingReportingOverflow(scene.unit * UInt64(random.next(below: units + 3)))
+        let offset = scene.unit * UInt64(random.next(below: units + 3))
+        let (address, overflow) = scene.start.addingReportingOverflow(offset)
         return overflow ? .max : address
     }
 
@@ -209,7 +211,8 @@ private struct Scene {
         for _ in 0..<5 {
             let address = address(scene, &random)
             let reaching = naive.ranges.first { $0.end > UInt128(address) }
-            precondition(fixture.allocator.firstNode(endingAfter: address) == reaching.map { fixture.nodes + $0.number })
+            let found = fixture.allocator.firstNode(endingAfter: address)
+            precondition(found == reaching.map { fixture.nodes + $0.number })
             let owner = reaching.flatMap { $0.start <= UInt128(address) ? $0 : nil }
             precondition(fixture.allocator.node(containing: address) == owner.map { fixture.nodes + $0.number })
         }

@@ -276,7 +276,9 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
         fixture.removeAll(random.shuffled(0..<count))
     }
 
-    @Test("fragmentation: 20,000 small holes neither hide the big one nor are searched one by one", .timeLimit(.minutes(1)))
+    @Test(
+        "fragmentation: 20,000 small holes neither hide the big one nor are searched one by one",
+        .timeLimit(.minutes(1)))
     func fragmentation() {
         for placement in [Placement.best, .low, .high] {
             let count = 20_000

@@ -73,6 +73,26 @@ private let page: UInt64 = 4096
         }
     }
 
+    @Test("a hole's capacity is what is behind the first aligned address in it, and 0 where there is none")
+    func holeCapacity() {
+        var node = RangeNode()
+        func capacity(start: UInt64, size: UInt64) -> [UInt64] {
+            node.start = start
+            node.holeSize = size
+            return withUnsafeMutablePointer(to: &node) {
+                let capacity = HoleCapacity(ofHoleAfter: $0)
+                return [HoleAlignment.none, .pages64K, .pages2M].map { capacity.bytes(at: $0) }
+            }
+        }
+        #expect(capacity(start: 0, size: 0) == [0, 0, 0])
+        #expect(capacity(start: 0, size: 5) == [5, 5, 5])
+        #expect(capacity(start: 1, size: 0xffff) == [0xffff, 0, 0])
+        #expect(capacity(start: 1, size: 0x1_0000) == [0x1_0000, 1, 0])
+        #expect(capacity(start: page, size: 4 << 20) == [4 << 20, (4 << 20) - 15 * page, (2 << 20) + page])
+        #expect(capacity(start: .max - 100, size: 100) == [100, 0, 0])
+        #expect(capacity(start: 0, size: .max) == [.max, .max, .max])
+    }
+
     @Test("best fit takes the smallest hole that holds the aligned request, and of equal ones the lowest")
     func bestFit() {
         let fixture = RangeFixture(size: 100 * page, nodes: 10)
@@ -144,7 +164,7 @@ private let page: UInt64 = 4096
     }
 
     @Test(
-        "a request that none of 32,768 big but badly aligned holes can hold finds the one that can, without trying them all",
+        "a request finds the one hole that is aligned behind 32,768 big ones that are not, without trying them all",
         .timeLimit(.minutes(1)))
     func misalignedHoles() {
         let step: UInt64 = 4 << 20
@@ -160,7 +180,8 @@ private let page: UInt64 = 4096
         fixture.allocator.checkInvariants()
         for placement in [Placement.best, .low, .high] {
             for _ in 0..<10_000 {
-                precondition(fixture.insert(count + 1, size: huge, alignment: huge, placement) == UInt64(count) * step + huge)
+                let place = fixture.insert(count + 1, size: huge, alignment: huge, placement)
+                precondition(place == UInt64(count) * step + huge)
                 fixture.remove(count + 1)
             }
         }
@@ -169,7 +190,7 @@ private let page: UInt64 = 4096
         for _ in 0..<10_000 { precondition(fixture.insertError(size: huge, alignment: huge) == .noSpace) }
     }
 
-    @Test("behind more misfits than a search has patience for it still finds the only hole, for any alignment and color")
+    @Test("behind more misfits than a search has patience for, the only hole is found, for any alignment and color")
     func onlyHole() {
         let count = 300
         for coloring in [false, true] {
@@ -178,8 +199,8 @@ private let page: UInt64 = 4096
                 let fixture = RangeFixture(size: UInt64(count * 8 + 1) * page, coloring: coloring, nodes: count + 1)
                 for number in 0..<count {
                     let start = UInt64(number) * 8 * page
-                    precondition(
-                        fixture.reserve(number, at: number == 0 ? 0 : start + 3 * page, size: number == 0 ? 9 * page : 6 * page))
+                    let (place, size) = number == 0 ? (0, 9 * page) : (start + 3 * page, 6 * page)
+                    precondition(fixture.reserve(number, at: place, size: size))
                 }
                 fixture.remove(count / 2)
                 let middle = UInt64(count / 2) * 8 * page
