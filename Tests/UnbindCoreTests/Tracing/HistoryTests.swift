@@ -128,6 +128,25 @@ import Testing
         history.free()
     }
 
+    @Test("records are made by several threads while others look")
+    func threads() throws {
+        let memory = TestMemory()
+        let history = try HistoryPointer.make(capacity: 64, memory: memory.pointer)
+        let threads = (0..<4 as Range<UInt64>).map { thread in
+            TestThread {
+                for time in 1...500 as ClosedRange<UInt64> {
+                    history.record(.bound, start: thread, size: 1, boID: thread, time: time)
+                    if let last = history.lastMapping(covering: thread) { #expect(last.boundAt == time) }
+                    if time % 50 == 0 {
+                        history.forEachRecent(limit: 100) { #expect($0.start == $0.boID && $0.time > 0) }
+                    }
+                }
+            }
+        }
+        for thread in threads { thread.join() }
+        history.free()
+    }
+
     @Test("creation without memory fails and leaves nothing behind")
     func noMemory() {
         for successes in 0..<2 {
