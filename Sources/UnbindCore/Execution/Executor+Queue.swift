@@ -103,7 +103,8 @@ extension UnsafeMutablePointer where Pointee == Executor {
         if wakeSleepers() > 0 { csys_futex_wake(pointee.workWord.address, everySleeper) }
     }
 
-    /// Sleeps until woken or until `deadline`, without the lock, which is held again when it returns the futex's status.
+    /// Sleeps until woken or until `deadline`, without the lock, which is held again when it returns the futex's
+    /// status.
     func sleepForWork(until deadline: UInt64) -> Int32 {
         pointee.sleeping &+= 1
         let seen = pointee.workWord.load(ordering: .relaxed)

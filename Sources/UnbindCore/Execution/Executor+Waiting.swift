@@ -30,8 +30,8 @@ private func fenceWaiterCalled(_ callback: UnsafeMutableRawPointer, _ fence: Uns
 }
 
 extension UnsafeMutablePointer where Pointee == Executor {
-    /// Returns when the fence has signalled. `timeout` is in nanoseconds, or with `absolute` a time of the clock; .max is
-    /// for ever; 0 and the past ask without running anything.
+    /// Returns when the fence has signalled. `timeout` is in nanoseconds, or with `absolute` a time of the clock;
+    /// .max is for ever; 0 and the past ask without running anything.
     /// - Locking: nothing may be held.
     /// - Failure: timedOut; interrupted by a signal handler, if `interruptible`; deadlock on the simulated executor if
     ///   the wait is for ever and no work is left that could end it.
@@ -49,8 +49,8 @@ extension UnsafeMutablePointer where Pointee == Executor {
         }
     }
 
-    /// Returns when no work is ready, timed or running. Timeout and failures as for wait, but that nothing is left is no
-    /// deadlock; deadlock inside a work item, which would wait for itself.
+    /// Returns when no work is ready, timed or running. Timeout and failures as for wait, but that nothing is left is
+    /// no deadlock; deadlock inside a work item, which would wait for itself.
     /// - Locking: nothing may be held.
     func waitIdle(timeout: UInt64, absolute: Bool, interruptible: Bool) throws(Status) {
         LockOrder.assertNoneHeld("a thread waited for a device with a lock held")
@@ -75,8 +75,8 @@ extension UnsafeMutablePointer where Pointee == Executor {
         absolute || timeout == .max ? timeout : now.addingSaturating(timeout)
     }
 
-    /// The kernel restarts a futex wait without a deadline after a handler that was installed with SA_RESTART, as all of
-    /// signal(2)'s are. One with a deadline, however far, ends with -EINTR.
+    /// The kernel restarts a futex wait without a deadline after a handler that was installed with SA_RESTART, as all
+    /// of signal(2)'s are. One with a deadline, however far, ends with -EINTR.
     private func sleepEnd(_ deadline: UInt64, _ interruptible: Bool) -> UInt64 {
         interruptible ? Swift.min(deadline, .max - 1) : deadline
     }

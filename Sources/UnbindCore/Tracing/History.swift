@@ -1,7 +1,7 @@
 // History: what happened at the addresses of one address space lately, for fault reports and dumps.
 //
-// A ring of fixed size: the oldest record makes room for the newest. Records are made in signalling sections, so the memory
-// is taken at creation.
+// A ring of fixed size: the oldest record makes room for the newest. Records are made in signalling sections, so the
+// memory is taken at creation.
 //
 // Life: of its address space. Locking: its own lock (LockRank.history), held for one record or one scan; callers
 // may hold the lock of the address space.
@@ -118,8 +118,8 @@ extension UnsafeMutablePointer where Pointee == History {
 
     // MARK: Reading
 
-    /// The mapping that was last bound at the address, or nil if nothing is remembered. One whose binding has left the ring is
-    /// found by its unbind; one that is only scheduled to be bound is the answer when there was no other.
+    /// The mapping that was last bound at the address, or nil if nothing is remembered. One whose binding has left
+    /// the ring is found by its unbind; one that is only scheduled to be bound is the answer when there was no other.
     /// - Locking: takes the history's lock, for a scan of the whole ring.
     func lastMapping(covering address: UInt64) -> RememberedMapping? {
         pointee.lock.acquire()
@@ -148,7 +148,8 @@ extension UnsafeMutablePointer where Pointee == History {
         return mapping(of: scheduled, boundAt: 0, unbindSearchedFrom: pointee.count)
     }
 
-    /// Calls `body` for the latest records, newest first, at most `limit` of them. What is overwritten meanwhile is left out.
+    /// Calls `body` for the latest records, newest first, at most `limit` of them. What is overwritten meanwhile is
+    /// left out.
     /// - Locking: takes the history's lock now and then; `body` runs without it.
     func forEachRecent(limit: Int, _ body: (HistoryRecord) -> Void) {
         LockOrder.assertNoneHeld("a history was dumped with a lock held")
@@ -181,7 +182,9 @@ extension UnsafeMutablePointer where Pointee == History {
     @inline(__always)
     private func slot(of number: UInt64) -> Int { Int(truncatingIfNeeded: number % UInt64(pointee.capacity)) }
 
-    private func mapping(of record: HistoryRecord, boundAt: UInt64, unbindSearchedFrom first: UInt64) -> RememberedMapping {
+    private func mapping(
+        of record: HistoryRecord, boundAt: UInt64, unbindSearchedFrom first: UInt64
+    ) -> RememberedMapping {
         var mapping = RememberedMapping(
             boID: record.boID, start: record.start, size: record.size, boundAt: boundAt, unboundAt: 0)
         var number = first
