@@ -15,6 +15,10 @@ extension UnsafeMutablePointer where Pointee == Executor {
         }
         pointee.threads = threads
         pointee.threadCapacity = count
+        // The host program's signal handlers do not run on the library's threads.
+        var signals = sigset_t()
+        csys_signals_block(&signals)
+        defer { csys_signals_restore(&signals) }
         for index in 0..<count {
             (threads + index).initialize(to: pthread_t())
             if pthread_create(threads + index, nil, executorWorker, UnsafeMutableRawPointer(self)) != 0 {

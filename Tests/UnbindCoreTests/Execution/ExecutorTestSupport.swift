@@ -37,6 +37,8 @@ final class TestThread: @unchecked Sendable {
     }
 
     func join() { pthread_join(handle, nil) }
+
+    func interrupt() { pthread_kill(handle, SIGUSR1) }
 }
 
 /// A work item that runs a closure. Lives until its TestExecutor is finished.
