@@ -3,6 +3,8 @@
 // Every binding counts as one user of each table it touches from reserve on, and as one writer from write on, so that an
 // older and a newer binding of the same addresses can hold the tables at the same time.
 
+import Synchronization
+
 extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// Takes all tables that the binding will need. On failure nothing has changed.
     ///
