@@ -48,18 +48,19 @@ final class TestGPU {
 
     static let localSize = 8 << 20
 
-    init(costs: CostModel = .zero, uncached: Bool = false) {
+    init(costs: CostModel = .zero, uncached: Bool = false, executor kind: ExecutorKind = .simulated) {
         jobs = .allocate(capacity: 1)
         jobs.initialize(to: SlabCache(for: Job.self, memory: memory.pointer, uncached: uncached))
         awaits = .allocate(capacity: 1)
         awaits.initialize(to: SlabCache(for: Await.self, memory: memory.pointer, uncached: uncached))
-        executor = makeTestExecutor(memory.pointer)
-        local = aligned_alloc(2 << 20, TestGPU.localSize)!
-        memset(local, 0, TestGPU.localSize)
         let holder = UnsafeMutablePointer<Unmanaged<TestGPU>?>.allocate(capacity: 1)
         holder.initialize(to: nil)
+        executor = try! ExecutorPointer.make(
+            kind: kind, workerCount: 2, seed: 1, memory: memory.pointer, device: UnsafeMutableRawPointer(holder))
+        local = aligned_alloc(2 << 20, TestGPU.localSize)!
+        memset(local, 0, TestGPU.localSize)
         var configuration = SoftwareGPU.Configuration(
-            memory: memory.pointer, executor: executor, owner: UnsafeMutableRawPointer(executor), jobs: jobs,
+            memory: memory.pointer, executor: executor, owner: UnsafeMutableRawPointer(holder), jobs: jobs,
             awaits: awaits)
         configuration.costs = costs
         configuration.uncached = uncached
@@ -80,10 +81,11 @@ final class TestGPU {
     private let holder: UnsafeMutablePointer<Unmanaged<TestGPU>?>
 
     deinit {
+        executor.stop()
         gpu.free()
         for (block, _) in blocks { free(block) }
         free(local)
-        freeTestExecutor(executor)
+        executor.free()
         jobs.dispose()
         awaits.dispose()
         jobs.deinitialize(count: 1)
@@ -145,7 +147,7 @@ final class TestGPU {
     }
 
     /// Runs all work there is.
-    func run() { while runTestExecutorOnce(executor) {} }
+    func run() { _ = try! executor.run(maxItems: 0) }
 
     /// Submits, runs, and returns the error of the fence.
     func runJob(_ engine: EnginePointer, _ commands: [Command]) -> Int32 {
@@ -155,19 +157,6 @@ final class TestGPU {
         return fence.isSignalled ? fence.error : 1
     }
 }
-
-func makeTestExecutor(_ memory: UnsafeMutablePointer<Memory>) -> ExecutorPointer {
-    let executor = ExecutorPointer.allocate(capacity: 1)
-    executor.initialize(to: Executor())
-    return executor
-}
-
-func freeTestExecutor(_ executor: ExecutorPointer) {
-    executor.deinitialize(count: 1)
-    executor.deallocate()
-}
-
-func runTestExecutorOnce(_ executor: ExecutorPointer) -> Bool { executor.runOne() }
 
 func bytes(_ address: UInt64, _ count: Int) -> [UInt8] {
     Array(UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: UInt(address)), count: count))
