@@ -1,7 +1,7 @@
 // Executor: the threads of the worker pool.
 //
-// A worker that finds nothing sleeps until the earliest timer or a submit. Every sleeping worker knows the earliest timer
-// (a submit of an earlier one wakes them all), so that a timer is served even when whoever slept for it has got
+// A worker that finds nothing sleeps until the earliest timer or a submit. Every sleeping worker knows the earliest
+// timer (a submit of an earlier one wakes them all), so that a timer is served even when whoever slept for it has got
 // other work.
 
 import CSystem
@@ -20,7 +20,10 @@ extension UnsafeMutablePointer where Pointee == Executor {
             if pthread_create(threads + index, nil, executorWorker, UnsafeMutableRawPointer(self)) != 0 {
                 throw Status.again
             }
+            // Those that run already use the executor.
+            pointee.lock.acquire()
             pointee.threadCount = index + 1
+            pointee.lock.release()
         }
     }
 
