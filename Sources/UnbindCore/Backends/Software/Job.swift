@@ -81,7 +81,7 @@ extension UnsafeMutablePointer where Pointee == Job {
             fence.retain()
         }
         (pointee.commands.unsafelyUnwrapped + pointee.commandCount).initialize(to: command)
-        pointee.commandCount &+= 1
+        pointee.commandCount = pointee.commandCount &+ 1
     }
 
     /// The job is not to start before the fence has signalled.

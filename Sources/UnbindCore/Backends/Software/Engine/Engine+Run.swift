@@ -99,12 +99,12 @@ extension UnsafeMutablePointer where Pointee == Engine {
                 pointee.progress.error = Status.fault.raw
                 return .goOn
             }
-            pointee.progress.offset &+= chunk.bytes
+            pointee.progress.offset = pointee.progress.offset &+ chunk.bytes
             let total = command.kind == .store || command.kind == .load ? 8 : command.size
             if pointee.progress.offset < total { return .goOn }
         }
         _ = pointee.gpu.pointee.counters.commands.wrappingAdd(1, ordering: .relaxed)
-        pointee.progress.commandIndex &+= 1
+        pointee.progress.commandIndex = pointee.progress.commandIndex &+ 1
         pointee.progress.isPaid = false
         pointee.progress.offset = 0
         pointee.progress.hasWaited = false

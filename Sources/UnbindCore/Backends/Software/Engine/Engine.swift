@@ -20,9 +20,9 @@ struct Engine: ~Copyable {
     typealias JobEnded =
         @convention(c) (_ engineContext: UnsafeMutableRawPointer?, _ jobContext: UnsafeMutableRawPointer?) -> Void
 
-    /// First: a pointer to it is a pointer to the Engine.
-    var item: WorkItem
     let gpu: SoftwareGPUPointer
+    /// At `itemOffset`.
+    var item: WorkItem
     let space: SoftwareSpacePointer
     /// What the queue is called in faults.
     let id: UInt64
@@ -116,6 +116,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
 extension Engine {
     /// The upper bits of the labels of engines' work.
     static var label: UInt64 { 0x656E_6700_0000_0000 }
+    static var itemOffset: Int { 8 }
 }
 
 extension UnsafeMutablePointer where Pointee == Engine {
@@ -134,7 +135,8 @@ extension UnsafeMutablePointer where Pointee == Engine {
     /// - Locking: the owner holds a lock that orders admissions and appends, or has only one thread.
     @discardableResult
     func admit(_ job: JobPointer) -> FencePointer {
-        pointee.lastAdmitted &+= 1
+        // Not `+=`: see the rule on members in MemberPointer.
+        pointee.lastAdmitted = pointee.lastAdmitted &+ 1
         job.setTimeline(pointee.timeline, pointee.lastAdmitted)
         return job.fence
     }
@@ -182,7 +184,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
     }
 
     /// Where the executor finds the engine.
-    var itemPointer: WorkItemPointer { memberPointer(of: self, at: 0, as: WorkItem.self) }
+    var itemPointer: WorkItemPointer { memberPointer(of: self, at: Engine.itemOffset, as: WorkItem.self) }
 
     private func submit() { pointee.gpu.pointee.executor.submit(itemPointer) }
 }

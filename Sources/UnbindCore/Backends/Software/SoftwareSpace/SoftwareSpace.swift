@@ -109,7 +109,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// Puts a table aside that has left the tree.
     /// - Locking: held.
     func retire(_ table: PageTablePointer) {
-        pointee.retirements &+= 1
+        pointee.retirements = pointee.retirements &+ 1
         table.pointee.stamp = pointee.retirements
         table.pointee.next = pointee.retired
         pointee.retired = table
