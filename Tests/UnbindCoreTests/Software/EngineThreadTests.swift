@@ -51,11 +51,12 @@ private func sleepUntilSignalled(_ fence: FencePointer) {
         let test = TestGPU(executor: .pool)
         let space = test.space()
         let size = 0x3_0000
-        let engines = (0..<3).map { try! test.gpu.makeEngine(space: space, id: UInt64($0 + 1), timeline: UInt64($0 + 1)) }
+        let engines = (1...3).map { try! test.gpu.makeEngine(space: space, id: $0, timeline: $0) }
         let targets = engines.indices.map { index in
             test.bind(space, at: UInt64(index + 1) << 30, size: UInt64(size), to: test.block(size))
         }
         let isDone = Atomic<Bool>(false)
+        let completed = Atomic<Int>(0)
         inParallel(3) { thread in
             if thread == 0 {
                 // Binds, unbinds and unmaps; every other time the pages are such that one leaf of 64 KiB is used.
@@ -63,7 +64,7 @@ private func sleepUntilSignalled(_ fence: FencePointer) {
                     let memory = mapPages(size)
                     let source = UInt64(round % 2) * 0x1000
                     let binding = test.bind(space, at: 0x10_0000 + source, size: UInt64(size), to: memory)
-                    _ = sched_yield()
+                    if round % 3 == 0 { usleep(50) }
                     test.unbind(space, binding)
                     unmapPages(memory, size)
                 }
@@ -81,10 +82,12 @@ private func sleepUntilSignalled(_ fence: FencePointer) {
                 let fence = test.submit(engines[index], commands)
                 sleepUntilSignalled(fence)
                 #expect(fence.error == 0 || fence.error == Status.fault.raw)
+                if fence.error == 0 { completed.wrappingAdd(1, ordering: .relaxed) }
                 fence.drop()
             }
         }
         try! test.executor.waitIdle(timeout: .max, absolute: false, interruptible: false)
+        #expect(completed.load(ordering: .relaxed) + test.faults.count > 0)
         #expect(test.faults.allSatisfy { $0.kind != .readOnly && $0.access == .read })
         for binding in targets { test.unbind(space, binding) }
         space.checkInvariants()
@@ -96,7 +99,7 @@ private func sleepUntilSignalled(_ fence: FencePointer) {
     func gatesFromThreads() {
         let test = TestGPU(executor: .pool)
         let space = test.space()
-        let engines = (0..<2).map { try! test.gpu.makeEngine(space: space, id: UInt64($0 + 1), timeline: UInt64($0 + 1)) }
+        let engines = (1...2).map { try! test.gpu.makeEngine(space: space, id: $0, timeline: $0) }
         let block = test.block(0x2000)
         let binding = test.bind(space, at: 0, size: 0x2000, to: block)
         let rounds = 150

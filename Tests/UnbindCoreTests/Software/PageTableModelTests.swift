@@ -20,7 +20,8 @@ private func naiveLeaves(_ binding: Binding, _ pageSizes: UInt64) -> [(UInt64, P
         var raw = physical | 1 | (binding.isReadOnly ? 0 : 2) | (binding.isLocal ? 1 << 11 : 0)
         if size == PageSize.large { raw |= 1 << 7 }
         if size == PageSize.medium { raw |= 1 << 8 }
-        leaves.append((address, PageLeaf(entry: PageTableEntry(raw: raw), size: size), size == PageSize.medium ? 16 : 1))
+        let leaf = PageLeaf(entry: PageTableEntry(raw: raw), size: size)
+        leaves.append((address, leaf, size == PageSize.medium ? 16 : 1))
         offset += size
     }
     return leaves

@@ -40,7 +40,9 @@ struct Job: ~Copyable {
     var isOpen = false
     var next: JobPointer?
 
-    fileprivate init(gpu: SoftwareGPUPointer, engine: EnginePointer, commands: UnsafeMutablePointer<Command>, capacity: Int) {
+    fileprivate init(
+        gpu: SoftwareGPUPointer, engine: EnginePointer, commands: UnsafeMutablePointer<Command>, capacity: Int
+    ) {
         self.gpu = gpu
         self.engine = engine
         self.commands = commands

@@ -1,9 +1,9 @@
 // What an engine does when its time has come: it goes on with its first job from where it was.
 //
 // A command that costs something begins by submitting the engine again for the time of its end, and has its effect
-// then: a fault shows as late as it can, and what the command reads is what is there at its end. Times go on from when
-// the work was due, so that an executor that is late does not make the queue slower. After a bounded amount of work that
-// costs nothing the engine submits itself again, so that others get a turn.
+// then: a fault shows as late as it can, and what the command reads is what is there at its end. Times go on from
+// when the work was due, so that an executor that is late does not make the queue slower. After a bounded amount of
+// work that costs nothing the engine submits itself again, so that others get a turn.
 
 import Synchronization
 

@@ -7,7 +7,8 @@
 // lock, and so returns only when no engine uses an old translation: what the TLB acknowledge is in hardware.
 //
 // - Locking: `lock`; the members that tell where it is in its job belong to whoever runs the item.
-// - Lifetime: the owner keeps it until `isIdle`; a job's end is told by `jobEnded`, after which, if there is no other job,
+// - Lifetime: the owner keeps it until `isIdle`; a job's end is told by `jobEnded`, after which, if there is no other
+// job,
 //   the engine does not touch itself again, so that the owner may free it from there.
 
 import Synchronization
@@ -15,8 +16,8 @@ import Synchronization
 typealias EnginePointer = UnsafeMutablePointer<Engine>
 
 struct Engine: ~Copyable {
-    /// Called when a job has ended, its fence has signalled and the engine has dropped its reference to it, with no lock
-    /// held: `jobContext` is the job's own `context`, because the job itself may be gone.
+    /// Called when a job has ended, its fence has signalled and the engine has dropped its reference to it, with no
+    /// lock held: `jobContext` is the job's own `context`, because the job itself may be gone.
     typealias JobEnded =
         @convention(c) (_ engineContext: UnsafeMutableRawPointer?, _ jobContext: UnsafeMutableRawPointer?) -> Void
 
@@ -141,8 +142,8 @@ extension UnsafeMutablePointer where Pointee == Engine {
         return job.fence
     }
 
-    /// Appends an admitted job, with the reference that makeJob gave. It runs when the jobs before it have ended and what
-    /// it awaits is done.
+    /// Appends an admitted job, with the reference that makeJob gave. It runs when the jobs before it have ended and
+    /// what it awaits is done.
     ///
     /// - Locking: as admit; locks of ranks below .engine may be held.
     func append(_ job: JobPointer) {
