@@ -43,7 +43,8 @@ func run() throws(UnbindError) {
             [.fill(address: address, size: size, pattern: 0x2222_2222)], using: [(secondVMA, .write)])
         try secondJob.wait()
 
-        check(try job.error() == nil && secondJob.error() == nil, "no job faulted")
+        check(try job.error() == nil, "the first job did not fault")
+        check(try secondJob.error() == nil, "the second job did not fault")
         check(try job.timestamp() <= unbound.timestamp(), "the unbind waited for the job")
         check(try unbound.timestamp() <= bound.timestamp(), "the bind waited for the unbind")
         print("first buffer:  \(hex(first))")
