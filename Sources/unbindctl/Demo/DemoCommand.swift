@@ -70,9 +70,10 @@ struct DemoReport {
             "",
             "Unbinding without waiting took away \(duration(saved)) of \(duration(waiting)) of standing still, "
                 + "\(share / 10).\(share % 10) %.",
-            "What is left are binds of a range whose last unbind was still under way; with one timeline a bind",
-            "waits for all unbinds under way (\(runs[1].figures.awaitedNotOverlapping) times for one that had "
-                + "nothing to do with its range), with exact ranges only for those it overlaps.",
+            "With one timeline a bind waits for all unbinds under way: \(runs[1].figures.awaitedNotOverlapping) "
+                + "times for one that had",
+            "nothing to do with its range. With exact ranges it waits for those it overlaps and for nothing else:",
+            "\(counted(runs[2].figures.awaitedTotal, "time")) in all.",
             "",
             checks,
             "Virtual time on the software GPU, seed \(seed): the same figures on every machine. Sizes, lifetimes and",
@@ -101,6 +102,6 @@ struct DemoReport {
         let failed = runs.reduce(0) { $0 + $1.failedJobs }
         let bytes = runs.reduce(0) { $0 + $1.bytesWritten }
         return "Checked: GPU jobs wrote \(byteCount(bytes)) into \(buffers) buffers, which were read back: "
-            + "\(wrong) wrong; \(failed) jobs failed."
+            + "\(wrong) wrong;\n\(failed) GPU jobs failed."
     }
 }

@@ -21,6 +21,7 @@ struct Measurement {
     /// The page tables at the end of the trace, when all work had ended.
     var pageRuns: [PageRun] = []
 
+    var awaitedTotal: Int { Int(awaited) }
     var operations: Int { blocked.count }
     var blockedTotal: UInt64 { blocked.reduce(0, +) }
     var blockedMaximum: UInt64 { blocked.last ?? 0 }

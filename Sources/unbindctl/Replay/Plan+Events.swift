@@ -127,10 +127,12 @@ extension Plan {
         progress.submission = open
     }
 
+    /// Some drivers write addresses of the upper half with their sign extended.
     static func canonical(_ address: UInt64) -> UInt64 {
         address >> 47 == 0x1FFFF ? address & (addressLimit - 1) : address
     }
 
+    /// The page that an address lies in.
     static func page(_ address: UInt64) -> UInt64 { canonical(address) & ~(pageSize - 1) }
 }
 

@@ -23,16 +23,18 @@ extension Plan {
             while sizes.count <= space { sizes.append([:]) }
             if key != lastKey { groups.append((space, time, event.line, [])) }
             lastKey = key
-            guard let start = event.start, let pages = pages(start: start, size: event.size ?? 1, line: event.line)
-            else {
+            guard let start = event.start else {
                 notes.count("uses without an address (left out)", event.line)
                 continue
             }
+            // What is used is seldom whole pages; the size may be that of the used part, or unknown.
+            guard let pages = pages(start: start, size: max(event.size ?? 1, 1), line: event.line, quietly: true)
+            else { continue }
             sizes[space][pages.start] = max(sizes[space][pages.start] ?? 0, pages.size)
             groups[groups.count - 1].addresses.append(pages.start)
         }
         let ranges = sizes.indices.map { disjointRanges(sizes[$0], space: $0) }
-        var uses = groups.map { group in
+        let uses = groups.map { group in
             var seen: Set<Int> = []
             let slots = group.addresses.compactMap { ranges[group.space].slot(containing: $0) }
             return slots.filter { seen.insert($0).inserted }
@@ -54,7 +56,6 @@ extension Plan {
                 add(.unbind(slot: slot, drop: true), time: group.time, line: group.line)
             }
         }
-        uses = []
     }
 
     /// One slot for each buffer, cut off where the next one begins.

@@ -87,9 +87,12 @@ struct Plan {
     }
 
     /// The pages of a range; nil with a note if there are none or they leave the address space.
-    mutating func pages(start: UInt64, size: UInt64, line: Int) -> (start: UInt64, size: UInt64)? {
-        // Some drivers write addresses of the upper half with their sign extended.
-        let address = start >> 47 == 0x1FFFF ? start & (Plan.addressLimit - 1) : start
+    ///
+    /// - Parameter quietly: do not note that a range was rounded out.
+    mutating func pages(
+        start: UInt64, size: UInt64, line: Int, quietly: Bool = false
+    ) -> (start: UInt64, size: UInt64)? {
+        let address = Plan.canonical(start)
         guard size > 0 else {
             notes.count("ranges of size 0", line)
             return nil
@@ -101,7 +104,7 @@ struct Plan {
         }
         let first = address & ~(Plan.pageSize - 1)
         let last = (end + Plan.pageSize - 1) & ~(Plan.pageSize - 1)
-        if first != address || last != end { notes.count("ranges rounded out to pages", line) }
+        if !quietly, first != address || last != end { notes.count("ranges rounded out to pages", line) }
         return (first, last - first)
     }
 

@@ -22,7 +22,8 @@ struct ReplayReport {
     var head: [String] {
         var lines: [String] = []
         let spaces = plan.spaces.count == 1 ? "1 address space" : "\(plan.spaces.count) address spaces"
-        lines.append("capture    \(baseName(file)): \(plan.kind), \(duration(span)), \(spaces)")
+        let length = span > 0 ? "\(duration(span)), " : ""
+        lines.append("capture    \(baseName(file)): \(plan.kind), \(length)\(spaces)")
         let count = counts
         lines.append(
             "           \(counted(count.binds, "bind")), \(counted(count.unbinds, "unbind")), "
@@ -100,8 +101,9 @@ struct ReplayReport {
             "",
             "calls            binds and unbinds",
             "caller blocked   time the caller stood inside them: total, p50, p99 and max of one call",
-            "binds waited     of it or of the asynchronous binds, for earlier unbinds of their range",
-            "unbinds awaited  by binds; not overlapping: awaited although they had nothing to do with the range",
+            "binds waited     from a bind's call to the end of the last unbind it had to wait for, all binds together",
+            "unbinds awaited  by binds, all binds together",
+            "not overlapping  of them, unbinds that had nothing to do with the range of the bind",
             "peak pending     the most unbinds under way at one time",
             "as sync          the final page tables equal those of a run that waits at every unbind",
         ]
