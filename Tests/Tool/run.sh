@@ -124,7 +124,11 @@ is 'ranges awaits the one unbind it overlaps' grep -q '"awaited": 1,' <(policy r
 is 'ranges awaits nothing else' grep -q '"awaited_not_overlapping": 0,' <(policy ranges)
 is 'timeline awaits an unbind that does not overlap' grep -q '"awaited_not_overlapping": 1,' <(policy timeline)
 is 'sync has nothing for binds to await' grep -q '"awaited": 0,' <(policy sync)
-is 'an asynchronous unbind blocks nobody' grep -q '"caller_blocked_calls": 1,' <(policy ranges)
+is 'an asynchronous unbind does not wait, the bind over its range does' \
+    grep -q '"calls_over_100us": 1,' <(policy ranges)
+is 'a synchronous unbind waits' grep -q '"calls_over_100us": [1-9]' <(policy sync)
+"$tool" replay reuse.csv --policy ranges --async-binds --json - >async.json
+is 'with asynchronous binds no call waits' grep -q '"calls_over_100us": 0,' async.json
 for key in operations caller_blocked_ns bind_wait_ns awaited awaited_not_overlapping peak_pending equal_to_sync; do
     is "the report has $key for each policy" test "$(grep -c "\"$key\": " one.json)" = 3
 done

@@ -21,12 +21,13 @@ struct Measurement {
     /// The page tables at the end of the trace, when all work had ended.
     var pageRuns: [PageRun] = []
 
-    var awaitedTotal: Int { Int(awaited) }
     var operations: Int { blocked.count }
     var blockedTotal: UInt64 { blocked.reduce(0, +) }
     var blockedMaximum: UInt64 { blocked.last ?? 0 }
-    /// Calls that took any time at all.
-    var blockedCalls: Int { blocked.count - (blocked.firstIndex { $0 > 0 } ?? blocked.count) }
+    /// Calls that took longer than a time.
+    func calls(longerThan limit: UInt64) -> Int {
+        blocked.count - (blocked.firstIndex { $0 > limit } ?? blocked.count)
+    }
 
     /// The smallest value that at least so many of a thousand calls do not exceed.
     func blocked(perMille: Int) -> UInt64 {

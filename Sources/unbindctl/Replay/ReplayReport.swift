@@ -100,7 +100,7 @@ struct ReplayReport {
         return table(rows) + [
             "",
             "calls            binds and unbinds",
-            "caller blocked   time the caller stood inside them: total, p50, p99 and max of one call",
+            "caller blocked   time the caller spent inside them, waiting and writing page tables: total, and of one call",
             "binds waited     from a bind's call to the end of the last unbind it had to wait for, all binds together",
             "unbinds awaited  by binds, all binds together",
             "not overlapping  of them, unbinds that had nothing to do with the range of the bind",
@@ -137,7 +137,7 @@ struct ReplayReport {
             ("caller_blocked_p50_ns", .number(figures.blocked(perMille: 500))),
             ("caller_blocked_p99_ns", .number(figures.blocked(perMille: 990))),
             ("caller_blocked_max_ns", .number(figures.blockedMaximum)),
-            ("caller_blocked_calls", .number(figures.blockedCalls)),
+            ("calls_over_100us", .number(figures.calls(longerThan: 100_000))),
             ("bind_wait_ns", .number(figures.bindWait)),
             ("binds_waited", .number(figures.bindsWaited)),
             ("awaited", .number(figures.awaited)),
