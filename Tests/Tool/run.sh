@@ -158,11 +158,12 @@ $events
 9,va_alloc,p,,18446744073709551615,18446744073709551615,
 10,va_free,p,,0x999000,,
 11,explode,p,,,,
+12,va_alloc,p,,0x40000000000,0x20000000000,
 4,va_free,p,,0x10000,,
 END
 for note in '1 allocations that overlap a live one .*line 3' '1 ranges of size 0, first at line 4' \
-    '2 ranges outside the 48-bit address space' '1 frees of what is not allocated .*line 7' \
-    '1 events "explode".*line 8' 'time lies before the one above .*line 9'; do
+    '1 ranges of more than 1 TiB' '2 ranges outside the 48-bit address space' '1 frees of what is not allocated .*line 7' \
+    '1 events "explode".*line 8' 'time lies before the one above .*line 10'; do
     expect "strange rows are reported: $note" 0 "$note" replay strange.csv
 done
 "$tool" replay - <reuse.csv >stdin.txt 2>&1

@@ -46,6 +46,8 @@ struct Plan {
 
     static let pageSize: UInt64 = 4096
     static let addressLimit: UInt64 = 1 << 48
+    /// Larger ranges are reservations; nobody backs them with memory.
+    static let sizeLimit: UInt64 = 1 << 40
     /// Between events that have no time.
     static let step: UInt64 = 1_000_000
     /// How long a capture's own submission keeps the GPU busy when there is no clock.
@@ -100,6 +102,10 @@ struct Plan {
         let (end, overflow) = address.addingReportingOverflow(size)
         guard !overflow, end <= Plan.addressLimit else {
             notes.count("ranges outside the 48-bit address space", line)
+            return nil
+        }
+        guard size <= Plan.sizeLimit else {
+            notes.count("ranges of more than 1 TiB (left out)", line)
             return nil
         }
         let first = address & ~(Plan.pageSize - 1)
