@@ -139,6 +139,15 @@ if command -v python3 >/dev/null; then
     is 'the report is valid JSON' python3 -m json.tool one.json
 fi
 
+cat >exact.csv <<END
+$events
+1000,va_alloc,p,,0x100000000,65536,
+2004000,va_free,p,,0x100000000,,
+END
+# From 2.003 ms after the start to the later completion of clock.csv, 4 ms after its start.
+"$tool" replay exact.csv --clock clock.csv --policy sync --pte-ps 0 --tlb-flush-ns 0 --json - >exact.json
+is 'GPU work ends when it did in the clock' grep -q '"caller_blocked_ns": 1997000,' exact.json
+
 # --- the format
 
 sed 's/$/\r/' reuse.csv >crlf.csv
