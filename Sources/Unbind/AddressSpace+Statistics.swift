@@ -5,9 +5,11 @@ import CUnbind
 extension AddressSpace {
     /// The address space's counters.
     public struct Statistics: Sendable {
+        /// Binds that succeeded.
         public let binds: UInt64
         /// Binds with at least one unbind awaited.
         public let bindsWaited: UInt64
+        /// Unbinds scheduled; done within the call; done by the executor; finished.
         public let unbinds, unbindsImmediate, unbindsDeferred, unbindsCompleted: UInt64
         /// Finished without a page-table clear: the address space was closed.
         public let unbindsSkippedClear: UInt64
@@ -17,7 +19,9 @@ extension AddressSpace {
         public let awaitedNotOverlapping: UInt64
         /// From a bind's call to its last dependency, summed over the binds.
         public let bindWaitNanoseconds: UInt64
+        /// Unbinds under way: now, and at most at any time.
         public let pending, pendingPeak: UInt64
+        /// Bound VMAs and their bytes, now.
         public let bound, boundBytes: UInt64
         /// Groups in which ready unbinds went to the GPU.
         public let unbindBatches: UInt64
@@ -43,7 +47,9 @@ extension AddressSpace {
 
     /// One leaf entry of the page tables.
     public struct Page: Hashable, Sendable {
+        /// GPU virtual address of its first byte, and bytes.
         public let address, size: UInt64
+        /// Whether the GPU may write it, and whether it lies in the device's local memory.
         public let isWritable, isLocal: Bool
         /// 0 if the VMA was unbound and the entry waits to be cleared.
         public let bufferID: UInt64

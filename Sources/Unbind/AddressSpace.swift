@@ -5,7 +5,9 @@ import CUnbind
 /// Hands out address ranges, knows which unbinds are pending, and makes each bind wait for the
 /// pending unbinds it overlaps.
 public final class AddressSpace: @unchecked Sendable {
+    /// The C handle, for calls that this module does not wrap.
     public let handle: OpaquePointer
+    /// The device it belongs to.
     public let device: Device
 
     /// What a bind waits for. The results are the same under every policy.
@@ -18,7 +20,9 @@ public final class AddressSpace: @unchecked Sendable {
         case sync
     }
 
+    /// How to make an address space.
     public struct Options: Sendable {
+        /// What binds wait for.
         public var policy: Policy
         /// Bytes, a multiple of 4 KiB; nil is 2^48.
         public var size: UInt64?

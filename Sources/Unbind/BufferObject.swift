@@ -5,9 +5,12 @@ import CUnbind
 /// A buffer. Its memory outlives everything that can still reach it: the last reference, the last
 /// VMA and the last pending unbind.
 public final class BufferObject: @unchecked Sendable {
+    /// The C handle, for calls that this module does not wrap.
     public let handle: OpaquePointer
+    /// The device it belongs to.
     public let device: Device
 
+    /// Where a buffer's memory is.
     public enum Region: UInt32, Sendable {
         case system
         case local

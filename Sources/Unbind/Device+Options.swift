@@ -7,8 +7,11 @@ public struct PageSizes: OptionSet, Sendable {
     public let rawValue: UInt64
     public init(rawValue: UInt64) { self.rawValue = rawValue }
 
+    /// 4 KiB, a leaf of the lowest page table.
     public static let small4K = PageSizes(rawValue: 0x1000)
+    /// 64 KiB, sixteen neighbouring leaves.
     public static let medium64K = PageSizes(rawValue: 0x10000)
+    /// 2 MiB, one entry of the table above.
     public static let large2M = PageSizes(rawValue: 0x20_0000)
 }
 
@@ -54,6 +57,7 @@ extension Device {
 
     /// How to open a device; each member has the library's default.
     public struct Options: Sendable {
+        /// Who runs what happens by itself.
         public var executor: Executor
         /// Limit for buffers in system memory; nil is 4 GiB.
         public var systemMemoryBytes: UInt64?

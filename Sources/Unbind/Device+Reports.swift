@@ -5,6 +5,7 @@ import CUnbind
 extension Device {
     /// What was still alive when a device was closed.
     public struct LeakReport: Sendable {
+        /// Objects whose references were not dropped.
         public let addressSpaces, buffers, vmas, queues, fences: Int
         /// Memory of those buffers.
         public let bufferBytes: UInt64
@@ -30,6 +31,7 @@ extension Device {
 
     /// The device's counters.
     public struct Statistics: Sendable {
+        /// Calls of the allocator, objects from the slab caches, bytes held from the allocator now.
         public let allocations, slabAllocations, bytesAllocated: UInt64
         /// Buffer memory in use.
         public let systemBytes, localBytes: UInt64
@@ -37,8 +39,11 @@ extension Device {
         public let workItems: UInt64
         /// Simulated executor: equal for equal schedules.
         public let scheduleDigest: UInt64
+        /// What the queues have done.
         public let jobs, commands, faults: UInt64
+        /// Page-table entries written and cleared.
         public let pagesWritten, pagesCleared: UInt64
+        /// What the TLBs have done.
         public let tlbInvalidations, tlbHits, tlbMisses: UInt64
 
         init(_ raw: unbind_device_stats) {

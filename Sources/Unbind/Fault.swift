@@ -4,6 +4,7 @@ import CUnbind
 
 /// A GPU page fault. The job's fence carries `UnbindError.pageFault`.
 public struct Fault: Sendable {
+    /// What went wrong.
     public enum Kind: UInt32, Sendable {
         /// Nothing is mapped at the address.
         case unmapped
@@ -13,12 +14,17 @@ public struct Fault: Sendable {
         case stale
     }
 
+    /// What went wrong.
     public let kind: Kind
+    /// Whether the command wrote or read.
     public let isWrite: Bool
     /// Index in the job's commands.
     public let commandIndex: Int
+    /// When, on the device's clock.
     public let time: UInt64
+    /// Where the job ran.
     public let queueID: UInt64
+    /// Whose page tables were walked.
     public let addressSpaceID: UInt64
     /// The queue's count of submits, from 1.
     public let jobNumber: UInt64
@@ -29,7 +35,9 @@ public struct Fault: Sendable {
 
     /// A mapping that was once at the address.
     public struct Mapping: Sendable {
+        /// The buffer's `id`.
         public let bufferID: UInt64
+        /// Its addresses.
         public let range: Range<UInt64>
         /// nil if no longer remembered.
         public let boundAt: UInt64?

@@ -4,7 +4,9 @@ import CUnbind
 
 /// Signals exactly once and stays signalled; may carry an error.
 public final class Fence: @unchecked Sendable {
+    /// The C handle, for calls that this module does not wrap.
     public let handle: OpaquePointer
+    /// The device it belongs to.
     public let device: Device
 
     /// Makes an unsignalled fence that the caller signals.

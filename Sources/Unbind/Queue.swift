@@ -4,7 +4,9 @@ import CUnbind
 
 /// Runs jobs in order; queues run in parallel to each other.
 public final class Queue: @unchecked Sendable {
+    /// The C handle, for calls that this module does not wrap.
     public let handle: OpaquePointer
+    /// Where its jobs run.
     public let addressSpace: AddressSpace
 
     /// One command of a job. Addresses are GPU virtual addresses.

@@ -14,6 +14,7 @@ public struct UnbindError: Error, Hashable, Sendable {
     /// The negative errno that the C function returned.
     public let status: Int32
 
+    /// The error of a negative errno.
     public init(status: Int32) { self.status = status }
 
     /// Bad argument: an unaligned or overflowing range, or an object of another device.

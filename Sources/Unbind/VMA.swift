@@ -5,8 +5,11 @@ import CUnbind
 /// A buffer at one place in an address space. It lives on over any number of binds and unbinds;
 /// one that is still bound when it goes is unbound asynchronously.
 public final class VMA: @unchecked Sendable {
+    /// The C handle, for calls that this module does not wrap.
     public let handle: OpaquePointer
+    /// Where it is bound.
     public let addressSpace: AddressSpace
+    /// What is bound.
     public let buffer: BufferObject
 
     /// Where a VMA is bound.
@@ -17,7 +20,9 @@ public final class VMA: @unchecked Sendable {
         case fixed(UInt64)
     }
 
+    /// How to make a VMA.
     public struct Options: Sendable {
+        /// Where it goes.
         public var placement: Placement
         /// GPU writes fault.
         public var readOnly: Bool
@@ -47,10 +52,13 @@ public final class VMA: @unchecked Sendable {
         }
     }
 
+    /// What has become of a VMA.
     public enum State: Int32, Sendable {
+        /// Has no range; unbinds of it may be pending.
         case unbound
         /// Has a range; its entries are not written yet.
         case binding
+        /// Has a range; the GPU can use it.
         case bound
     }
 
@@ -105,5 +113,6 @@ public final class VMA: @unchecked Sendable {
     /// Bytes of address space that it takes.
     public var size: UInt64 { unbind_vma_size(handle) }
 
+    /// Whether it is bound now.
     public var state: State { State(rawValue: unbind_vma_state(handle)) ?? .unbound }
 }

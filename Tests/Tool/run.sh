@@ -215,7 +215,8 @@ expect 'an unknown policy' 64 'policy' replay reuse.csv --policy best
 expect 'a negative seed' 64 'seed' replay reuse.csv --seed=-1
 expect 'an absurd cost' 64 'at most' replay reuse.csv --tlb-flush-ns 99999999999
 expect 'no arguments' 64 'Missing expected argument' replay
-expect 'a report that cannot be written' 73 'nowhere/out\.json: cannot write' replay reuse.csv --json nowhere/out.json
+expect 'a report that cannot be written' 73 'nowhere/out\.json: cannot write' \
+    replay reuse.csv --json nowhere/out.json
 expect 'bad input leaves no report' 65 '' replay short.csv --json none.json
 is 'bad input has left no report' test ! -e none.json
 

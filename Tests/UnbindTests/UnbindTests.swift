@@ -67,7 +67,8 @@ struct UnbindTests {
         let job = try queue.submit(
             [
                 .wait(gate), .fill(address: address, size: 0x1000, pattern: 0xABCD),
-                .copy(to: address + 0x1000, from: address, size: 0x1000), .load(address: address + 0x1000, into: loaded),
+                .copy(to: address + 0x1000, from: address, size: 0x1000),
+                .load(address: address + 0x1000, into: loaded),
             ], using: [(vma, [.read, .write])])
         try device.run(until: 1_000_000)
         #expect(!job.isSignaled)

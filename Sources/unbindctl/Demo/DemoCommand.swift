@@ -72,7 +72,8 @@ struct DemoReport {
             "                 writing page tables; it could do nothing else meanwhile",
             "  of its time    that, as a share of the program's run",
             "",
-            "Unbinding without waiting saved \(duration(saved)) of \(duration(waiting)), \(share / 10).\(share % 10) %.",
+            "Unbinding without waiting saved \(duration(saved)) of \(duration(waiting)), "
+                + "\(share / 10).\(share % 10) %.",
             "With one timeline a bind waits for all unbinds under way: \(others) times for one that had nothing to",
             "do with its range. With exact ranges it waits for those it overlaps and for no others:",
             "\(counted(Int(runs[2].figures.awaited), "time")) in all.",

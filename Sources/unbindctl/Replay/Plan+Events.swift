@@ -111,7 +111,9 @@ extension Plan {
             notes.count("uses of what is not allocated (left out)", event.line)
             return
         }
-        if event.event == PlanEvent.resourceBind.rawValue, !event.object.isEmpty { progress.objects[event.object] = slot }
+        if event.event == PlanEvent.resourceBind.rawValue, !event.object.isEmpty {
+            progress.objects[event.object] = slot
+        }
         add(.use(slot: slot), time: time, line: event.line)
     }
 

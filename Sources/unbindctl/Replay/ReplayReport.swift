@@ -100,8 +100,8 @@ struct ReplayReport {
         return table(rows) + [
             "",
             "calls            binds and unbinds",
-            "caller blocked   time the caller spent inside them, waiting and writing page tables: total, and of one call",
-            "binds waited     from a bind's call to the end of the last unbind it had to wait for, all binds together",
+            "caller blocked   time spent inside them, waiting or writing page tables: total, and of one call",
+            "binds waited     from the call of a bind to the end of the last unbind it awaited, all binds together",
             "unbinds awaited  by binds, all binds together",
             "not overlapping  of them, unbinds that had nothing to do with the range of the bind",
             "peak pending     the most unbinds under way at one time",
