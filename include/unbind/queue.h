@@ -21,7 +21,8 @@ extern "C" {
 #define UNBIND_COMMAND_COPY 1u  /* address (destination), source, size; must not overlap */
 #define UNBIND_COMMAND_STORE 2u /* address (multiple of 8), value: 64 bits written */
 #define UNBIND_COMMAND_LOAD 3u  /* address (multiple of 8), result: receives 64 bits */
-#define UNBIND_COMMAND_DELAY 4u /* value: nanoseconds that the queue is busy */
+#define UNBIND_COMMAND_DELAY 4u /* value: nanoseconds that the queue is busy, beside the time
+                                   that the cost model gives every command */
 #define UNBIND_COMMAND_WAIT 5u  /* fence: the queue stops until it has signalled */
 
 /* Members that a command does not use must be 0. */
