@@ -74,7 +74,8 @@ int main(void) {
     TRY(unbind_fence_wait(done, UNBIND_TIMEOUT_INFINITE, 0));
     TRY(unbind_fence_get_error(done, &error));
     uint64_t word = *(uint64_t *)((char *)unbind_bo_cpu_pointer(bo) + 4096);
-    printf("the job's fence carries %s, the buffer was %s\n", unbind_status_name(error), word ? "written" : "not touched");
+    printf("the job's fence carries %s, the buffer was %s\n", unbind_status_name(error),
+           word ? "written" : "not touched");
 
     unbind_fence_unref(done);
     unbind_vma_unref(vma);

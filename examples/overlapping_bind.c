@@ -5,10 +5,7 @@
  * A buffer is unbound while the GPU is busy with it, and two others are bound:
  * one over the same range, one beside it. The one beside it is ready at once;
  * the one over it waits for the unbind, and jobs that use it wait with it. The
- * program itself never waits, and both buffers end with the right bytes.
- *
- * The simulated executor makes the times virtual, so that they are the same at
- * every run.
+ * program itself does not. The times are virtual: the same at every run.
  */
 #include <stdio.h>
 #include <unbind/unbind.h>
