@@ -21,6 +21,7 @@ struct snapshot {
 static struct snapshot snapshot(struct stage *stage) {
     struct snapshot now;
     now.device = device_stats(stage->gpu.device);
+    now.device.allocations = now.device.slab_allocations = 0; /* what was taken may have been given back */
     now.vm = vm_stats(stage->gpu.vm);
     return now;
 }
