@@ -53,7 +53,7 @@ $(LIBBUILD)/libunbind.so: $(CORE) | setup
 $(SHARED): $(LIBBUILD)/libunbind.so
 	@mkdir -p build/lib build/debug
 	$(OBJCOPY) --only-keep-debug $< build/debug/$(@F).debug
-	$(STRIP) --strip-unneeded -R .swift_modhash -R .comment -o $@ $<
+	$(STRIP) --strip-unneeded -R .comment -o $@ $<
 	$(OBJCOPY) --add-gnu-debuglink=build/debug/$(@F).debug $@
 	ln -sf $(@F) build/lib/libunbind.so.$(MAJOR)
 	ln -sf libunbind.so.$(MAJOR) build/lib/libunbind.so

@@ -65,7 +65,6 @@ static double row(const char *policy, const char *name, unsigned pending, double
 struct rig {
     unbind_device *device;
     unbind_vm *vm;
-    unbind_bo *bo;
 };
 
 static struct rig rig_open(uint32_t policy) {
@@ -76,23 +75,25 @@ static struct rig rig_open(uint32_t policy) {
     vm_options.policy = policy;
     TRY(unbind_device_open_software(&options, &rig.device));
     TRY(unbind_vm_create(rig.device, &vm_options, &rig.vm));
-    TRY(unbind_bo_create(rig.device, PAGE, UNBIND_REGION_SYSTEM, 0, &rig.bo));
     return rig;
 }
 
 static void rig_close(struct rig rig) {
-    unbind_bo_unref(rig.bo);
     unbind_vm_unref(rig.vm);
     TRY(unbind_device_close(rig.device, NULL));
     unbind_device_unref(rig.device);
 }
 
+/* A VMA of a buffer of its own: fences collect on the buffer, so sharing one would measure something else. */
 static unbind_vma *vma_at(struct rig rig, uint64_t address) {
     struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
     unbind_vma *vma;
+    unbind_bo *bo;
+    TRY(unbind_bo_create(rig.device, PAGE, UNBIND_REGION_SYSTEM, 0, &bo));
     options.flags = UNBIND_VMA_FIXED;
     options.address = address;
-    TRY(unbind_vma_create(rig.vm, rig.bo, &options, &vma));
+    TRY(unbind_vma_create(rig.vm, bo, &options, &vma));
+    unbind_bo_unref(bo);
     return vma;
 }
 
