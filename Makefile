@@ -50,7 +50,7 @@ $(LIBBUILD)/libunbind.so: $(CORE) | setup
 	    --scratch-path .build-library
 	@touch $@
 
-$(SHARED): $(LIBBUILD)/libunbind.so
+$(SHARED): $(LIBBUILD)/libunbind.so Makefile
 	@mkdir -p build/lib build/debug
 	$(OBJCOPY) --only-keep-debug $< build/debug/$(@F).debug
 	$(STRIP) --strip-unneeded -R .comment -o $@ $<
