@@ -195,7 +195,6 @@ TEST(interrupted, "a signal handler ends an interruptible wait with -EINTR and n
     void *result = NULL;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
-    action.sa_flags = SA_RESTART;
     sigaction(SIGUSR1, &action, NULL);
     gpu_open(&gpu, UNBIND_EXECUTOR_POOL);
     unbind_fence *fence = make_fence(&gpu);
