@@ -11,12 +11,12 @@ import Testing
     ) -> (users: [OpaquePointer], unbinds: [OpaquePointer]) {
         var users: [OpaquePointer] = []
         var unbinds: [OpaquePointer] = []
-        for address in [0x10000, 0x20000] as [UInt64] {
-            let vma = gpu.makeVMA(space, at: address)
+        let vmas = [0x10000, 0x20000].map { gpu.makeVMA(space, at: $0) }
+        for vma in vmas {
             gpu.bind(vma)
             users.append(gpu.makeUser(of: vma))
-            unbinds.append(gpu.unbindAsync(vma))
         }
+        for vma in vmas { unbinds.append(gpu.unbindAsync(vma)) }
         return (users, unbinds)
     }
 

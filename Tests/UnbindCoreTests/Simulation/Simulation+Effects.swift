@@ -17,7 +17,11 @@ extension Simulation {
         }
         for (index, command) in job.commands.enumerated() {
             switch command {
-            case .wait(let fence) where fence.error != 0:
+            case .wait(let fence):
+                guard let position = fence.position, position < job.fence.position!, fence.time <= job.fence.time else {
+                    throw SimulationFailure("\(job.fence.name) did not WAIT for \(fence.name)")
+                }
+                if fence.error == 0 { continue }
                 try require(
                     error == fence.error, "\(job.fence.name) has error \(error), its WAIT met error \(fence.error)")
                 return

@@ -17,12 +17,20 @@ extension Simulation {
         try checkIdle()
         try checkStep()
         if !fences.contains(where: { $0.isNeverSignalled && $0.position == nil }) { try checkRest() }
+        outcome.coverage.jobs = jobs.count { $0.isApplied && $0.fence.error == 0 && !$0.commands.isEmpty }
         outcome.digest = deviceStats(device).schedule_digest
         outcome.now = unbind_device_now(device)
         outcome.bytes = liveBuffers.map { [UInt8](UnsafeRawBufferPointer(start: $0.cpu, count: $0.size)) }
         outcome.statistics = [withUnsafeBytes(of: deviceStats(device)) { [UInt8]($0) }]
+        outcome.coverage.faults = faults.count
+        outcome.coverage.steps = step
         for space in spaces where space.handle != nil {
-            outcome.statistics.append(withUnsafeBytes(of: spaceStats(space.handle)) { [UInt8]($0) })
+            let stats = spaceStats(space.handle)
+            outcome.coverage.binds += Int(stats.binds)
+            outcome.coverage.awaited += Int(stats.awaited)
+            outcome.coverage.immediate += Int(stats.unbinds_immediate)
+            outcome.coverage.deferred += Int(stats.unbinds_deferred)
+            outcome.statistics.append(withUnsafeBytes(of: stats) { [UInt8]($0) })
             outcome.pages.append(space.isClosed ? [] : walkPages(space.handle!) ?? [])
         }
     }

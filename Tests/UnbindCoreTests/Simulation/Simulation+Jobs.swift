@@ -151,14 +151,11 @@ extension Simulation {
         if status != 0 { results.deallocate() }
         try require(status == 0 && handle != nil, "submit on queue \(queue.id) gave \(status)")
         queue.submitted += 1
-        var must = waits + bindings.map(\.bind)
-        for case .wait(let fence) in commands { must.append(fence) }
-        // A WAIT after a command that faults is never reached.
-        let isCertain = !commands.contains { if case .stray = $0 { true } else { false } }
-        let before = waits + bindings.map(\.bind) + (queue.last.map { [$0] } ?? [])
-        let fence = try record(
-            .job, handle, must: isCertain ? must + (queue.last.map { [$0] } ?? []) : before,
-            may: isCertain ? [] : must)
+        // A WAIT may never be reached: that it was kept is checked with the job's effect.
+        var reached: [SimulationFence] = []
+        for case .wait(let fence) in commands { reached.append(fence) }
+        let must = waits + bindings.map(\.bind) + (queue.last.map { [$0] } ?? [])
+        let fence = try record(.job, handle, must: must, may: reached)
         let job = SimulationJob(
             queue: queue, fence: fence, commands: commands, waits: waits, bindings: bindings, results: results)
         queue.last = fence

@@ -23,7 +23,7 @@ final class Simulation {
         var statistics: [[UInt8]] = []
         var digest: UInt64 = 0
         var now: UInt64 = 0
-        var steps = 0
+        var coverage = SimulationCoverage()
     }
 
     let plan: Plan
@@ -72,7 +72,6 @@ final class Simulation {
             }
             try settle()
             try tearDown()
-            outcome.steps = step
             return outcome
         } catch let failure as SimulationFailure {
             throw SimulationFailure("step \(step): \(failure)")

@@ -338,3 +338,26 @@ struct SimulationPage: Equatable {
     let buffer: UInt64
     let offset: UInt64
 }
+
+/// What the programs of a test have exercised, so that a generator that misses its target is noticed.
+struct SimulationCoverage {
+    var programs = 0
+    var steps = 0
+    var binds = 0
+    var awaited = 0
+    var immediate = 0
+    var deferred = 0
+    var jobs = 0
+    var faults = 0
+
+    mutating func add(_ other: SimulationCoverage) {
+        programs += 1
+        steps += other.steps
+        binds += other.binds
+        awaited += other.awaited
+        immediate += other.immediate
+        deferred += other.deferred
+        jobs += other.jobs
+        faults += other.faults
+    }
+}

@@ -19,27 +19,38 @@ import Testing
     @Test("random programs agree with the reference model", arguments: 0..<chunks)
     func randomProgramsAgreeWithTheModel(chunk: Int) {
         SeedReport.install()
+        var coverage = SimulationCoverage()
         if let seed = Self.singleSeed {
-            if chunk == 0 { Self.runSeed(seed, chunk: chunk, isVerbose: true) }
+            if chunk == Int(seed % 4) { Self.runSeed(seed, chunk: chunk, isVerbose: true, &coverage) }
             return
         }
         var failures = 0
         for seed in stride(from: chunk, to: Self.seedCount, by: Self.chunks) {
-            if !Self.runSeed(UInt64(seed), chunk: chunk, isVerbose: false) { failures += 1 }
+            if !Self.runSeed(UInt64(seed), chunk: chunk, isVerbose: false, &coverage) { failures += 1 }
             if failures == 5 { return }
         }
+        // The programs do what they are for; far below what they reach.
+        let programs = coverage.programs
+        if programs < 100 { return }
+        #expect(coverage.steps > 30 * programs && coverage.binds > 4 * programs, "\(coverage)")
+        #expect(coverage.immediate > programs / 2 && coverage.deferred > programs, "\(coverage)")
+        #expect(coverage.awaited > programs / 4 && coverage.jobs > programs, "\(coverage)")
+        #expect(coverage.faults > programs / 20, "\(coverage)")
     }
 
     /// One seed: every fourth is a calm program, run under the three policies; some are run twice.
     @discardableResult
-    private static func runSeed(_ seed: UInt64, chunk: Int, isVerbose: Bool) -> Bool {
+    private static func runSeed(
+        _ seed: UInt64, chunk: Int, isVerbose: Bool, _ coverage: inout SimulationCoverage
+    ) -> Bool {
         SeedReport.set(seed, chunk: chunk)
         do {
             var plan = Simulation.Plan(seed: seed, isVerbose: isVerbose)
             if seed % 4 == 0 {
-                try runUnderEachPolicy(&plan)
+                try runUnderEachPolicy(&plan, &coverage)
             } else {
                 let first = try run(plan)
+                coverage.add(first.coverage)
                 if seed % 8 == 1 { try compareRepeated(first, run(plan)) }
             }
             return true
@@ -55,13 +66,16 @@ import Testing
         return try Simulation(plan).run()
     }
 
-    private static func runUnderEachPolicy(_ plan: inout Simulation.Plan) throws {
+    private static func runUnderEachPolicy(
+        _ plan: inout Simulation.Plan, _ coverage: inout SimulationCoverage
+    ) throws {
         plan.isCalm = true
         var outcomes: [Simulation.Outcome] = []
         for policy in [UNBIND_POLICY_RANGES, UNBIND_POLICY_TIMELINE, UNBIND_POLICY_SYNC] {
             plan.policy = UInt32(policy)
             do {
                 outcomes.append(try run(plan))
+                coverage.add(outcomes.last!.coverage)
             } catch {
                 throw SimulationFailure("policy \(policy): \(error)")
             }
