@@ -55,6 +55,9 @@ static inline int csys_fd_duplicate(int fd) {
     return copy < 0 ? -errno : copy;
 }
 
+/* close, under a name that Swift's lookup does not take for a method. */
+static inline void csys_fd_close(int fd) { close(fd); }
+
 /* Makes an eventfd readable. A full counter is readable already. */
 static inline void csys_eventfd_raise(int fd) {
     uint64_t one = 1;
@@ -74,6 +77,9 @@ static inline void *csys_pages_map(size_t size) {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return memory == MAP_FAILED ? NULL : memory;
 }
+
+/* UNBIND_VERSION_STRING of the public header, which Swift would import as a String. */
+const char *csys_version_string(void);
 
 /* One line to stderr, then abort: the only output of the library. */
 _Noreturn void csys_panic(const char *message, size_t length);

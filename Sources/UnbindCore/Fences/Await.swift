@@ -25,3 +25,21 @@ extension UnsafeMutablePointer where Pointee == Await {
         pointee.fence.add(UnsafeMutableRawPointer(self).assumingMemoryBound(to: FenceCallback.self))
     }
 }
+
+extension UnsafeMutablePointer where Pointee == SlabCache {
+    /// An edge from `fence` to something that is not known yet; retains the fence. Nil if there is no memory.
+    func takeAwait(on fence: FencePointer, function: @escaping FenceCallback.Function) -> AwaitPointer? {
+        guard let memory = take() else { return nil }
+        let edge = memory.bindMemory(to: Await.self, capacity: 1)
+        fence.retain()
+        edge.initialize(to: Await(fence: fence, function: function, context: nil))
+        return edge
+    }
+
+    /// Gives back an edge that is on no fence, with its reference.
+    func give(_ edge: AwaitPointer) {
+        let fence = edge.pointee.fence
+        give(UnsafeMutableRawPointer(edge))
+        fence.drop()
+    }
+}

@@ -15,6 +15,8 @@ typealias FencePointer = UnsafeMutablePointer<Fence>
 struct Fence: ~Copyable {
     /// `magic` while alive: what a C handle is checked against.
     var magic: UInt32
+    /// Made by unbind_fence_create: only the caller signals it, and only the caller may.
+    let isSignalledByCaller: Bool
     /// Set before the signal, read after it.
     fileprivate(set) var error: Int32 = 0
     /// Bit 0: signalled. Bit 1: somebody sleeps on this word.
@@ -34,10 +36,11 @@ struct Fence: ~Copyable {
     static var magic: UInt32 { 0x7566_6365 }
 
     init(
-        owner: UnsafeMutableRawPointer, context: UInt64 = 0, seqno: UInt64 = 0,
+        owner: UnsafeMutableRawPointer, context: UInt64 = 0, seqno: UInt64 = 0, isSignalledByCaller: Bool = false,
         release: @escaping @convention(c) (UnsafeMutableRawPointer) -> Void
     ) {
         magic = Fence.magic
+        self.isSignalledByCaller = isSignalledByCaller
         self.owner = owner
         self.context = context
         self.seqno = seqno
@@ -73,6 +76,9 @@ extension UnsafeMutablePointer where Pointee == Fence {
 
     @inline(__always)
     func retain() { _ = pointee.references.wrappingAdd(1, ordering: .relaxed) }
+
+    /// A reference, unless the last one has been dropped already.
+    func tryRetain() -> Bool { pointee.references.incrementUnlessZero() }
 
     /// May free the object that the fence is embedded in.
     @inline(__always)

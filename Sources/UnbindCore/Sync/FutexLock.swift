@@ -10,15 +10,20 @@ import Synchronization
 
 /// The lock order, outermost first. A thread holds at most one lock of each rank.
 enum LockRank: UInt8 {
-    case device = 1
-    case reservation
+    /// One buffer object's fences.
+    case reservation = 1
+    /// One address space: its ranges, VMAs and pending unbinds.
     case addressSpace
+    /// One address space's page tables.
     case pageTables
+    /// One engine: its jobs, its TLB.
     case engine
+    /// A memory region's pages.
     case memoryRegion
     case history
-    case queue
     case executor
+    /// A device's lists of objects.
+    case device
     case fence
     case slab
 }

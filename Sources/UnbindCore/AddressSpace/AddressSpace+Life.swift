@@ -1,0 +1,165 @@
+// Making, closing and freeing an address space.
+
+import Synchronization
+
+extension UnsafeMutablePointer where Pointee == AddressSpace {
+    static func make(device: DevicePointer, options: AddressSpaceOptions) throws(Status) -> VMPointer {
+        try device.checkOpen()
+        let memory = device.pointee.memory
+        let id = device.nextID(.vm)
+        guard let vm = memory.allocateArray(of: AddressSpace.self, count: 1) else { throw Status.noMemory }
+        var parts = AddressSpaceParts(memory: memory, device: device)
+        do throws(Status) {
+            try parts.make(id: id, options: options)
+        } catch {
+            parts.free()
+            memory.deallocateArray(vm, count: 1)
+            throw error
+        }
+        vm.initialize(
+            to: AddressSpace(
+                device: device, id: id, options: options, ranges: parts.ranges!, pending: parts.pending!,
+                space: parts.space!, history: parts.history!, stats: parts.stats!, drain: parts.drain!))
+        parts.drain!.initialize(to: UnbindDrain(vm: vm))
+        guard device.add(vm) else {
+            vm.deinitialize(count: 1)
+            parts.drain!.deinitialize(count: 1)
+            parts.free()
+            memory.deallocateArray(vm, count: 1)
+            throw Status.closed
+        }
+        device.handleCreated(.vm)
+        return vm
+    }
+
+    /// Unbinds every VMA asynchronously and refuses new binds and jobs.
+    /// - Failure: closed, if it is already.
+    func close() throws(Status) {
+        pointee.lock.acquire()
+        let wasClosed = pointee.closedFlag.exchange(true, ordering: .acquiringAndReleasing)
+        pointee.lock.release()
+        if wasClosed { throw Status.closed }
+        while let vma = firstBoundVMA() {
+            _ = vma.unbindWithoutWaiting()?.drop()
+            vma.drop()
+        }
+    }
+
+    /// With a reference. A VMA whose range is allocated has not been freed: it unbinds before it lets go of its memory.
+    private func firstBoundVMA() -> VMAPointer? {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        guard let node = pointee.ranges.firstNode(endingAfter: 0) else { return nil }
+        let vma = VMAPointer(containing: node)
+        vma.retain()
+        return vma
+    }
+
+    /// The last strong reference is gone: no VMA, no queue, nothing under way.
+    func tearDown() {
+        invariant(pointee.pendingCount.load(ordering: .acquiring) == 0, "an address space was freed with unbinds pending")
+        pointee.device.remove(self)
+        pointee.pending.reapAll()
+        pointee.magic = 0
+        dropWeakly()
+    }
+
+    /// The last weak reference is gone too.
+    func free() {
+        let device = pointee.device
+        let memory = device.pointee.memory
+        var parts = AddressSpaceParts(memory: memory, device: device)
+        parts.adopt(self)
+        parts.drain!.deinitialize(count: 1)
+        deinitialize(count: 1)
+        parts.free()
+        memory.deallocateArray(self, count: 1)
+        device.drop()
+    }
+}
+
+/// The separately allocated parts of an address space, so that a failure can undo those made so far.
+private struct AddressSpaceParts {
+    let memory: UnsafeMutablePointer<Memory>
+    let device: DevicePointer
+    var ranges: UnsafeMutablePointer<RangeAllocator>?
+    var pending: UnsafeMutablePointer<PendingUnbinds>?
+    var space: UnsafeMutablePointer<SoftwareSpace>?
+    var history: UnsafeMutablePointer<History>?
+    var stats: UnsafeMutablePointer<AddressSpaceStats>?
+    /// Memory only: initialised and deinitialised by the caller.
+    var drain: UnsafeMutablePointer<UnbindDrain>?
+
+    init(memory: UnsafeMutablePointer<Memory>, device: DevicePointer) {
+        self.memory = memory
+        self.device = device
+    }
+
+    mutating func make(id: UInt64, options: AddressSpaceOptions) throws(Status) {
+        guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
+        ranges.initialize(to: RangeAllocator(start: 0, size: options.size, coloring: options.coloring))
+        self.ranges = ranges
+        guard let pending = memory.allocateArray(of: PendingUnbinds.self, count: 1) else { throw Status.noMemory }
+        pending.initialize(to: PendingUnbinds())
+        self.pending = pending
+        guard let stats = memory.allocateArray(of: AddressSpaceStats.self, count: 1) else { throw Status.noMemory }
+        stats.initialize(to: AddressSpaceStats())
+        self.stats = stats
+        guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
+        self.drain = drain
+        history = try UnsafeMutablePointer<History>.make(memory: memory)
+        space = try device.pointee.gpu.makeSpace(id: id, pageSizes: options.pageSizes)
+    }
+
+    mutating func adopt(_ vm: VMPointer) {
+        ranges = vm.pointee.ranges
+        pending = vm.pointee.pending
+        space = vm.pointee.space
+        history = vm.pointee.history
+        stats = vm.pointee.stats
+        drain = vm.pointee.drain
+    }
+
+    func free() {
+        if let space { device.pointee.gpu.freeSpace(space) }
+        if let history { history.free() }
+        if let drain { memory.deallocateArray(drain, count: 1) }
+        if let stats {
+            stats.deinitialize(count: 1)
+            memory.deallocateArray(stats, count: 1)
+        }
+        if let pending {
+            pending.deinitialize(count: 1)
+            memory.deallocateArray(pending, count: 1)
+        }
+        if let ranges {
+            ranges.deinitialize(count: 1)
+            memory.deallocateArray(ranges, count: 1)
+        }
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Device {
+    /// False, and nothing changes, if the device is closing: a close either sees this VM or is seen here.
+    fileprivate func add(_ vm: VMPointer) -> Bool {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        if pointee.stateWord.load(ordering: .relaxed) != Device.State.open.rawValue { return false }
+        vm.pointee.nextInDevice = pointee.firstVM
+        pointee.firstVM?.pointee.previousInDevice = vm
+        pointee.firstVM = vm
+        retain()
+        return true
+    }
+
+    fileprivate func remove(_ vm: VMPointer) {
+        pointee.lock.acquire()
+        if let next = vm.pointee.nextInDevice { next.pointee.previousInDevice = vm.pointee.previousInDevice }
+        if let previous = vm.pointee.previousInDevice {
+            previous.pointee.nextInDevice = vm.pointee.nextInDevice
+        } else {
+            pointee.firstVM = vm.pointee.nextInDevice
+        }
+        pointee.lock.release()
+    }
+}

@@ -1,0 +1,106 @@
+// AddressSpace: one GPU virtual address space (i915_address_space, drivers/gpu/drm/i915/gt/intel_gtt.h).
+//
+// It knows three things about an address: which VMA has it now (ranges), which unfinished unbinds still cover it (pending),
+// and what the page tables say (space). Its VMA handing a range back does not wait for the other two: a new owner of the
+// range waits for the pending unbinds that overlap.
+//
+// Two counts keep it: strong references (the caller's handle, VMAs, queues, work under way) keep it working; weak ones (the
+// memory of VMAResources and jobs, which may outlive all that in a caller's fence) only keep the struct.
+//
+// - Locking: `lock` guards everything that is not atomic. Completion of unbinds never takes it.
+
+import Synchronization
+
+typealias VMPointer = UnsafeMutablePointer<AddressSpace>
+
+/// What a bind waits for.
+enum DependencyPolicy: UInt32 { case ranges = 0, timeline = 1, sync = 2 }
+
+struct AddressSpaceOptions {
+    var size: UInt64 = 1 << 48
+    var pageSizes: UInt64 = 0x21_1000
+    var policy = DependencyPolicy.ranges
+    var coloring = false
+}
+
+struct AddressSpace: ~Copyable {
+    /// `magic` while alive: what a C handle is checked against.
+    var magic: UInt32 = AddressSpace.magic
+    let count = SharedCount()
+    let weakCount = Atomic<UInt32>(1)
+    let device: DevicePointer
+    let id: UInt64
+    let options: AddressSpaceOptions
+    let lock = FutexLock(.addressSpace)
+
+    let ranges: UnsafeMutablePointer<RangeAllocator>
+    let pending: UnsafeMutablePointer<PendingUnbinds>
+    let space: UnsafeMutablePointer<SoftwareSpace>
+    let history: UnsafeMutablePointer<History>
+    let stats: UnsafeMutablePointer<AddressSpaceStats>
+    /// Clears what is ready to be cleared; see AddressSpace+Drain.
+    let drain: UnsafeMutablePointer<UnbindDrain>
+
+    /// Written under the lock.
+    let closedFlag = Atomic<Bool>(false)
+    /// Unbinds scheduled and not completed. The first holds a strong reference for all.
+    let pendingCount = Atomic<Int>(0)
+    /// Jobs submitted and not ended, on all queues: while there are any, page-table walks may happen.
+    let jobsInFlight = Atomic<Int>(0)
+
+    /// The device's list, under its lock.
+    var nextInDevice: VMPointer?
+    var previousInDevice: VMPointer?
+
+    static var magic: UInt32 { 0x7576_6d73 }
+
+    /// What every address and size in here is a multiple of.
+    var alignment: UInt64 { options.pageSizes & (~options.pageSizes &+ 1) }
+}
+
+/// Counters of one address space, under its lock but for the atomic ones.
+struct AddressSpaceStats: ~Copyable {
+    var binds: UInt64 = 0
+    var bindsWaited: UInt64 = 0
+    var unbindsImmediate: UInt64 = 0
+    var unbindsDeferred: UInt64 = 0
+    var awaited: UInt64 = 0
+    var awaitedNotOverlapping: UInt64 = 0
+    var pendingPeak: UInt64 = 0
+    let completed = Atomic<UInt64>(0)
+    let skipped = Atomic<UInt64>(0)
+    let batches = Atomic<UInt64>(0)
+    let bindWaitNanoseconds = Atomic<UInt64>(0)
+
+    init() {}
+}
+
+extension UnsafeMutablePointer where Pointee == AddressSpace {
+    var isClosed: Bool { pointee.closedFlag.load(ordering: .acquiring) }
+
+    // MARK: References
+
+    func retain() { pointee.count.retain() }
+
+    func tryRetain() -> Bool { pointee.count.tryRetain() }
+
+    /// - Locking: nothing of this VM's may be held.
+    func drop() {
+        if pointee.count.drop() { tearDown() }
+    }
+
+    func retainWeakly() { _ = pointee.weakCount.wrappingAdd(1, ordering: .relaxed) }
+
+    func dropWeakly() {
+        if pointee.weakCount.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { free() }
+    }
+
+    /// The caller lets go of a handle.
+    func dropHandle() {
+        guard pointee.count.dropHandle() else { return }
+        pointee.device.handleDropped(.vm)
+        // Closed already is as good.
+        _ = try? close()
+        drop()
+    }
+}

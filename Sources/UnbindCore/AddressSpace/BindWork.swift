@@ -1,0 +1,118 @@
+// BindWork: a bind that has to wait for pending unbinds (the async bind work of i915_vma.c).
+//
+// Begins with the bind fence; its gate awaits the unbinds; when that opens an executor writes the page tables. Made only when
+// there is something to wait for: otherwise the bind is done within the call.
+//
+// - Signalling: the work. What it needs (page tables, pages) was reserved by the bind.
+
+import Synchronization
+
+struct BindWork: ~Copyable {
+    /// First: a pointer to it is a pointer to the BindWork.
+    var fence: Fence
+    /// At `itemOffset`.
+    var item: WorkItem
+    let gate = SoftwareFence()
+    /// Strong, until the bind is done; then the pages of the binding are the resource's affair alone.
+    let vm: VMPointer
+    /// A reference, until the bind is done.
+    let resource: ResourcePointer
+    let calledAt: UInt64
+    /// The entries are there; what is left is the time that writing them takes.
+    var isWritten = false
+
+    static var itemOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<WorkItem>.alignment) }
+}
+
+typealias BindWorkPointer = UnsafeMutablePointer<BindWork>
+
+extension UnsafeMutablePointer where Pointee == BindWork {
+    static func initialize(
+        _ memory: UnsafeMutableRawPointer, vm: VMPointer, resource: ResourcePointer, calledAt: UInt64
+    ) -> BindWorkPointer {
+        let work = memory.bindMemory(to: BindWork.self, capacity: 1)
+        work.initialize(
+            to: BindWork(
+                fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseBindWork),
+                item: WorkItem(label: vm.pointee.id << 8 | WorkLabel.bind, context: memory, function: runBind),
+                vm: vm, resource: resource, calledAt: calledAt))
+        vm.retain()
+        vm.retainWeakly()
+        resource.fence.retain()
+        vm.pointee.device.workBegan()
+        return work
+    }
+
+    @inline(__always)
+    var fence: FencePointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: Fence.self) }
+
+    private var item: WorkItemPointer { memberPointer(of: self, at: BindWork.itemOffset, as: WorkItem.self) }
+
+    /// Hangs the bind on an unbind, with an edge that was reserved for it.
+    func awaitUnbind(_ edge: AwaitPointer) {
+        edge.pointee.callback.context = UnsafeMutableRawPointer(self)
+        pointee.gate.await()
+        if !edge.arm() {
+            let isOpen = pointee.gate.complete(error: 0)
+            invariant(!isOpen, "a bind's gate opened before it was committed")
+            pointee.vm.pointee.device.free(edge)
+        }
+    }
+
+    /// All is awaited. Any lock below the executor's may be held.
+    func commit() {
+        if pointee.gate.commit() { makeReady() }
+    }
+
+    fileprivate func makeReady() { pointee.vm.pointee.device.pointee.executor.submit(item) }
+
+    fileprivate func run(at time: UInt64) {
+        let vm = pointee.vm
+        let device = vm.pointee.device
+        let resource = pointee.resource
+        let binding = resource.pointee.binding
+        if !pointee.isWritten {
+            pointee.isWritten = true
+            _ = vm.pointee.stats.pointee.bindWaitNanoseconds.wrappingAdd(
+                time.subtractingSaturating(pointee.calledAt), ordering: .relaxed)
+            SignallingSection.begin()
+            let cost = device.pointee.gpu.cost(ofEntries: vm.pointee.space.write(binding))
+            SignallingSection.end()
+            if cost > 0 {
+                device.pointee.executor.submit(item, at: time.addingSaturating(cost))
+                return
+            }
+        }
+        SignallingSection.begin()
+        vm.pointee.history.record(.bound, at: time, start: binding.start, size: binding.size, boID: resource.pointee.boID)
+        fence.signal(at: time)
+        SignallingSection.end()
+        resource.fence.drop()
+        fence.drop()
+        device.retain()
+        vm.drop()
+        device.workEnded()
+        device.drop()
+    }
+}
+
+private func runBind(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
+    context.assumingMemoryBound(to: BindWork.self).run(at: time)
+}
+
+private func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
+    let work = memory.assumingMemoryBound(to: BindWork.self)
+    let vm = work.pointee.vm
+    work.deinitialize(count: 1)
+    vm.pointee.device.cache(.bindWork).give(memory)
+    vm.dropWeakly()
+}
+
+/// An unbind that an asynchronous bind awaited has completed.
+func bindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
+    let edge = callback.assumingMemoryBound(to: Await.self)
+    let work = edge.pointee.callback.context!.assumingMemoryBound(to: BindWork.self)
+    // A bind needs the old entries to be gone, and they are, whatever became of the work that used them.
+    work.pointee.vm.pointee.device.free(edge)
+    if work.pointee.gate.complete(error: 0) { work.makeReady() }
+}

@@ -1,0 +1,182 @@
+// UnbindDrain: the one piece of work that finishes the deferred unbinds of an address space.
+//
+// An unbind whose gate opens is pushed on a list; the first one submits the work item. When it runs, it takes all that are
+// ready, clears their entries, invalidates the TLB once for all of them, and completes each. So neighbours in time share
+// an invalidation, and one worker is enough for any number of pending unbinds.
+//
+// The steps take the time that the cost model says: clear -> (entries written) -> invalidate -> (TLB flushed) -> complete.
+// On real time with costs of 0 they follow each other within one call.
+//
+// - Locking: takes the page-table and engine locks, never the VM's.
+// - Signalling: all of it.
+
+import Synchronization
+
+struct UnbindDrain: ~Copyable {
+    fileprivate enum Step { case take, invalidate, complete }
+
+    /// First, and plain; the VM outlives its drain.
+    fileprivate let vm: VMPointer
+    fileprivate var item: WorkItem
+    /// Only the running work item uses these: the batch in hand, oldest first.
+    fileprivate var step = Step.take
+    fileprivate var batch: ResourcePointer?
+    fileprivate var batchCount = 0
+    /// Ready and not yet taken; newest first.
+    fileprivate let ready = Atomic<ResourcePointer?>(nil)
+    /// Ready and not yet completed. Whoever raises it from 0 submits the work item.
+    fileprivate let readyCount = Atomic<Int>(0)
+
+    static var itemOffset: Int { MemoryLayout<VMPointer>.size }
+
+    init(vm: VMPointer) {
+        self.vm = vm
+        item = WorkItem(
+            label: vm.pointee.id << 8 | WorkLabel.drain, context: UnsafeMutableRawPointer(vm.pointee.drain), function: runDrain)
+    }
+}
+
+/// The low byte of a work item's label, for the schedule's digest.
+enum WorkLabel {
+    static var drain: UInt64 { 1 }
+    static var bind: UInt64 { 2 }
+    static var engine: UInt64 { 3 }
+}
+
+extension UnsafeMutablePointer where Pointee == UnbindDrain {
+    fileprivate var item: WorkItemPointer { memberPointer(of: self, at: UnbindDrain.itemOffset, as: WorkItem.self) }
+
+    /// The unbind awaits nothing any more. Any thread; any lock below the executor's may be held.
+    func makeReady(_ resource: ResourcePointer) {
+        var head = pointee.ready.load(ordering: .relaxed)
+        while true {
+            resource.pointee.next = head
+            let result = pointee.ready.weakCompareExchange(
+                expected: head, desired: resource, successOrdering: .releasing, failureOrdering: .relaxed)
+            if result.exchanged { break }
+            head = result.original
+        }
+        if pointee.readyCount.wrappingAdd(1, ordering: .acquiringAndReleasing).oldValue == 0 {
+            // The pending unbinds hold the VM; the drain itself needs it until it has returned.
+            pointee.vm.retain()
+            pointee.vm.pointee.device.pointee.executor.submit(item)
+        }
+    }
+
+    fileprivate func run(at time: UInt64) {
+        let vm = pointee.vm
+        let executor = vm.pointee.device.pointee.executor
+        let gpu = vm.pointee.device.pointee.gpu
+        SignallingSection.begin()
+        var time = time
+        while true {
+            var cost: UInt64 = 0
+            switch pointee.step {
+            case .take:
+                takeBatch()
+                let entries = clearBatch(at: time)
+                cost = gpu.cost(ofEntries: entries)
+                pointee.step = .invalidate
+            case .invalidate:
+                cost = gpu.invalidationCost
+                pointee.step = .complete
+            case .complete:
+                invalidateBatch()
+                let count = pointee.batchCount
+                completeBatch(at: time)
+                pointee.step = .take
+                if pointee.readyCount.wrappingSubtract(count, ordering: .acquiringAndReleasing).newValue == 0 {
+                    SignallingSection.end()
+                    vm.drop()
+                    return
+                }
+            }
+            if cost > 0 {
+                time = time.addingSaturating(cost)
+                SignallingSection.end()
+                executor.submit(item, at: time)
+                return
+            }
+        }
+    }
+
+    /// All that are ready, in the order in which they became so.
+    private func takeBatch() {
+        var next = pointee.ready.exchange(nil, ordering: .acquiring)
+        var batch: ResourcePointer?
+        var count = 0
+        while let resource = next {
+            next = resource.pointee.next
+            resource.pointee.next = batch
+            batch = resource
+            count += 1
+        }
+        pointee.batch = batch
+        pointee.batchCount = count
+        _ = pointee.vm.pointee.stats.pointee.batches.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    private func clearBatch(at time: UInt64) -> UInt64 {
+        var entries: UInt64 = 0
+        var next = pointee.batch
+        while let resource = next {
+            entries += resource.clear(at: time)
+            next = resource.pointee.next
+        }
+        return entries
+    }
+
+    private func invalidateBatch() {
+        let vm = pointee.vm
+        var start = UInt64.max
+        var end: UInt64 = 0
+        var next = pointee.batch
+        while let resource = next {
+            let binding = resource.pointee.binding
+            start = min(start, binding.start)
+            end = max(end, binding.start + binding.size)
+            next = resource.pointee.next
+        }
+        vm.invalidate(start: start, size: end - start)
+    }
+
+    private func completeBatch(at time: UInt64) {
+        var next = pointee.batch
+        pointee.batch = nil
+        while let resource = next {
+            // Gone when its hold is dropped.
+            next = resource.pointee.next
+            resource.dropHold(at: time)
+        }
+    }
+}
+
+private func runDrain(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
+    context.assumingMemoryBound(to: UnbindDrain.self).run(at: time)
+}
+
+extension UnsafeMutablePointer where Pointee == AddressSpace {
+    /// When this returns, no engine uses a translation that the page tables do not hold, and tables that were taken out of
+    /// them before the call have been freed.
+    func invalidate(start: UInt64, size: UInt64) {
+        pointee.device.pointee.gpu.invalidate(pointee.space, start: start, size: size)
+        pointee.space.freeRetired()
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == VMAResource {
+    /// Takes the binding out of the page tables, or leaves it there if its VM is closed and nobody can walk them any more.
+    /// Returns the number of entries cleared.
+    func clear(at time: UInt64) -> UInt64 {
+        let vm = pointee.vm
+        let binding = pointee.binding
+        vm.pointee.history.record(.unbindStarted, at: time, start: binding.start, size: binding.size, boID: pointee.boID)
+        // A closed VM takes no new job, so that 0 stays 0.
+        if vm.isClosed, vm.pointee.jobsInFlight.load(ordering: .acquiring) == 0 {
+            vm.pointee.space.skip(binding)
+            _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
+            return 0
+        }
+        return vm.pointee.space.clear(binding)
+    }
+}

@@ -1,0 +1,171 @@
+// VMA: one buffer object at one place in one address space (i915_vma, drivers/gpu/drm/i915/i915_vma.c).
+//
+// The long-lived record; each time it is bound it gets a range and a VMAResource, which leaves it again when it is unbound.
+//
+// - Locking: everything but `count` and `address` is guarded by the VM's lock.
+
+import Synchronization
+
+typealias VMAPointer = UnsafeMutablePointer<VMA>
+
+struct VMAOptions {
+    /// Bind here or not at all.
+    var fixedAddress: UInt64?
+    var alignment: UInt64 = 0
+    var isHigh = false
+    var isReadOnly = false
+    var color: UInt32 = 0
+}
+
+struct VMA: ~Copyable {
+    /// `magic` while alive: what a C handle is checked against.
+    var magic: UInt32 = VMA.magic
+    /// Its range; allocated while it is bound or being bound. At `nodeOffset`.
+    var node = RangeNode()
+    let count = SharedCount()
+    let vm: VMPointer
+    let bo: BufferObjectPointer
+    let options: VMAOptions
+    /// The present address; what the C getter reads without a lock.
+    let address: Atomic<UInt64>
+
+    /// The present binding, with a reference that its unbind passes to the caller.
+    var resource: ResourcePointer?
+    /// What the unbind has to wait for, not yet hung up: GPU work, and an asynchronous bind.
+    var users: AwaitPointer?
+    /// Of an asynchronous bind, with a reference; nil when the bind was done at once.
+    var bindFence: FencePointer?
+
+    static var magic: UInt32 { 0x7576_6d61 }
+    static var nodeOffset: Int { roundUp(MemoryLayout<UInt32>.size, to: MemoryLayout<RangeNode>.alignment) }
+    static var noAddress: UInt64 { .max }
+}
+
+enum VMAState: Int32 { case unbound = 0, binding = 1, bound = 2 }
+
+extension UnsafeMutablePointer where Pointee == VMA {
+    static func make(vm: VMPointer, bo: BufferObjectPointer, options: VMAOptions) throws(Status) -> VMAPointer {
+        if vm.isClosed { throw Status.closed }
+        let device = vm.pointee.device
+        guard let memory = device.cache(.vma).take() else { throw Status.noMemory }
+        let vma = memory.bindMemory(to: VMA.self, capacity: 1)
+        vma.initialize(
+            to: VMA(vm: vm, bo: bo, options: options, address: Atomic(options.fixedAddress ?? VMA.noAddress)))
+        vm.retain()
+        bo.retain()
+        device.handleCreated(.vma)
+        return vma
+    }
+
+    @inline(__always)
+    init(containing node: UnsafeMutablePointer<RangeNode>) {
+        self = (UnsafeMutableRawPointer(node) - VMA.nodeOffset).assumingMemoryBound(to: VMA.self)
+    }
+
+    @inline(__always)
+    var node: UnsafeMutablePointer<RangeNode> {
+        memberPointer(of: self, at: VMA.nodeOffset, as: RangeNode.self)
+    }
+
+    var size: UInt64 { pointee.bo.size }
+
+    func retain() { pointee.count.retain() }
+
+    /// - Locking: nothing may be held if this can be the last reference.
+    func drop() {
+        guard pointee.count.drop() else { return }
+        let (vm, bo) = (pointee.vm, pointee.bo)
+        let device = vm.pointee.device
+        invariant(!node.pointee.isAllocated, "a VMA was freed while it was bound")
+        pointee.magic = 0
+        deinitialize(count: 1)
+        device.cache(.vma).give(UnsafeMutableRawPointer(self))
+        bo.drop()
+        vm.drop()
+    }
+
+    /// The caller lets go of a handle; the last one unbinds.
+    func dropHandle() {
+        guard pointee.count.dropHandle() else { return }
+        pointee.vm.pointee.device.handleDropped(.vma)
+        _ = unbindWithoutWaiting()?.drop()
+        drop()
+    }
+
+    var state: VMAState {
+        pointee.vm.pointee.lock.acquire()
+        defer { pointee.vm.pointee.lock.release() }
+        return lockedState
+    }
+
+    var lockedState: VMAState {
+        if !node.pointee.isAllocated { return .unbound }
+        if let fence = pointee.bindFence, !fence.isSignalled { return .binding }
+        return .bound
+    }
+
+    /// The fence to give out when there is nothing to wait for, with a reference.
+    var stubFence: FencePointer {
+        let fence = pointee.vm.pointee.device.pointee.stubFence
+        fence.retain()
+        return fence
+    }
+
+    // MARK: Users
+
+    /// Attaches GPU work that somebody else submits to the present binding.
+    /// - Failure: invalid if nothing is bound; closed; noMemory.
+    func attach(_ fence: FencePointer) throws(Status) {
+        let vm = pointee.vm
+        let edge = try vm.pointee.device.makeAwait(on: fence, function: unbindAwaitFired)
+        let reservation = pointee.bo.pointee.reservation
+        reservation.pointee.lock.acquire()
+        defer { reservation.pointee.lock.release() }
+        do throws(Status) {
+            try reservation.reserve(1)
+            vm.pointee.lock.acquire()
+            defer { vm.pointee.lock.release() }
+            do throws(Status) {
+                if vm.isClosed { throw Status.closed }
+                if !node.pointee.isAllocated { throw Status.invalid }
+            } catch {
+                reservation.unreserve(1)
+                throw error
+            }
+            addUser(edge)
+        } catch {
+            vm.pointee.device.free(edge)
+            throw error
+        }
+        reservation.add(fence, usage: .write)
+    }
+
+    /// Adds an edge to what the present binding's unbind waits for. The edges of work that has ended, and of earlier work
+    /// on the same timeline, go. Takes over the Await and its reference to the fence.
+    func addUser(_ edge: AwaitPointer) {
+        let cache = pointee.vm.pointee.device.cache(.await)
+        var kept: AwaitPointer?
+        var next = pointee.users
+        while let user = next {
+            next = user.pointee.next
+            let fence = user.pointee.fence
+            if fence.isSignalled || edge.pointee.fence.supersedes(fence) {
+                cache.give(user)
+            } else {
+                user.pointee.next = kept
+                kept = user
+            }
+        }
+        edge.pointee.next = kept
+        pointee.users = edge
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Device {
+    func makeAwait(on fence: FencePointer, function: @escaping FenceCallback.Function) throws(Status) -> AwaitPointer {
+        guard let edge = cache(.await).takeAwait(on: fence, function: function) else { throw Status.noMemory }
+        return edge
+    }
+
+    func free(_ edge: AwaitPointer) { cache(.await).give(edge) }
+}

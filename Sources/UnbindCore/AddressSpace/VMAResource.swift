@@ -1,0 +1,145 @@
+// VMAResource: a snapshot of one binding, and its unbind (i915_vma_resource, drivers/gpu/drm/i915/i915_vma_resource.c).
+//
+// Made when a VMA is bound, it has everything that clearing the binding will need: range, pages, the unbind fence that is
+// also its reference count, the gate that opens when the GPU is done with the range, and its place among the pending
+// unbinds. So the VMA is free to be bound anew, or to go, while the unbind is still to come.
+//
+// Life: installed on its VMA -> scheduled (published in PendingUnbinds, unless nothing is awaited) -> ready (the gate has
+// opened) -> cleared -> held (somebody still looks at it) -> completed (the fence has signalled) -> reaped by the next
+// lookup -> freed with the last reference to its fence.
+//
+// - Signalling: everything from ready on.
+
+import Synchronization
+
+typealias ResourcePointer = UnsafeMutablePointer<VMAResource>
+
+struct VMAResource: ~Copyable {
+    /// First: a pointer to it is a pointer to the VMAResource. Context 0: unbinds are ordered with nothing.
+    var fence: Fence
+    /// Its place in the interval index; at `nodeOffset`.
+    var node: IntervalNode
+    /// Next among those ready to be cleared, then among those to be reaped.
+    var next: ResourcePointer?
+    let gate = SoftwareFence()
+    /// The binding's own, dropped when the entries are cleared, and one for each hold.
+    let holds = Atomic<Int32>(1)
+    /// In the index, and so in the reaper's hands when completed.
+    var isPublished = false
+    var isScheduled = false
+    /// Weak, until freed.
+    let vm: VMPointer
+    /// A reference, until completed.
+    let pages: PageListPointer
+    let binding: Binding
+    let boID: UInt64
+    /// Under the timeline policy: memory for the edge to the unbind before.
+    var timelineAwait: UnsafeMutableRawPointer?
+
+    static var nodeOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<IntervalNode>.alignment) }
+}
+
+extension UnsafeMutablePointer where Pointee == VMAResource {
+    /// For a binding that is to be: the fields that depend on its address come with `init`.
+    static func makeMemory(vm: VMPointer) throws(Status) -> UnsafeMutableRawPointer {
+        guard let memory = vm.pointee.device.cache(.resource).take() else { throw Status.noMemory }
+        return memory
+    }
+
+    static func initialize(
+        _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, binding: Binding, boID: UInt64,
+        timelineAwait: UnsafeMutableRawPointer?
+    ) -> ResourcePointer {
+        let resource = memory.bindMemory(to: VMAResource.self, capacity: 1)
+        resource.initialize(
+            to: VMAResource(
+                fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseResource),
+                node: IntervalNode(start: binding.start, last: binding.start + (binding.size - 1)),
+                vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait))
+        vm.retainWeakly()
+        pages.retain()
+        return resource
+    }
+
+    @inline(__always)
+    init(containing node: UnsafeMutablePointer<IntervalNode>) {
+        self = (UnsafeMutableRawPointer(node) - VMAResource.nodeOffset).assumingMemoryBound(to: VMAResource.self)
+    }
+
+    @inline(__always)
+    init(of fence: FencePointer) { self = UnsafeMutableRawPointer(fence).assumingMemoryBound(to: VMAResource.self) }
+
+    @inline(__always)
+    var fence: FencePointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: Fence.self) }
+
+    @inline(__always)
+    var node: UnsafeMutablePointer<IntervalNode> {
+        memberPointer(of: self, at: VMAResource.nodeOffset, as: IntervalNode.self)
+    }
+
+    // MARK: Holds
+
+    /// Keeps the binding's pages and delays its unbind fence until `unhold`, for whoever wants to read what is bound there.
+    /// False if the unbind has completed: there is nothing to look at any more.
+    func hold() -> Bool {
+        var count = pointee.holds.load(ordering: .relaxed)
+        while count != 0 {
+            let result = pointee.holds.weakCompareExchange(expected: count, desired: count + 1, ordering: .acquiring)
+            if result.exchanged { return true }
+            count = result.original
+        }
+        return false
+    }
+
+    /// Ends a hold. The last one completes the unbind, on this thread.
+    /// - Locking: nothing may be held.
+    func unhold() { dropHold(at: pointee.vm.pointee.device.now) }
+
+    /// The entries are cleared and no translation is left, or a hold has ended.
+    func dropHold(at time: UInt64) {
+        if pointee.holds.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { complete(at: time) }
+    }
+
+    /// The last hold is gone: tells everybody, lets go of the pages, and leaves the index to the next lookup. The chain's
+    /// reference goes with the index entry, so that no lookup meets freed memory (P15, P22).
+    private func complete(at time: UInt64) {
+        let vm = pointee.vm
+        let pages = pointee.pages
+        let binding = pointee.binding
+        vm.pointee.history.record(
+            .unbindCompleted, at: time, start: binding.start, size: binding.size, boID: pointee.boID)
+        _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
+        fence.signal(at: time)
+        if pointee.isPublished {
+            vm.pointee.pending.push(self)
+        } else {
+            fence.drop()
+        }
+        pages.drop()
+        vm.pendingUnbindEnded()
+    }
+}
+
+private func releaseResource(_ memory: UnsafeMutableRawPointer) {
+    let resource = memory.assumingMemoryBound(to: VMAResource.self)
+    let vm = resource.pointee.vm
+    resource.deinitialize(count: 1)
+    vm.pointee.device.cache(.resource).give(memory)
+    vm.dropWeakly()
+}
+
+extension UnsafeMutablePointer where Pointee == AddressSpace {
+    /// The first pending unbind keeps the VM for all of them.
+    func pendingUnbindBegan() {
+        pointee.device.workBegan()
+        if pointee.pendingCount.wrappingAdd(1, ordering: .acquiringAndReleasing).oldValue == 0 { retain() }
+    }
+
+    func pendingUnbindEnded() {
+        let device = pointee.device
+        device.retain()
+        if pointee.pendingCount.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { drop() }
+        device.workEnded()
+        device.drop()
+    }
+}

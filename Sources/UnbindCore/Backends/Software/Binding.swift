@@ -1,0 +1,43 @@
+// Binding: what the page tables must know of one bound VMA. A snapshot: the same value goes to reserve, write and clear.
+//
+// Which page sizes a binding uses is decided by one rule, every time anew: at each address the largest size that the
+// space allows, that the GPU address and the physical address are both aligned to, and that still fits. So nothing needs
+// to be remembered between a write and its clear.
+
+struct Binding: Equatable {
+    /// GPU virtual address and bytes: multiples of the smallest page size of the space.
+    var start: UInt64
+    var size: UInt64
+    /// Host address, or offset in local memory; aligned as `start` is.
+    var physical: UInt64
+    var isLocal: Bool
+    var isReadOnly: Bool
+
+    @inline(__always) var end: UInt64 { start &+ size }
+}
+
+/// The rule, worked out for one binding in one space.
+struct BindingPlan {
+    let start: UInt64
+    let end: UInt64
+    /// physical = GPU address + delta.
+    let delta: UInt64
+    /// Whole 2 MiB blocks are leaves of level 1.
+    let usesLarge: Bool
+    /// Whole 64 KiB blocks are marked as one page.
+    let usesMedium: Bool
+    /// Of a 4 KiB leaf.
+    let flags: UInt64
+
+    init(_ binding: Binding, pageSizes: UInt64) {
+        start = binding.start
+        end = binding.end
+        delta = binding.physical &- binding.start
+        usesLarge = pageSizes & PageSize.large != 0 && isAligned(delta, to: PageSize.large)
+        usesMedium = pageSizes & PageSize.medium != 0 && isAligned(delta, to: PageSize.medium)
+        flags =
+            PageTableEntry.present
+            | (binding.isReadOnly ? 0 : PageTableEntry.writable)
+            | (binding.isLocal ? PageTableEntry.local : 0)
+    }
+}

@@ -1,0 +1,188 @@
+// Job: one submit on a queue: a list of commands, what has to happen before, and the fence that tells of its end.
+//
+//     let job = try gpu.makeJob(for: engine, commandCount: n)     commands and awaits may fail: on failure discard()
+//     try job.add(command); try job.await(fence)
+//     let fence = engine.admit(job)                               gives it its place in the timeline
+//     engine.append(job)                                          never fails
+//
+// admit and append of one engine happen in the same order, under a lock of the owner. The fence comes first and is the
+// life of the job: makeJob gives one reference, which append hands to the engine until the fence has signalled; whoever
+// wants to keep the fence retains it before append. Commands and awaits are gone when the job ends, the job itself with
+// the last reference.
+//
+// - Locking: `isOpen` and `next` belong to the lock of the engine, the rest to whoever builds or runs the job.
+
+import Synchronization
+
+typealias JobPointer = UnsafeMutablePointer<Job>
+
+struct Job: ~Copyable {
+    /// First: a pointer to it is a pointer to the Job. Of no timeline until admitted.
+    fileprivate let fence: Fence
+    /// Opens when everything awaited is done. The first error that arrives makes the engine skip the commands.
+    let gate = SoftwareFence()
+    let gpu: SoftwareGPUPointer
+    let engine: EnginePointer
+    /// Place in the engine's timeline, from 1; 0 until admitted.
+    var seqno: UInt64 = 0
+    /// For the owner.
+    var context: UnsafeMutableRawPointer?
+
+    fileprivate(set) var commands: UnsafeMutablePointer<Command>?
+    fileprivate(set) var commandCount = 0
+    fileprivate var commandCapacity: Int
+    /// To hang up when the job is appended.
+    fileprivate var awaits: AwaitPointer?
+    /// One for each WAIT command, the last command's first until append turns the list round.
+    fileprivate var waits: AwaitPointer?
+
+    /// The gate is open.
+    var isOpen = false
+    var next: JobPointer?
+
+    fileprivate init(gpu: SoftwareGPUPointer, engine: EnginePointer, commands: UnsafeMutablePointer<Command>, capacity: Int) {
+        self.gpu = gpu
+        self.engine = engine
+        self.commands = commands
+        commandCapacity = capacity
+        fence = Fence(owner: gpu.pointee.owner, release: releaseJob)
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == SoftwareGPU {
+    /// An empty job with room for so many commands.
+    /// - Failure: .noMemory.
+    func makeJob(for engine: EnginePointer, commandCount: Int) throws(Status) -> JobPointer {
+        guard let memory = pointee.jobs.take() else { throw .noMemory }
+        guard let commands = pointee.memory.allocateArray(of: Command.self, count: commandCount) else {
+            pointee.jobs.give(memory)
+            throw .noMemory
+        }
+        let job = memory.bindMemory(to: Job.self, capacity: 1)
+        job.initialize(to: Job(gpu: self, engine: engine, commands: commands, capacity: commandCount))
+        return job
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Job {
+    /// The fence that signals when the job has ended. Its context and seqno are there once the job is admitted.
+    var fence: FencePointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: Fence.self) }
+
+    /// Adds a command; takes a reference of its own to the fence of a WAIT.
+    /// - Failure: .noMemory (WAIT only).
+    func add(_ command: Command) throws(Status) {
+        invariant(pointee.commandCount < pointee.commandCapacity, "a job was given more commands than it was made for")
+        if command.kind == .wait {
+            guard let fence = command.fence else { panic("a WAIT command was made without a fence") }
+            guard let wait = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: engineWaitEnded) else { throw .noMemory }
+            wait.pointee.callback.context = UnsafeMutableRawPointer(pointee.engine)
+            wait.pointee.next = pointee.waits
+            pointee.waits = wait
+            fence.retain()
+        }
+        (pointee.commands.unsafelyUnwrapped + pointee.commandCount).initialize(to: command)
+        pointee.commandCount &+= 1
+    }
+
+    /// The job is not to start before the fence has signalled.
+    /// - Failure: .noMemory.
+    func await(_ fence: FencePointer) throws(Status) {
+        if fence.isSignalled {
+            if fence.error != 0 {
+                pointee.gate.await()
+                _ = pointee.gate.complete(error: fence.error)
+            }
+            return
+        }
+        guard let edge = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: jobAwaitEnded) else { throw .noMemory }
+        edge.pointee.callback.context = UnsafeMutableRawPointer(self)
+        edge.pointee.next = pointee.awaits
+        pointee.awaits = edge
+    }
+
+    /// One thing that was added to the gate with `gate.await()` is done. Starts the job if it was the last.
+    /// - Locking: none may be held.
+    func complete(error: Int32) {
+        if pointee.gate.complete(error: error) { pointee.engine.open(self) }
+    }
+
+    /// Frees a job that was not appended.
+    func discard() {
+        releaseParts()
+        fence.drop()
+    }
+
+    // MARK: For the engine
+
+    /// Gives the fence its place in a timeline.
+    func setTimeline(_ context: UInt64, _ seqno: UInt64) {
+        pointee.seqno = seqno
+        fence.deinitialize(count: 1)
+        fence.initialize(
+            to: Fence(owner: pointee.gpu.pointee.owner, context: context, seqno: seqno, release: releaseJob))
+    }
+
+    /// Hangs up the awaits and commits the gate. The job may have ended when this returns.
+    func start() {
+        var reversed: AwaitPointer?
+        while let wait = pointee.waits {
+            pointee.waits = wait.pointee.next
+            wait.pointee.next = reversed
+            reversed = wait
+        }
+        pointee.waits = reversed
+        while let edge = pointee.awaits {
+            pointee.awaits = edge.pointee.next
+            pointee.gate.await()
+            if !edge.arm() {
+                let error = edge.pointee.fence.error
+                pointee.gpu.pointee.awaits.give(edge)
+                _ = pointee.gate.complete(error: error)
+            }
+        }
+        if pointee.gate.commit() { pointee.engine.open(self) }
+    }
+
+    /// What the next WAIT command hangs on its fence. Belongs to the caller from then on.
+    func takeWait() -> AwaitPointer {
+        guard let wait = pointee.waits else { panic("a WAIT command has nothing to wait with") }
+        pointee.waits = wait.pointee.next
+        return wait
+    }
+
+    /// Frees commands and awaits, all of which are off their fences.
+    func releaseParts() {
+        let gpu = pointee.gpu
+        while let edge = pointee.awaits {
+            pointee.awaits = edge.pointee.next
+            gpu.pointee.awaits.give(edge)
+        }
+        while let wait = pointee.waits {
+            pointee.waits = wait.pointee.next
+            gpu.pointee.awaits.give(wait)
+        }
+        guard let commands = pointee.commands else { return }
+        for index in 0..<pointee.commandCount { commands[index].fence?.drop() }
+        gpu.pointee.memory.deallocateArray(commands, count: pointee.commandCapacity)
+        pointee.commands = nil
+    }
+}
+
+/// A fence that a job awaited has signalled.
+private func jobAwaitEnded(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
+    let edge = callback.assumingMemoryBound(to: Await.self)
+    let job = edge.pointee.callback.context.unsafelyUnwrapped.assumingMemoryBound(to: Job.self)
+    let error = edge.pointee.fence.error
+    job.pointee.gpu.pointee.awaits.give(edge)
+    job.complete(error: error)
+}
+
+/// The last reference to a job's fence has gone.
+private func releaseJob(_ memory: UnsafeMutableRawPointer) {
+    let job = memory.assumingMemoryBound(to: Job.self)
+    let gpu = job.pointee.gpu
+    let (owner, jobReleased) = (gpu.pointee.owner, gpu.pointee.jobReleased)
+    job.deinitialize(count: 1)
+    gpu.pointee.jobs.give(memory)
+    jobReleased?(owner)
+}

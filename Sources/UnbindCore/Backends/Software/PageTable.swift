@@ -1,0 +1,51 @@
+// PageTable: one table of a page-table tree: the page that engines read, and what the CPU side knows about it.
+//
+// Engines see `entries` only, without a lock, so every access is a 64-bit atomic. The rest belongs to the lock of the
+// SoftwareSpace. A table counts two things: `users`, bindings that have reserved it, which keep it in existence, and
+// `writers`, those among them whose entries are in the page tables. It is linked into its parent exactly while it has
+// writers: a table that is merely reserved leaves its slot free, for instance for the 2 MiB leaf of an older binding whose
+// unbind is pending. i915 keeps the same two facts apart as `used` and the preallocated stash (gt/intel_gtt.h).
+
+import Synchronization
+
+typealias PageTablePointer = UnsafeMutablePointer<PageTable>
+
+struct PageTable: ~Copyable {
+    /// 0 (the leaves of 4 KiB) to 3 (the root).
+    let level: UInt64
+    /// 512, on a page of their own.
+    let entries: UnsafeMutablePointer<Atomic<UInt64>>
+    /// 512, of the tables below, linked or not; nil on level 0.
+    let children: UnsafeMutablePointer<PageTablePointer?>?
+    var users: UInt32 = 0
+    var writers: UInt32 = 0
+    /// It was linked at some time, so an engine may be reading it.
+    var wasLinked = false
+    /// When it was retired, in the space's count of retirements.
+    var stamp: UInt64 = 0
+    /// On the list of retired tables.
+    var next: PageTablePointer?
+
+    init(
+        level: UInt64, entries: UnsafeMutablePointer<Atomic<UInt64>>,
+        children: UnsafeMutablePointer<PageTablePointer?>?
+    ) {
+        self.level = level
+        self.entries = entries
+        self.children = children
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == PageTable {
+    /// The address that the parent's entry holds.
+    @inline(__always)
+    var address: UInt64 { UInt64(UInt(bitPattern: pointee.entries)) }
+
+    @inline(__always)
+    func entry(_ index: Int) -> PageTableEntry {
+        PageTableEntry(raw: pointee.entries[index].load(ordering: .acquiring))
+    }
+
+    @inline(__always)
+    func child(_ index: Int) -> PageTablePointer? { pointee.children.unsafelyUnwrapped[index] }
+}

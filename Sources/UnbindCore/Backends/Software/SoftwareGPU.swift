@@ -1,0 +1,127 @@
+// SoftwareGPU: a GPU made of software, one per device: page tables in memory, engines with TLBs, a cost model.
+//
+// It owns the pool of page tables, the counters and the rules for local memory; spaces and engines are made from it and
+// freed before it. Time and threads are the executor's. What an operation costs is only computed here: the caller charges
+// it, because the caller knows what has to wait for it.
+//
+// - Lifetime: everything made from it, and every job's fence, must be gone before `free`.
+
+import Synchronization
+
+typealias SoftwareGPUPointer = UnsafeMutablePointer<SoftwareGPU>
+
+struct SoftwareGPU: ~Copyable {
+    /// What the device gives it.
+    struct Configuration {
+        var memory: UnsafeMutablePointer<Memory>
+        var executor: ExecutorPointer
+        /// The owner of the fences of jobs.
+        var owner: UnsafeMutableRawPointer
+        /// Of Job and of Await.
+        var jobs: UnsafeMutablePointer<SlabCache>
+        var awaits: UnsafeMutablePointer<SlabCache>
+        var costs: CostModel = .zero
+        /// Host address and bytes of local memory.
+        var localBase: UInt64 = 0
+        var localSize: UInt64 = 0
+        /// Every page table is an allocation of its own.
+        var uncached = false
+        var faultSink: FaultRecord.Sink?
+        var faultContext: UnsafeMutableRawPointer?
+        /// Told, with the owner, when the memory of a job has gone, as the last thing: drops what keeps the GPU alive.
+        var jobReleased: (@convention(c) (_ owner: UnsafeMutableRawPointer) -> Void)?
+    }
+
+    /// What happened so far. Exact when nothing runs.
+    struct Counters: ~Copyable {
+        let ptesWritten = Atomic<UInt64>(0)
+        let ptesCleared = Atomic<UInt64>(0)
+        let tlbHits = Atomic<UInt64>(0)
+        let tlbMisses = Atomic<UInt64>(0)
+        let tlbInvalidations = Atomic<UInt64>(0)
+        let faults = Atomic<UInt64>(0)
+        let jobs = Atomic<UInt64>(0)
+        let commands = Atomic<UInt64>(0)
+    }
+
+    let memory: UnsafeMutablePointer<Memory>
+    let executor: ExecutorPointer
+    let owner: UnsafeMutableRawPointer
+    let jobs: UnsafeMutablePointer<SlabCache>
+    let awaits: UnsafeMutablePointer<SlabCache>
+    let tables: UnsafeMutablePointer<PageTablePool>
+    let costs: CostModel
+    let localBase: UInt64
+    let localSize: UInt64
+    let faultSink: FaultRecord.Sink?
+    let faultContext: UnsafeMutableRawPointer?
+    let jobReleased: (@convention(c) (_ owner: UnsafeMutableRawPointer) -> Void)?
+    let counters = Counters()
+
+    fileprivate init(_ configuration: Configuration, tables: UnsafeMutablePointer<PageTablePool>) {
+        memory = configuration.memory
+        executor = configuration.executor
+        owner = configuration.owner
+        jobs = configuration.jobs
+        awaits = configuration.awaits
+        self.tables = tables
+        costs = configuration.costs
+        localBase = configuration.localBase
+        localSize = configuration.localSize
+        faultSink = configuration.faultSink
+        faultContext = configuration.faultContext
+        jobReleased = configuration.jobReleased
+    }
+
+    /// - Failure: .noMemory.
+    static func make(_ configuration: Configuration) throws(Status) -> SoftwareGPUPointer {
+        let memory = configuration.memory
+        guard let gpu = memory.allocateArray(of: SoftwareGPU.self, count: 1) else { throw .noMemory }
+        guard let tables = PageTablePool.make(memory: memory, uncached: configuration.uncached) else {
+            memory.deallocateArray(gpu, count: 1)
+            throw .noMemory
+        }
+        gpu.initialize(to: SoftwareGPU(configuration, tables: tables))
+        return gpu
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == SoftwareGPU {
+    /// All spaces must have been freed.
+    func free() {
+        let memory = pointee.memory
+        pointee.tables.dispose()
+        deinitialize(count: 1)
+        memory.deallocateArray(self, count: 1)
+    }
+
+    /// Drops the translations of the range from the TLBs of the space's engines. When it returns no engine uses an older
+    /// translation any more, nor reads a table that was unlinked before the call: SoftwareSpace.freeRetired may follow,
+    /// and memory that had been mapped there may be taken away.
+    ///
+    /// - Locking: takes the lock of each engine, which holds it for at most one chunk of 64 KiB.
+    /// - Signalling: may run in a signalling section.
+    func invalidate(_ space: SoftwareSpacePointer, start: UInt64, size: UInt64) {
+        let covered = space.retirementsSoFar()
+        space.pointee.engineLock.acquire()
+        var engine = space.pointee.engines
+        while let current = engine {
+            current.invalidate(start: start, size: size)
+            engine = current.pointee.nextInSpace
+        }
+        space.pointee.engineLock.release()
+        space.acknowledge(covered)
+        _ = pointee.counters.tlbInvalidations.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    /// Nanoseconds to write or clear so many page-table entries.
+    func cost(ofEntries count: UInt64) -> UInt64 { pointee.costs.entries(count) }
+
+    /// Nanoseconds for one TLB invalidation.
+    var invalidationCost: UInt64 { pointee.costs.tlbFlushNanoseconds }
+
+    /// True if the range lies in local memory.
+    func holdsLocal(_ offset: UInt64, _ size: UInt64) -> Bool {
+        size <= pointee.localSize && offset <= pointee.localSize &- size
+    }
+}

@@ -1,0 +1,160 @@
+// SoftwareSpace: the page tables of one address space, as gen8_ppgtt.c keeps them (gt/gen8_ppgtt.c).
+//
+// A binding goes through reserve (may fail; takes every table it will need), then write, then clear; or reserve and
+// cancel. An overlapping older binding may still be written when a new one is reserved, but never when it is written:
+// write checks that every entry it fills is empty, for that is what the whole library promises.
+//
+// Engines walk the tables without a lock (SoftwareSpace+Walk). A table that nobody uses any more is therefore only retired
+// at first; SoftwareGPU.invalidate, which waits until no engine can be reading it, and then freeRetired, make it free.
+//
+// - Locking: `lock` for the tables; `engineLock`, of the same rank and never held together with it, for the engines.
+// - Lifetime: made and freed by the VM, which outlives its engines.
+
+import Synchronization
+
+typealias SoftwareSpacePointer = UnsafeMutablePointer<SoftwareSpace>
+
+struct SoftwareSpace: ~Copyable {
+    let gpu: SoftwareGPUPointer
+    /// What the VM is called in faults; the key of TLB entries.
+    let id: UInt64
+    /// Mask of PageSize.
+    let pageSizes: UInt64
+    let root: PageTablePointer
+    let lock = FutexLock(.pageTables)
+    /// Unlinked tables that engines may still read.
+    var retired: PageTablePointer?
+    /// Retirements so far.
+    var retirements: UInt64 = 0
+    /// Of them, those that a finished TLB invalidation covers.
+    var acknowledged: UInt64 = 0
+    /// An unbind skipped its entries: nobody walks these tables any more, they are only waiting to be freed.
+    var isAbandoned = false
+
+    let engineLock = FutexLock(.pageTables)
+    /// Those that walk these tables, in a list by `nextInSpace`.
+    var engines: EnginePointer?
+
+    fileprivate init(gpu: SoftwareGPUPointer, id: UInt64, pageSizes: UInt64, root: PageTablePointer) {
+        self.gpu = gpu
+        self.id = id
+        self.pageSizes = pageSizes
+        self.root = root
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == SoftwareGPU {
+    /// Makes empty page tables.
+    ///
+    /// - Parameters:
+    ///   - id: unique in the device, not 0.
+    ///   - pageSizes: mask of PageSize, not 0.
+    /// - Failure: .noMemory.
+    func makeSpace(id: UInt64, pageSizes: UInt64) throws(Status) -> SoftwareSpacePointer {
+        invariant(pageSizes != 0 && pageSizes & ~PageSize.all == 0, "a space was made without a known page size")
+        guard let space = pointee.memory.allocateArray(of: SoftwareSpace.self, count: 1) else { throw .noMemory }
+        guard let root = pointee.tables.take(level: PageTableLevel.root) else {
+            pointee.memory.deallocateArray(space, count: 1)
+            throw .noMemory
+        }
+        space.initialize(to: SoftwareSpace(gpu: self, id: id, pageSizes: pageSizes, root: root))
+        return space
+    }
+
+    /// Frees the space with all its tables, whatever they hold. It must have no engines.
+    func freeSpace(_ space: SoftwareSpacePointer) {
+        invariant(space.pointee.engines == nil, "page tables were freed while an engine used them")
+        space.freeTables()
+        space.deinitialize(count: 1)
+        pointee.memory.deallocateArray(space, count: 1)
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == SoftwareSpace {
+    // MARK: Retired tables
+
+    /// For the beginning of a TLB invalidation: what it will cover.
+    func retirementsSoFar() -> UInt64 {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        return pointee.retirements
+    }
+
+    /// For the end of a TLB invalidation: no engine reads what had been retired when it began.
+    func acknowledge(_ retirements: UInt64) {
+        pointee.lock.acquire()
+        if retirements > pointee.acknowledged { pointee.acknowledged = retirements }
+        pointee.lock.release()
+    }
+
+    /// Frees the tables that a TLB invalidation has made unreachable. Called after SoftwareGPU.invalidate.
+    /// - Signalling: may run in a signalling section.
+    func freeRetired() {
+        let pool = pointee.gpu.pointee.tables
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        var kept: PageTablePointer?
+        while let table = pointee.retired {
+            pointee.retired = table.pointee.next
+            if table.pointee.stamp <= pointee.acknowledged {
+                pool.give(table)
+            } else {
+                table.pointee.next = kept
+                kept = table
+            }
+        }
+        pointee.retired = kept
+    }
+
+    /// Puts a table aside that has left the tree.
+    /// - Locking: held.
+    func retire(_ table: PageTablePointer) {
+        pointee.retirements &+= 1
+        table.pointee.stamp = pointee.retirements
+        table.pointee.next = pointee.retired
+        pointee.retired = table
+    }
+
+    fileprivate func freeTables() {
+        let pool = pointee.gpu.pointee.tables
+        while let table = pointee.retired {
+            pointee.retired = table.pointee.next
+            pool.give(table)
+        }
+        freeTree(pointee.root)
+    }
+
+    /// As deep as there are levels.
+    private func freeTree(_ table: PageTablePointer) {
+        if table.pointee.level > 0 {
+            for index in 0..<PageTableLevel.entryCount {
+                if let child = table.child(index) { freeTree(child) }
+            }
+        }
+        pointee.gpu.pointee.tables.give(table)
+    }
+
+    // MARK: Engines
+
+    func attach(_ engine: EnginePointer) {
+        pointee.engineLock.acquire()
+        engine.pointee.nextInSpace = pointee.engines
+        pointee.engines = engine
+        pointee.engineLock.release()
+    }
+
+    func detach(_ engine: EnginePointer) {
+        pointee.engineLock.acquire()
+        if pointee.engines == engine {
+            pointee.engines = engine.pointee.nextInSpace
+        } else {
+            var before = pointee.engines
+            while let candidate = before, candidate.pointee.nextInSpace != engine {
+                before = candidate.pointee.nextInSpace
+            }
+            invariant(before != nil, "an engine was taken off a space it is not in")
+            before.unsafelyUnwrapped.pointee.nextInSpace = engine.pointee.nextInSpace
+        }
+        pointee.engineLock.release()
+    }
+}

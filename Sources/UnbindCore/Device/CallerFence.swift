@@ -1,0 +1,71 @@
+// CallerFence: a fence that the caller signals (unbind_fence_create). Its device lists them, to cancel those that
+// nobody signalled when it is closed.
+
+import Synchronization
+
+struct CallerFence: ~Copyable {
+    /// First: a pointer to it is a pointer to the CallerFence.
+    var fence: Fence
+    let device: DevicePointer
+    var next: UnsafeMutablePointer<CallerFence>?
+    var previous: UnsafeMutablePointer<CallerFence>?
+    var isListed = true
+}
+
+extension UnsafeMutablePointer where Pointee == Device {
+    func makeCallerFence() throws(Status) -> FencePointer {
+        guard let memory = cache(.callerFence).take() else { throw Status.noMemory }
+        let object = memory.bindMemory(to: CallerFence.self, capacity: 1)
+        object.initialize(
+            to: CallerFence(
+                fence: Fence(owner: UnsafeMutableRawPointer(self), isSignalledByCaller: true, release: releaseCallerFence), device: self))
+        pointee.lock.acquire()
+        // Under the lock: a close either sees this fence or is seen here.
+        if pointee.stateWord.load(ordering: .relaxed) != Device.State.open.rawValue {
+            pointee.lock.release()
+            object.deinitialize(count: 1)
+            cache(.callerFence).give(memory)
+            throw Status.closed
+        }
+        object.pointee.next = pointee.firstCallerFence
+        pointee.firstCallerFence?.pointee.previous = object
+        pointee.firstCallerFence = object
+        retain()
+        pointee.lock.release()
+        return memory.assumingMemoryBound(to: Fence.self)
+    }
+
+    /// Takes a fence off the list, with a reference. Only close calls this: a fence that is off the list is not cancelled.
+    func takeListedCallerFence() -> FencePointer? {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        while let object = pointee.firstCallerFence {
+            unlink(object)
+            let fence = UnsafeMutableRawPointer(object).assumingMemoryBound(to: Fence.self)
+            // One whose last reference is being dropped right now has nobody left to tell.
+            if fence.tryRetain() { return fence }
+        }
+        return nil
+    }
+
+    fileprivate func unlink(_ object: UnsafeMutablePointer<CallerFence>) {
+        if let next = object.pointee.next { next.pointee.previous = object.pointee.previous }
+        if let previous = object.pointee.previous {
+            previous.pointee.next = object.pointee.next
+        } else {
+            pointee.firstCallerFence = object.pointee.next
+        }
+        object.pointee.isListed = false
+    }
+}
+
+private func releaseCallerFence(_ memory: UnsafeMutableRawPointer) {
+    let object = memory.assumingMemoryBound(to: CallerFence.self)
+    let device = object.pointee.device
+    device.pointee.lock.acquire()
+    if object.pointee.isListed { device.unlink(object) }
+    device.pointee.lock.release()
+    object.deinitialize(count: 1)
+    device.cache(.callerFence).give(memory)
+    device.drop()
+}

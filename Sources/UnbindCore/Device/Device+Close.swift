@@ -1,0 +1,96 @@
+// Closing a device: everything that was accepted comes to its end, every fence signals, and what the caller forgot is
+// counted.
+
+import CSystem
+import Synchronization
+
+struct LeakReport {
+    var vms: UInt32 = 0
+    var bos: UInt32 = 0
+    var vmas: UInt32 = 0
+    var queues: UInt32 = 0
+    var fences: UInt32 = 0
+    var boBytes: UInt64 = 0
+    var unbindsCompleted: UInt64 = 0
+    var fencesCancelled: UInt64 = 0
+
+    var isEmpty: Bool { vms == 0 && bos == 0 && vmas == 0 && queues == 0 && fences == 0 }
+}
+
+extension UnsafeMutablePointer where Pointee == Device {
+    /// - Failure: closed, when it is (being) closed already; deadlock, from within the device's own work.
+    func close() throws(Status) -> LeakReport {
+        if pointee.executor.isRunningOnThisThread { throw Status.deadlock }
+        guard
+            pointee.stateWord.compareExchange(
+                expected: Device.State.open.rawValue, desired: Device.State.closing.rawValue,
+                ordering: .acquiringAndReleasing
+            ).exchanged
+        else { throw Status.closed }
+
+        var report = LeakReport()
+        // No VM and no caller's fence is added once the state has changed (both look at it under the lock), so one pass
+        // over each closes all; what they set free then runs to its end.
+        report.unbindsCompleted = closeVMs()
+        report.fencesCancelled = cancelCallerFences()
+        drain()
+        pointee.executor.stop()
+        pointee.stateWord.store(Device.State.closed.rawValue, ordering: .releasing)
+
+        report.vms = liveHandles(.vm)
+        report.bos = liveHandles(.bufferObject)
+        report.vmas = liveHandles(.vma)
+        report.queues = liveHandles(.queue)
+        report.fences = liveHandles(.fence)
+        report.boBytes = pointee.boHandleBytes.load(ordering: .relaxed)
+        if !report.isEmpty { logLeaks(report) }
+        return report
+    }
+
+    /// Closes every VM and gives the number of unbinds that were pending in them.
+    private func closeVMs() -> UInt64 {
+        var pending: UInt64 = 0
+        while let vm = firstOpenVM() {
+            _ = try? vm.close()
+            vm.drop()
+        }
+        pointee.lock.acquire()
+        var next = pointee.firstVM
+        while let vm = next {
+            pending += UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
+            next = vm.pointee.nextInDevice
+        }
+        pointee.lock.release()
+        return pending
+    }
+
+    /// With a reference.
+    private func firstOpenVM() -> VMPointer? {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        var next = pointee.firstVM
+        while let vm = next {
+            if !vm.isClosed, vm.tryRetain() { return vm }
+            next = vm.pointee.nextInDevice
+        }
+        return nil
+    }
+
+    private func cancelCallerFences() -> UInt64 {
+        var cancelled: UInt64 = 0
+        while let fence = takeListedCallerFence() {
+            if fence.signal(error: Status.closed.raw, at: now) { cancelled += 1 }
+            fence.drop()
+        }
+        return cancelled
+    }
+
+    /// Runs until no job, bind or unbind is under way. Each ends by itself now that nothing of the caller's holds it back.
+    private func drain() {
+        while true {
+            try? pointee.executor.waitIdle(timeout: .max, absolute: false, interruptible: false)
+            if pointee.outstanding.load(ordering: .acquiring) == 0 { return }
+            sched_yield()
+        }
+    }
+}

@@ -1,0 +1,48 @@
+// GPU page faults on their way to the host program, with what was last mapped at the address.
+
+import CUnbind
+
+/// How the C header declares it.
+typealias FaultCallback = @convention(c) (_ userData: UnsafeMutableRawPointer?, _ fault: UnsafePointer<unbind_fault>?) -> Void
+
+/// Called by an engine for each fault, with no lock held.
+func deviceFaultSink(_ context: UnsafeMutableRawPointer?, _ record: UnsafeRawPointer) {
+    let device = context!.assumingMemoryBound(to: Device.self)
+    guard let callback = device.pointee.host.fault else { return }
+    let record = record.assumingMemoryBound(to: FaultRecord.self).pointee
+    var fault = unbind_fault()
+    fault.struct_size = UInt32(MemoryLayout<unbind_fault>.size)
+    fault.kind = record.kind.rawValue
+    fault.access = record.access.rawValue
+    fault.command_index = record.commandIndex
+    fault.time_ns = record.time
+    fault.queue_id = record.engineID
+    fault.vm_id = record.spaceID
+    fault.job_seqno = record.jobSeqno
+    fault.address = record.address
+    if let vm = device.vm(withID: record.spaceID) {
+        if let last = vm.pointee.history.lastMapping(covering: record.address) {
+            fault.last_bo_id = last.boID
+            fault.last_start = last.start
+            fault.last_size = last.size
+            fault.last_bound_ns = last.boundAt
+            fault.last_unbound_ns = last.unboundAt
+        }
+        vm.drop()
+    }
+    callback(device.pointee.host.faultData, &fault)
+}
+
+extension UnsafeMutablePointer where Pointee == Device {
+    /// With a reference.
+    fileprivate func vm(withID id: UInt64) -> VMPointer? {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        var next = pointee.firstVM
+        while let vm = next {
+            if vm.pointee.id == id, vm.tryRetain() { return vm }
+            next = vm.pointee.nextInDevice
+        }
+        return nil
+    }
+}

@@ -1,0 +1,170 @@
+// Opening a device: all its parts, or none.
+
+import CSystem
+import Synchronization
+
+/// The checked form of struct unbind_device_options.
+struct DeviceOptions {
+    var executor = ExecutorKind.pool
+    var workerCount = 2
+    var seed: UInt64 = 0
+    var systemMemoryBytes: UInt64 = 4 << 30
+    var localMemoryBytes: UInt64 = 256 << 20
+    var pageSizes: UInt64 = 0x21_1000
+    var costs = CostModel.zero
+    var host = HostCallbacks()
+    var usesSlabs = true
+}
+
+extension UnsafeMutablePointer where Pointee == Device {
+    static func open(_ options: DeviceOptions, memory prototype: consuming Memory) throws(Status) -> DevicePointer {
+        var opening = OpeningDevice()
+        do throws(Status) {
+            return try opening.open(options, memory: prototype)
+        } catch {
+            opening.undo()
+            throw error
+        }
+    }
+}
+
+/// What has been made so far, so that a failure can undo it.
+private struct OpeningDevice {
+    var memory: UnsafeMutablePointer<Memory>?
+    var caches: UnsafeMutablePointer<SlabCache>?
+    var nextIDs: UnsafeMutablePointer<Atomic<UInt64>>?
+    var liveHandles: UnsafeMutablePointer<Atomic<UInt32>>?
+    var device: DevicePointer?
+    var local: UnsafeMutablePointer<LocalMemory>?
+    var stub: FencePointer?
+    var executor: ExecutorPointer?
+    var gpu: UnsafeMutablePointer<SoftwareGPU>?
+
+    mutating func open(_ options: DeviceOptions, memory prototype: consuming Memory) throws(Status) -> DevicePointer {
+        guard let memory = Self.makeMemory(prototype) else { throw Status.noMemory }
+        self.memory = memory
+        guard
+            let device = memory.allocateArray(of: Device.self, count: 1)
+        else { throw Status.noMemory }
+        self.device = device
+        guard let caches = memory.allocateArray(of: SlabCache.self, count: CacheKind.count) else { throw Status.noMemory }
+        Self.initialize(caches, memory: memory, uncached: !options.usesSlabs)
+        self.caches = caches
+        guard let nextIDs = memory.allocateArray(of: Atomic<UInt64>.self, count: ObjectKind.count) else {
+            throw Status.noMemory
+        }
+        self.nextIDs = nextIDs
+        guard let liveHandles = memory.allocateArray(of: Atomic<UInt32>.self, count: ObjectKind.count) else {
+            throw Status.noMemory
+        }
+        self.liveHandles = liveHandles
+        for index in 0..<ObjectKind.count {
+            (nextIDs + index).initialize(to: Atomic(0))
+            (liveHandles + index).initialize(to: Atomic(0))
+        }
+        let local = try UnsafeMutablePointer<LocalMemory>.make(size: options.localMemoryBytes, memory: memory)
+        self.local = local
+        guard let stub = memory.allocateArray(of: Fence.self, count: 1) else { throw Status.noMemory }
+        // The device frees the stub itself, when nothing can hold a reference any more.
+        stub.initialize(to: Fence(owner: UnsafeMutableRawPointer(device)) { _ in panic("the stub fence was over-dropped") })
+        stub.signal(at: 0)
+        self.stub = stub
+        let executor = try ExecutorPointer.make(
+            kind: options.executor, workerCount: options.workerCount, seed: options.seed, memory: memory,
+            device: UnsafeMutableRawPointer(device))
+        self.executor = executor
+        let gpu = try SoftwareGPU.make(
+            SoftwareGPU.Configuration(
+                memory: memory, executor: executor, owner: UnsafeMutableRawPointer(device),
+                jobs: caches + CacheKind.job.rawValue, awaits: caches + CacheKind.await.rawValue, costs: options.costs,
+                localBase: UInt64(UInt(bitPattern: local.pointee.base)), localSize: options.localMemoryBytes,
+                uncached: !options.usesSlabs, faultSink: deviceFaultSink, faultContext: UnsafeMutableRawPointer(device),
+                jobReleased: deviceJobReleased))
+        self.gpu = gpu
+        device.initialize(
+            to: Device(
+                memory: memory, caches: caches, executor: executor, gpu: gpu, localMemory: local, stubFence: stub,
+                host: options.host, pageSizes: options.pageSizes, systemMemoryLimit: options.systemMemoryBytes,
+                nextIDs: nextIDs, liveHandles: liveHandles))
+        return device
+    }
+
+    func undo() {
+        guard let memory else { return }
+        if let executor {
+            executor.stop()
+            executor.free()
+        }
+        if let local { local.free() }
+        if let stub { memory.deallocateArray(stub, count: 1) }
+        if let liveHandles { memory.deallocateArray(liveHandles, count: ObjectKind.count) }
+        if let nextIDs { memory.deallocateArray(nextIDs, count: ObjectKind.count) }
+        if let caches { Self.dispose(caches, memory: memory) }
+        if let device { memory.deallocateArray(device, count: 1) }
+        Self.free(memory)
+    }
+
+    // MARK: Parts
+
+    static func makeMemory(_ prototype: consuming Memory) -> UnsafeMutablePointer<Memory>? {
+        let bytes = MemoryLayout<Memory>.stride
+        guard let block = prototype.allocateFunction(prototype.userData, bytes, 16) else { return nil }
+        let memory = block.bindMemory(to: Memory.self, capacity: 1)
+        memory.initialize(to: prototype)
+        return memory
+    }
+
+    static func free(_ memory: UnsafeMutablePointer<Memory>) {
+        invariant(memory.pointee.bytes.load(ordering: .relaxed) == 0, "a device was freed before all its memory was")
+        let (deallocate, userData) = (memory.pointee.deallocateFunction, memory.pointee.userData)
+        memory.deinitialize(count: 1)
+        deallocate(userData, UnsafeMutableRawPointer(memory), MemoryLayout<Memory>.stride)
+    }
+
+    static func initialize(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>, uncached: Bool) {
+        func make<T: ~Copyable>(_ kind: CacheKind, _ type: T.Type) {
+            (caches + kind.rawValue).initialize(to: SlabCache(for: type, memory: memory, uncached: uncached))
+        }
+        make(.callerFence, CallerFence.self)
+        make(.pageList, PageList.self)
+        make(.rangeNode, RangeNode.self)
+        make(.bufferObject, BufferObject.self)
+        make(.reservation, Reservation.self)
+        make(.vma, VMA.self)
+        make(.resource, VMAResource.self)
+        make(.bindWork, BindWork.self)
+        make(.await, Await.self)
+        make(.queue, Queue.self)
+        make(.job, Job.self)
+        make(.eventfd, EventfdCallback.self)
+    }
+
+    static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {
+        for index in 0..<CacheKind.count {
+            (caches + index).dispose()
+            (caches + index).deinitialize(count: 1)
+        }
+        memory.deallocateArray(caches, count: CacheKind.count)
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Device {
+    /// The last reference is gone: nothing of the device is alive.
+    func destroy() {
+        invariant(pointee.stateWord.load(ordering: .acquiring) == Device.State.closed.rawValue, "a device was freed open")
+        let memory = pointee.memory
+        let (caches, nextIDs, liveHandles) = (pointee.caches, pointee.nextIDs, pointee.liveHandles)
+        let stub = pointee.stubFence
+        pointee.gpu.free()
+        pointee.executor.free()
+        pointee.localMemory.free()
+        pointee.magic = 0
+        deinitialize(count: 1)
+        memory.deallocateArray(self, count: 1)
+        memory.deallocateArray(stub, count: 1)
+        memory.deallocateArray(liveHandles, count: ObjectKind.count)
+        memory.deallocateArray(nextIDs, count: ObjectKind.count)
+        OpeningDevice.dispose(caches, memory: memory)
+        OpeningDevice.free(memory)
+    }
+}

@@ -1,0 +1,163 @@
+// Device: a GPU, who runs its work, and the memory all of it comes from.
+//
+// Everything else belongs to a device and keeps a reference to it, so that an object a caller forgot stays usable (if
+// only to be told that the device is closed) and is freed with the last of them.
+//
+// - Locking: `lock` guards the lists of VMs and of the caller's fences; it is nearly a leaf (LockRank.device).
+
+import Synchronization
+
+typealias DevicePointer = UnsafeMutablePointer<Device>
+
+struct Device: ~Copyable {
+    enum State: UInt32 { case open, closing, closed }
+
+    /// `magic` while alive: what a C handle is checked against.
+    var magic: UInt32 = Device.magic
+    let count = SharedCount()
+    let memory: UnsafeMutablePointer<Memory>
+    let caches: UnsafeMutablePointer<SlabCache>
+    let executor: ExecutorPointer
+    let gpu: UnsafeMutablePointer<SoftwareGPU>
+    let localMemory: UnsafeMutablePointer<LocalMemory>
+    let stubFence: FencePointer
+    let host: HostCallbacks
+    let pageSizes: UInt64
+    let systemMemoryLimit: UInt64
+
+    let lock = FutexLock(.device)
+    var firstVM: VMPointer?
+    var firstCallerFence: UnsafeMutablePointer<CallerFence>?
+
+    let stateWord = Atomic<UInt32>(State.open.rawValue)
+    let systemBytes = Atomic<UInt64>(0)
+    let boHandleBytes = Atomic<UInt64>(0)
+    let lastContext = Atomic<UInt64>(0)
+    /// Jobs, asynchronous binds and deferred unbinds under way: what close waits for.
+    let outstanding = Atomic<Int>(0)
+    let nextIDs: UnsafeMutablePointer<Atomic<UInt64>>
+    let liveHandles: UnsafeMutablePointer<Atomic<UInt32>>
+
+    static var magic: UInt32 { 0x7564_6576 }
+}
+
+/// The callbacks of the host program.
+struct HostCallbacks {
+    typealias Log = @convention(c) (_ userData: UnsafeMutableRawPointer?, _ level: UInt32, _ message: UnsafePointer<CChar>?) -> Void
+
+    var log: Log?
+    var logData: UnsafeMutableRawPointer?
+    var fault: FaultCallback?
+    var faultData: UnsafeMutableRawPointer?
+}
+
+/// The kinds of object with a C handle, for ids and for the leak report.
+enum ObjectKind: Int, CaseIterable {
+    case vm, bufferObject, vma, queue, fence
+
+    static var count: Int { 5 }
+}
+
+/// The slab caches of a device.
+enum CacheKind: Int {
+    case callerFence, pageList, rangeNode, bufferObject, reservation, vma, resource, bindWork, await, queue, job, eventfd
+
+    static var count: Int { 12 }
+}
+
+extension UnsafeMutablePointer where Pointee == Device {
+    @inline(__always)
+    func cache(_ kind: CacheKind) -> UnsafeMutablePointer<SlabCache> { pointee.caches + kind.rawValue }
+
+    @inline(__always)
+    var now: UInt64 { pointee.executor.now }
+
+    /// Throws once the device is closing.
+    func checkOpen() throws(Status) {
+        if pointee.stateWord.load(ordering: .acquiring) != Device.State.open.rawValue { throw Status.closed }
+    }
+
+    // MARK: References
+
+    func retain() { pointee.count.retain() }
+
+    func drop() {
+        if pointee.count.drop() { destroy() }
+    }
+
+    /// The caller lets go of a handle; the last one closes.
+    func dropHandle() {
+        guard pointee.count.dropHandle() else { return }
+        // Closed already is as good. From within the device's own work it cannot be closed; see unbind_device_close.
+        _ = try? close()
+        drop()
+    }
+
+    // MARK: Names and counts
+
+    /// Unique among the device's objects of that kind, from 1.
+    func nextID(_ kind: ObjectKind) -> UInt64 {
+        pointee.nextIDs[kind.rawValue].wrappingAdd(1, ordering: .relaxed).newValue
+    }
+
+    /// A new timeline's context.
+    func nextContext() -> UInt64 { pointee.lastContext.wrappingAdd(1, ordering: .relaxed).newValue }
+
+    @inline(__always)
+    func handleCreated(_ kind: ObjectKind) {
+        _ = pointee.liveHandles[kind.rawValue].wrappingAdd(1, ordering: .relaxed)
+    }
+
+    @inline(__always)
+    func handleDropped(_ kind: ObjectKind) {
+        _ = pointee.liveHandles[kind.rawValue].wrappingSubtract(1, ordering: .relaxed)
+    }
+
+    func handleCreated(_ kind: ObjectKind, bytes: UInt64) {
+        _ = pointee.boHandleBytes.wrappingAdd(bytes, ordering: .relaxed)
+        handleCreated(kind)
+    }
+
+    func handleDropped(_ kind: ObjectKind, bytes: UInt64) {
+        _ = pointee.boHandleBytes.wrappingSubtract(bytes, ordering: .relaxed)
+        handleDropped(kind)
+    }
+
+    func liveHandles(_ kind: ObjectKind) -> UInt32 { pointee.liveHandles[kind.rawValue].load(ordering: .relaxed) }
+
+    // MARK: Memory limits
+
+    /// False, and nothing changes, if the limit would be passed.
+    func chargeSystemMemory(_ bytes: UInt64) -> Bool {
+        var used = pointee.systemBytes.load(ordering: .relaxed)
+        while true {
+            let (sum, overflow) = used.addingReportingOverflow(bytes)
+            if overflow || sum > pointee.systemMemoryLimit { return false }
+            let result = pointee.systemBytes.weakCompareExchange(expected: used, desired: sum, ordering: .relaxed)
+            if result.exchanged { return true }
+            used = result.original
+        }
+    }
+
+    func unchargeSystemMemory(_ bytes: UInt64) {
+        _ = pointee.systemBytes.wrappingSubtract(bytes, ordering: .relaxed)
+    }
+
+    // MARK: Work under way
+
+    @inline(__always)
+    func workBegan() { _ = pointee.outstanding.wrappingAdd(1, ordering: .relaxed) }
+
+    @inline(__always)
+    func workEnded() { _ = pointee.outstanding.wrappingSubtract(1, ordering: .releasing) }
+
+    // MARK: Log
+
+    /// - Locking: nothing may be held.
+    func log(level: UInt32, _ message: UnsafePointer<CChar>) {
+        guard let log = pointee.host.log else { return }
+        LockOrder.assertNoneHeld("a message was logged with a lock held")
+        let data = pointee.host.logData
+        SignallingSection.suspended { log(data, level, message) }
+    }
+}

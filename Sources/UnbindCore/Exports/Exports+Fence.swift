@@ -1,0 +1,125 @@
+// Exports of <unbind/fence.h>.
+
+import CSystem
+import CUnbind
+
+@implementation @_cdecl("unbind_fence_create")
+public func unbind_fence_create(
+    _ deviceHandle: OpaquePointer!, _ outFence: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let device: DevicePointer = try object(deviceHandle)
+        let out = try required(outFence)
+        let fence = try device.makeCallerFence()
+        device.handleCreated(.fence)
+        out.pointee = OpaquePointer(fence)
+    }
+}
+
+@implementation @_cdecl("unbind_fence_signal")
+public func unbind_fence_signal(_ handle: OpaquePointer!, _ error: Int32) -> Int32 {
+    cStatus { () throws(Status) in
+        let fence: FencePointer = try object(handle)
+        guard fence.pointee.isSignalledByCaller, (-4095...0).contains(error) else { throw Status.invalid }
+        // A callback may drop the caller's reference.
+        fence.retain()
+        defer { fence.drop() }
+        if !fence.signal(error: error, at: fence.device.now) { throw Status.invalid }
+    }
+}
+
+@implementation @_cdecl("unbind_fence_wait")
+public func unbind_fence_wait(_ handle: OpaquePointer!, _ timeout: UInt64, _ flags: UInt32) -> Int32 {
+    cStatus { () throws(Status) in
+        let fence: FencePointer = try object(handle)
+        let flags = try WaitFlags(flags)
+        if fence.isSignalled { return }
+        try fence.device.pointee.executor.wait(
+            for: fence, timeout: timeout, absolute: flags.absolute, interruptible: flags.interruptible)
+    }
+}
+
+@implementation @_cdecl("unbind_fence_is_signaled")
+public func unbind_fence_is_signaled(_ handle: OpaquePointer!) -> Int32 {
+    guard let fence: FencePointer = try? object(handle) else { return Status.invalid.raw }
+    return fence.isSignalled ? 1 : 0
+}
+
+@implementation @_cdecl("unbind_fence_get_error")
+public func unbind_fence_get_error(_ handle: OpaquePointer!, _ outError: UnsafeMutablePointer<Int32>!) -> Int32 {
+    cStatus { () throws(Status) in
+        let fence: FencePointer = try object(handle)
+        let out = try required(outError)
+        if !fence.isSignalled { throw Status.again }
+        out.pointee = fence.error
+    }
+}
+
+@implementation @_cdecl("unbind_fence_get_timestamp")
+public func unbind_fence_get_timestamp(_ handle: OpaquePointer!, _ outTime: UnsafeMutablePointer<UInt64>!) -> Int32 {
+    cStatus { () throws(Status) in
+        let fence: FencePointer = try object(handle)
+        let out = try required(outTime)
+        if !fence.isSignalled { throw Status.again }
+        out.pointee = fence.pointee.timestamp
+    }
+}
+
+@implementation @_cdecl("unbind_fence_add_callback")
+public func unbind_fence_add_callback(
+    _ handle: OpaquePointer!, _ storage: UnsafeMutablePointer<unbind_fence_callback>!,
+    _ function: unbind_fence_callback_fn!, _ userData: UnsafeMutableRawPointer!
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let fence: FencePointer = try object(handle)
+        guard let storage, let function else { throw Status.invalid }
+        if !fence.addCaller(storage: UnsafeMutableRawPointer(storage), function: function, userData: userData) {
+            throw Status.closed
+        }
+    }
+}
+
+@implementation @_cdecl("unbind_fence_remove_callback")
+public func unbind_fence_remove_callback(
+    _ handle: OpaquePointer!, _ storage: UnsafeMutablePointer<unbind_fence_callback>!
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let fence: FencePointer = try object(handle)
+        guard let storage else { throw Status.invalid }
+        if !fence.remove(UnsafeMutableRawPointer(storage).assumingMemoryBound(to: FenceCallback.self)) { throw Status.closed }
+    }
+}
+
+@implementation @_cdecl("unbind_fence_get_eventfd")
+public func unbind_fence_get_eventfd(_ handle: OpaquePointer!, _ outFD: UnsafeMutablePointer<Int32>!) -> Int32 {
+    cStatus { () throws(Status) in
+        let fence: FencePointer = try object(handle)
+        let out = try required(outFD)
+        out.pointee = try fence.makeEventfd()
+    }
+}
+
+@implementation @_cdecl("unbind_fence_ref")
+public func unbind_fence_ref(_ handle: OpaquePointer!) -> OpaquePointer! {
+    guard let fence: FencePointer = try? object(handle) else { return nil }
+    fence.retain()
+    fence.device.handleCreated(.fence)
+    return handle
+}
+
+@implementation @_cdecl("unbind_fence_unref")
+public func unbind_fence_unref(_ handle: OpaquePointer!) {
+    guard let fence: FencePointer = try? object(handle) else { return }
+    fence.device.handleDropped(.fence)
+    fence.drop()
+}
+
+/// Gives a reference to the caller, or drops it if the caller does not want it.
+func handOut(_ fence: FencePointer, to out: UnsafeMutablePointer<OpaquePointer?>?) {
+    guard let out else {
+        fence.drop()
+        return
+    }
+    fence.device.handleCreated(.fence)
+    out.pointee = OpaquePointer(fence)
+}

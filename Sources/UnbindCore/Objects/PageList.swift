@@ -1,0 +1,161 @@
+// PageList: the pages behind a buffer object (i915_refct_sgt), counted.
+//
+// The buffer object holds one reference, each VMAResource one until its unbind has completed: pages outlive every mapping
+// and hold that can still reach them, whoever drops the buffer first. One contiguous piece, so that a single pair of
+// addresses describes it and large pages fit.
+//
+// - Signalling: drop() may run in a signalling section: it frees, it does not allocate.
+
+import CSystem
+import Synchronization
+
+typealias ReleaseFunction =
+    @convention(c) (_ userData: UnsafeMutableRawPointer?, _ memory: UnsafeMutableRawPointer?) -> Void
+
+struct PageList: ~Copyable {
+    enum Source: UInt8 {
+        /// Mapped for us, `mappedBytes` from `mapping`.
+        case system
+        /// Taken from the device's local memory.
+        case local
+        /// The caller's.
+        case wrapped
+    }
+
+    let source: Source
+    fileprivate let references = Atomic<UInt32>(1)
+    let device: DevicePointer
+    let size: UInt64
+    /// Where the CPU sees the first byte.
+    let memory: UnsafeMutableRawPointer
+    /// What page-table entries hold: a host address, or an offset in local memory.
+    let physical: UInt64
+    // system
+    fileprivate let mapping: UnsafeMutableRawPointer?
+    fileprivate let mappedBytes: Int
+    // local
+    fileprivate let node: UnsafeMutablePointer<RangeNode>?
+    // wrapped
+    fileprivate let releaseFunction: ReleaseFunction?
+    fileprivate let releaseData: UnsafeMutableRawPointer?
+
+    fileprivate init(
+        source: Source, device: DevicePointer, size: UInt64, memory: UnsafeMutableRawPointer, physical: UInt64,
+        mapping: UnsafeMutableRawPointer? = nil, mappedBytes: Int = 0, node: UnsafeMutablePointer<RangeNode>? = nil,
+        releaseFunction: ReleaseFunction? = nil, releaseData: UnsafeMutableRawPointer? = nil
+    ) {
+        self.source = source
+        self.device = device
+        self.size = size
+        self.memory = memory
+        self.physical = physical
+        self.mapping = mapping
+        self.mappedBytes = mappedBytes
+        self.node = node
+        self.releaseFunction = releaseFunction
+        self.releaseData = releaseData
+    }
+
+    var isLocal: Bool { source == .local }
+
+    /// The alignment that lets the largest page size fit that a buffer of this size can use.
+    static func alignment(forSize size: UInt64) -> UInt64 {
+        if size >= 0x20_0000 { return 0x20_0000 }
+        return size >= 0x1_0000 ? 0x1_0000 : pageSize
+    }
+}
+
+typealias PageListPointer = UnsafeMutablePointer<PageList>
+
+extension UnsafeMutablePointer where Pointee == PageList {
+    /// Zeroed system memory. The limit is the device's, checked before anything is taken.
+    static func makeSystem(device: DevicePointer, size: UInt64) throws(Status) -> PageListPointer {
+        guard let bytes = Int(exactly: size), device.chargeSystemMemory(size) else { throw Status.noMemory }
+        let alignment = Int(PageList.alignment(forSize: size))
+        // mmap aligns to 4 KiB; room to align further is mapped too and never touched.
+        let (mappedBytes, overflow) = bytes.addingReportingOverflow(alignment > Int(pageSize) ? alignment : 0)
+        guard !overflow, let object = device.cache(.pageList).take() else {
+            device.unchargeSystemMemory(size)
+            throw Status.noMemory
+        }
+        guard let mapping = csys_pages_map(mappedBytes) else {
+            device.cache(.pageList).give(object)
+            device.unchargeSystemMemory(size)
+            throw Status.noMemory
+        }
+        let address = roundUp(Int(bitPattern: mapping), to: alignment)
+        let list = object.bindMemory(to: PageList.self, capacity: 1)
+        list.initialize(
+            to: PageList(
+                source: .system, device: device, size: size, memory: UnsafeMutableRawPointer(bitPattern: address)!,
+                physical: UInt64(address), mapping: mapping, mappedBytes: mappedBytes))
+        return list
+    }
+
+    /// Zeroed memory of the device's local region.
+    static func makeLocal(device: DevicePointer, size: UInt64) throws(Status) -> PageListPointer {
+        guard let object = device.cache(.pageList).take() else { throw Status.noMemory }
+        guard let nodeMemory = device.cache(.rangeNode).take() else {
+            device.cache(.pageList).give(object)
+            throw Status.noMemory
+        }
+        let node = nodeMemory.bindMemory(to: RangeNode.self, capacity: 1)
+        node.initialize(to: RangeNode())
+        do throws(Status) {
+            try device.pointee.localMemory.allocate(node, size: size, alignment: PageList.alignment(forSize: size))
+        } catch {
+            device.cache(.rangeNode).give(nodeMemory)
+            device.cache(.pageList).give(object)
+            throw error
+        }
+        let list = object.bindMemory(to: PageList.self, capacity: 1)
+        list.initialize(
+            to: PageList(
+                source: .local, device: device, size: size,
+                memory: device.pointee.localMemory.pointee.base + Int(node.pointee.start), physical: node.pointee.start,
+                node: node))
+        return list
+    }
+
+    /// The caller's memory; `release` is called when nothing can reach it any more.
+    static func makeWrapped(
+        device: DevicePointer, memory: UnsafeMutableRawPointer, size: UInt64, release: ReleaseFunction?,
+        userData: UnsafeMutableRawPointer?
+    ) throws(Status) -> PageListPointer {
+        guard let object = device.cache(.pageList).take() else { throw Status.noMemory }
+        let list = object.bindMemory(to: PageList.self, capacity: 1)
+        list.initialize(
+            to: PageList(
+                source: .wrapped, device: device, size: size, memory: memory,
+                physical: UInt64(UInt(bitPattern: memory)), releaseFunction: release, releaseData: userData))
+        return list
+    }
+
+    @inline(__always)
+    func retain() { _ = pointee.references.wrappingAdd(1, ordering: .relaxed) }
+
+    /// - Locking: nothing may be held if this can be the last reference: the caller's release function runs then.
+    func drop() {
+        if pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { destroy() }
+    }
+
+    private func destroy() {
+        let device = pointee.device
+        switch pointee.source {
+        case .system:
+            munmap(pointee.mapping!, pointee.mappedBytes)
+            device.unchargeSystemMemory(pointee.size)
+        case .local:
+            device.pointee.localMemory.free(pointee.node!)
+            device.cache(.rangeNode).give(UnsafeMutableRawPointer(pointee.node!))
+        case .wrapped:
+            if let release = pointee.releaseFunction {
+                LockOrder.assertNoneHeld("wrapped memory was released with a lock held")
+                let (data, memory) = (pointee.releaseData, pointee.memory)
+                SignallingSection.suspended { release(data, memory) }
+            }
+        }
+        deinitialize(count: 1)
+        device.cache(.pageList).give(UnsafeMutableRawPointer(self))
+    }
+}

@@ -1,0 +1,76 @@
+// Queue: what a caller submits jobs to; the engine behind it runs them in order.
+//
+// The engine lives as long as the queue has a reference; each job under way holds one, so that jobs of a queue whose
+// handle was dropped still run.
+
+import Synchronization
+
+typealias QueuePointer = UnsafeMutablePointer<Queue>
+
+struct Queue: ~Copyable {
+    /// `magic` while alive: what a C handle is checked against.
+    var magic: UInt32 = Queue.magic
+    let count = SharedCount()
+    let vm: VMPointer
+    let id: UInt64
+    /// Set once, before anybody else sees the queue.
+    var engine: EnginePointer?
+
+    static var magic: UInt32 { 0x7571_7565 }
+}
+
+extension UnsafeMutablePointer where Pointee == Queue {
+    static func make(vm: VMPointer) throws(Status) -> QueuePointer {
+        if vm.isClosed { throw Status.closed }
+        let device = vm.pointee.device
+        guard let memory = device.cache(.queue).take() else { throw Status.noMemory }
+        let queue = memory.bindMemory(to: Queue.self, capacity: 1)
+        queue.initialize(to: Queue(vm: vm, id: device.nextID(.queue), engine: nil))
+        do throws(Status) {
+            queue.pointee.engine = try device.pointee.gpu.makeEngine(
+                space: vm.pointee.space, id: queue.pointee.id, timeline: device.nextContext(), jobEnded: queueJobEnded,
+                context: memory)
+        } catch {
+            queue.deinitialize(count: 1)
+            device.cache(.queue).give(memory)
+            throw error
+        }
+        vm.retain()
+        device.handleCreated(.queue)
+        return queue
+    }
+
+    func retain() { pointee.count.retain() }
+
+    func drop() {
+        guard pointee.count.drop() else { return }
+        let vm = pointee.vm
+        pointee.magic = 0
+        pointee.engine!.free()
+        deinitialize(count: 1)
+        vm.pointee.device.cache(.queue).give(UnsafeMutableRawPointer(self))
+        vm.drop()
+    }
+
+    /// The caller lets go of a handle.
+    func dropHandle() {
+        guard pointee.count.dropHandle() else { return }
+        pointee.vm.pointee.device.handleDropped(.queue)
+        drop()
+    }
+}
+
+/// A job has ended and its fence has signalled.
+private func queueJobEnded(_ context: UnsafeMutableRawPointer?, _ jobContext: UnsafeMutableRawPointer?) {
+    let queue = context!.assumingMemoryBound(to: Queue.self)
+    let vm = queue.pointee.vm
+    let device = vm.pointee.device
+    _ = vm.pointee.jobsInFlight.wrappingSubtract(1, ordering: .releasing)
+    device.retain()
+    queue.drop()
+    device.workEnded()
+    device.drop()
+}
+
+/// The memory of a job has gone: its reference to the device goes too.
+func deviceJobReleased(_ device: UnsafeMutableRawPointer) { device.assumingMemoryBound(to: Device.self).drop() }

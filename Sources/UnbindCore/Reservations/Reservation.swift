@@ -1,0 +1,125 @@
+// Reservation: the fences of everything that uses one buffer object (dma_resv, drivers/dma-buf/dma-resv.c).
+//
+// Each fence has a usage; asking at a usage gives that one and all stronger ones. A slot is reserved before the
+// operation that will need it may still fail, and filled after its point of no return: `add` cannot fail.
+//
+// Unlike the kernel's, reservations add up (P2): reserve(1) twice is two slots. A fence without a timeline (context 0) never
+// replaces another (P11).
+//
+// - Locking: everything but `wait` is called with `lock` held.
+
+import CSystem
+
+/// Weakest last: a question at one usage includes those before it.
+enum FenceUsage: UInt8 {
+    /// Moves and clears of the memory itself.
+    case kernel
+    case write
+    case read
+    /// Whatever else must end before the memory goes.
+    case bookkeep
+}
+
+struct Reservation: ~Copyable {
+    fileprivate struct Slot {
+        let fence: FencePointer
+        let usage: FenceUsage
+    }
+
+    private var magic: UInt32 = 0
+    let lock = FutexLock(.reservation)
+    fileprivate let memory: UnsafeMutablePointer<Memory>
+    fileprivate var slots: UnsafeMutablePointer<Slot>?
+    fileprivate var count = 0
+    fileprivate var reserved = 0
+    fileprivate var capacity = 0
+
+    init(memory: UnsafeMutablePointer<Memory>) { self.memory = memory }
+}
+
+extension UnsafeMutablePointer where Pointee == Reservation {
+    /// Drops all fences. Nothing may be reserved or waiting.
+    func dispose() {
+        invariant(pointee.reserved == 0, "a reservation was disposed of with slots reserved")
+        for index in 0..<pointee.count { pointee.slots![index].fence.drop() }
+        if let slots = pointee.slots { pointee.memory.deallocateArray(slots, count: pointee.capacity) }
+        pointee.slots = nil
+        pointee.count = 0
+    }
+
+    /// Makes sure that `add` can be called `slots` more times.
+    /// - Failure: noMemory; nothing is reserved then.
+    func reserve(_ slots: Int) throws(Status) {
+        let needed = pointee.count + pointee.reserved + slots
+        if needed > pointee.capacity {
+            prune()
+            if pointee.count + pointee.reserved + slots > pointee.capacity { try grow(to: needed) }
+        }
+        pointee.reserved += slots
+    }
+
+    /// Gives reserved slots back.
+    func unreserve(_ slots: Int) {
+        invariant(pointee.reserved >= slots, "more reservation slots were given back than were reserved")
+        pointee.reserved -= slots
+    }
+
+    /// Fills a reserved slot; retains the fence. An earlier fence of the same timeline and usage gives up its slot.
+    func add(_ fence: FencePointer, usage: FenceUsage) {
+        invariant(pointee.reserved > 0, "a fence was added to a reservation without a reserved slot")
+        pointee.reserved -= 1
+        fence.retain()
+        for index in 0..<pointee.count {
+            let slot = pointee.slots![index]
+            if slot.fence.isSignalled || (slot.usage == usage && fence.supersedes(slot.fence)) {
+                pointee.slots![index] = Reservation.Slot(fence: fence, usage: usage)
+                slot.fence.drop()
+                return
+            }
+        }
+        pointee.slots![pointee.count] = Reservation.Slot(fence: fence, usage: usage)
+        pointee.count += 1
+    }
+
+    /// The first fence at this usage or a stronger one that has not signalled, with a reference for the caller.
+    func firstUnsignalled(usage: FenceUsage) -> FencePointer? {
+        for index in 0..<pointee.count {
+            let slot = pointee.slots![index]
+            if slot.usage.rawValue <= usage.rawValue, !slot.fence.isSignalled {
+                slot.fence.retain()
+                return slot.fence
+            }
+        }
+        return nil
+    }
+
+    /// Fences held, signalled ones included.
+    var count: Int { pointee.count }
+
+    private func prune() {
+        var kept = 0
+        for index in 0..<pointee.count {
+            let slot = pointee.slots![index]
+            if slot.fence.isSignalled {
+                slot.fence.drop()
+            } else {
+                pointee.slots![kept] = slot
+                kept += 1
+            }
+        }
+        pointee.count = kept
+    }
+
+    private func grow(to needed: Int) throws(Status) {
+        let capacity = max(4, max(needed, pointee.capacity * 2))
+        guard let slots = pointee.memory.allocateArray(of: Reservation.Slot.self, count: capacity) else {
+            throw Status.noMemory
+        }
+        if let old = pointee.slots {
+            slots.moveInitialize(from: old, count: pointee.count)
+            pointee.memory.deallocateArray(old, count: pointee.capacity)
+        }
+        pointee.slots = slots
+        pointee.capacity = capacity
+    }
+}
