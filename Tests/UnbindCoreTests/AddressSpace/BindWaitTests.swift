@@ -117,9 +117,9 @@ import Testing
         let space = gpu.makeSpace()
         let (users, _) = makePending(gpu, space)
         let vma = gpu.makeVMA(space, at: 0x20000)
-        TestThread.ignoreInterrupts()
+        PlainThread.ignoreInterrupts()
         let result = SharedStatus()
-        let thread = TestThread { result.set(unbind_vma_bind(vma, UInt32(UNBIND_WAIT_INTERRUPTIBLE))) }
+        let thread = PlainThread { result.set(unbind_vma_bind(vma, UInt32(UNBIND_WAIT_INTERRUPTIBLE))) }
         // Until it has: the first ones may come before it waits.
         while result.get() == nil {
             thread.interrupt()
@@ -148,7 +148,7 @@ import Testing
         let last = gpu.makeVMA(space, at: 0x1000 * 599)
         let all = gpu.makeVMA(space, at: 0, size: 0x1000 * 599)
         let result = SharedStatus()
-        let thread = TestThread { result.set(unbind_vma_bind(last, 0)) }
+        let thread = PlainThread { result.set(unbind_vma_bind(last, 0)) }
         for user in users { gpu.signal(user) }
         thread.join()
         #expect(result.get() == 0)

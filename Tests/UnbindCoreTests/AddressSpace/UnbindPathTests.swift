@@ -75,7 +75,7 @@ import Testing
         for round in 0..<400 {
             gpu.bind(vma)
             let user = gpu.makeUser(of: vma)
-            let signaller = TestThread {
+            let signaller = PlainThread {
                 for _ in 0..<round % 40 { sched_yield() }
                 _ = unbind_fence_signal(user, 0)
             }

@@ -60,7 +60,7 @@ import Testing
         let arena = Arena(workers: UInt32(threads), policy: UInt32(policy))
         let failures = SharedStatus()
         let running = (0...threads).map { index in
-            TestThread { Self.work(arena, seed: UInt64(index * 7 + policy), failures, closes: index == 0 && threads == 3) }
+            PlainThread { Self.work(arena, seed: UInt64(index * 7 + policy), failures, closes: index == 0 && threads == 3) }
         }
         running.forEach { $0.join() }
         #expect(failures.get() == nil, "a call gave \(failures.get() ?? 0)")

@@ -2,7 +2,7 @@
 
 import Glibc
 
-final class TestThread: @unchecked Sendable {
+final class PlainThread: @unchecked Sendable {
     private var thread = pthread_t()
     private let body: () -> Void
 
@@ -11,7 +11,7 @@ final class TestThread: @unchecked Sendable {
         pthread_create(
             &thread, nil,
             { argument in
-                Unmanaged<TestThread>.fromOpaque(argument!).takeRetainedValue().body()
+                Unmanaged<PlainThread>.fromOpaque(argument!).takeRetainedValue().body()
                 return nil
             }, Unmanaged.passRetained(self).toOpaque())
     }
