@@ -11,6 +11,11 @@ final class PlainThread: @unchecked Sendable {
         pthread_create(
             &thread, nil,
             { argument in
+                // Threads of the test runner block most signals, and their children would too.
+                var interrupts = sigset_t()
+                sigemptyset(&interrupts)
+                sigaddset(&interrupts, SIGUSR1)
+                pthread_sigmask(SIG_UNBLOCK, &interrupts, nil)
                 Unmanaged<PlainThread>.fromOpaque(argument!).takeRetainedValue().body()
                 return nil
             }, Unmanaged.passRetained(self).toOpaque())
