@@ -176,7 +176,8 @@ unbind_device *unbind_device_ref(unbind_device *device);
 
 /*
  * Drops a reference; the last one closes the device as unbind_device_close
- * does. The memory of the device goes when its last object has gone.
+ * does. The memory of the device goes when its last object has gone. Not the
+ * last one from a callback: the device would be kept for ever, and the log says so.
  *
  * Blocks: as unbind_device_close. Since: 0.1
  */
@@ -248,8 +249,8 @@ int unbind_device_get_eventfd(unbind_device *device, int *out_fd);
 int unbind_device_get_stats(unbind_device *device, struct unbind_device_stats *stats);
 
 /*
- * Writes the state of the device as text for a human: executor, memory, address
- * spaces, queues. The format is not part of the interface.
+ * Writes the state of the device as text for a human: executor, memory, and each
+ * address space as unbind_vm_dump does. The format is not part of the interface.
  *
  * Blocks: no. Errors: -EINVAL, -ENOMEM. Since: 0.1
  */

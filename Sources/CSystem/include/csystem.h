@@ -12,6 +12,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -33,8 +34,9 @@ static inline int csys_futex_wait(uint32_t *word, uint32_t expected, uint64_t de
     return result < 0 ? -errno : 0;
 }
 
+/* Wakes up to count sleepers; the kernel takes a signed count. */
 static inline void csys_futex_wake(uint32_t *word, uint32_t count) {
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count > INT32_MAX ? INT32_MAX : (int)count, NULL, NULL, 0);
 }
 
 static inline uint64_t csys_monotonic_ns(void) {
@@ -77,6 +79,14 @@ static inline void *csys_pages_map(size_t size) {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return memory == MAP_FAILED ? NULL : memory;
 }
+
+/* No signal is delivered to threads made between these two: they belong to the host program. */
+static inline void csys_signals_block(sigset_t *old) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, old);
+}
+static inline void csys_signals_restore(const sigset_t *old) { pthread_sigmask(SIG_SETMASK, old, NULL); }
 
 /* UNBIND_VERSION_STRING of the public header, which Swift would import as a String. */
 const char *csys_version_string(void);

@@ -84,7 +84,8 @@ extension UnsafeMutablePointer where Pointee == BindWork {
             }
         }
         SignallingSection.begin()
-        vm.pointee.history.record(.bound, at: time, start: binding.start, size: binding.size, boID: resource.pointee.boID)
+        vm.pointee.history.record(
+            .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
         fence.signal(at: time)
         SignallingSection.end()
         resource.fence.drop()

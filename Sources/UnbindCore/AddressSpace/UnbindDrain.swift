@@ -170,7 +170,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     func clear(at time: UInt64) -> UInt64 {
         let vm = pointee.vm
         let binding = pointee.binding
-        vm.pointee.history.record(.unbindStarted, at: time, start: binding.start, size: binding.size, boID: pointee.boID)
+        vm.pointee.history.record(
+            .unbindStarted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
         // A closed VM takes no new job, so that 0 stays 0.
         if vm.isClosed, vm.pointee.jobsInFlight.load(ordering: .acquiring) == 0 {
             vm.pointee.space.skip(binding)

@@ -27,8 +27,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
             case .underWay(let fence): return fence
             case .blocked(let fence):
                 defer { fence.drop() }
-                try pointee.vm.pointee.device.pointee.executor.wait(
-                    for: fence, timeout: .max, absolute: false, interruptible: false)
+                try pointee.vm.pointee.device.wait(
+                    for: fence)
             }
         }
     }
@@ -39,8 +39,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
         guard let fence = try bindWithoutWaiting() else { return }
         defer { fence.drop() }
         do throws(Status) {
-            try pointee.vm.pointee.device.pointee.executor.wait(
-                for: fence, timeout: .max, absolute: false, interruptible: interruptible)
+            try pointee.vm.pointee.device.wait(
+                for: fence, interruptible: interruptible)
         } catch {
             if wasUnbound { unbindWithoutWaiting()?.drop() }
             throw error
@@ -210,10 +210,12 @@ private struct BindAttempt {
         vma.pointee.address.store(binding.start, ordering: .relaxed)
         let stats = vm.pointee.stats
         stats.pointee.binds &+= 1
-        vm.pointee.history.record(.bindScheduled, at: now, start: binding.start, size: binding.size, boID: bo.pointee.id)
+        vm.pointee.history.record(
+            .bindScheduled, start: binding.start, size: binding.size, boID: bo.pointee.id, time: now)
         guard awaits != nil else {
             let entries = vm.pointee.space.write(binding)
-            vm.pointee.history.record(.bound, at: now, start: binding.start, size: binding.size, boID: bo.pointee.id)
+            vm.pointee.history.record(
+            .bound, start: binding.start, size: binding.size, boID: bo.pointee.id, time: now)
             return .done(entries: entries)
         }
         stats.pointee.bindsWaited &+= 1

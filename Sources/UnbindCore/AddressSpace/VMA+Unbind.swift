@@ -33,17 +33,17 @@ extension UnsafeMutablePointer where Pointee == VMA {
 
     /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound.
     func unbindAndWait(interruptible: Bool) throws(Status) {
-        let executor = pointee.vm.pointee.device.pointee.executor
+        let device = pointee.vm.pointee.device
         while true {
             switch unbindUnlessBusy(blockers: .respected) {
             case .unbound: return
             case .busy(let blocker):
                 defer { blocker.drop() }
-                try executor.wait(for: blocker, timeout: .max, absolute: false, interruptible: interruptible)
+                try device.wait(for: blocker, interruptible: interruptible)
             case .scheduled(let fence):
                 defer { fence.drop() }
                 // Nothing of the caller's is left to wait for: this ends by itself.
-                try executor.wait(for: fence, timeout: .max, absolute: false, interruptible: false)
+                try device.wait(for: fence)
                 return
             }
         }
@@ -140,7 +140,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
         let now = vm.pointee.device.now
         let binding = pointee.binding
-        vm.pointee.history.record(.unbindScheduled, at: now, start: binding.start, size: binding.size, boID: pointee.boID)
+        vm.pointee.history.record(
+            .unbindScheduled, start: binding.start, size: binding.size, boID: pointee.boID, time: now)
         vm.pendingUnbindBegan()
         let stats = vm.pointee.stats
         let isImmediate = pointee.gate.isIdle

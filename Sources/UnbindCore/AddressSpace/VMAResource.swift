@@ -107,7 +107,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let pages = pointee.pages
         let binding = pointee.binding
         vm.pointee.history.record(
-            .unbindCompleted, at: time, start: binding.start, size: binding.size, boID: pointee.boID)
+            .unbindCompleted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
         _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
         fence.signal(at: time)
         if pointee.isPublished {

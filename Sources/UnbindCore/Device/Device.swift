@@ -88,7 +88,12 @@ extension UnsafeMutablePointer where Pointee == Device {
     /// The caller lets go of a handle; the last one closes.
     func dropHandle() {
         guard pointee.count.dropHandle() else { return }
-        // Closed already is as good. From within the device's own work it cannot be closed; see unbind_device_close.
+        if pointee.executor.isRunningOnThisThread {
+            // It cannot wait for the work that it is part of. Kept, rather than freed under the feet of that work.
+            log(.error) { $0.text("the last reference to a device was dropped by its own work: it is never closed") }
+            return
+        }
+        // Closed already is as good.
         _ = try? close()
         drop()
     }
@@ -150,14 +155,4 @@ extension UnsafeMutablePointer where Pointee == Device {
 
     @inline(__always)
     func workEnded() { _ = pointee.outstanding.wrappingSubtract(1, ordering: .releasing) }
-
-    // MARK: Log
-
-    /// - Locking: nothing may be held.
-    func log(level: UInt32, _ message: UnsafePointer<CChar>) {
-        guard let log = pointee.host.log else { return }
-        LockOrder.assertNoneHeld("a message was logged with a lock held")
-        let data = pointee.host.logData
-        SignallingSection.suspended { log(data, level, message) }
-    }
 }

@@ -1,7 +1,7 @@
 // Executor: the threads of the worker pool.
 //
-// A worker that finds nothing sleeps until the earliest timer or a submit. Every sleeping worker knows the earliest timer
-// (a submit of an earlier one wakes them all), so that a timer is served even when whoever slept for it has got
+// A worker that finds nothing sleeps until the earliest timer or a submit. Every sleeping worker knows the earliest
+// timer (a submit of an earlier one wakes them all), so that a timer is served even when whoever slept for it has got
 // other work.
 
 import CSystem
@@ -15,12 +15,19 @@ extension UnsafeMutablePointer where Pointee == Executor {
         }
         pointee.threads = threads
         pointee.threadCapacity = count
+        // The host program's signal handlers do not run on the library's threads.
+        var signals = sigset_t()
+        csys_signals_block(&signals)
+        defer { csys_signals_restore(&signals) }
         for index in 0..<count {
             (threads + index).initialize(to: pthread_t())
             if pthread_create(threads + index, nil, executorWorker, UnsafeMutableRawPointer(self)) != 0 {
                 throw Status.again
             }
+            // Those that run already use the executor.
+            pointee.lock.acquire()
             pointee.threadCount = index + 1
+            pointee.lock.release()
         }
     }
 

@@ -13,6 +13,9 @@ struct TakenWork {
     let time: UInt64
 }
 
+/// The count of a futex wake that is for all. The kernel takes it as signed and stops after one at a negative number.
+private var everySleeper: UInt32 { UInt32(Int32.max) }
+
 extension UnsafeMutablePointer where Pointee == Executor {
     // MARK: Submitting
 
@@ -92,15 +95,16 @@ extension UnsafeMutablePointer where Pointee == Executor {
         if pointee.sleeping <= pointee.woken { return 0 }
         pointee.woken = pointee.sleeping
         _ = pointee.workWord.wrappingAdd(1, ordering: .relaxed)
-        return .max
+        return everySleeper
     }
 
     /// Lock held, and still held during the system call: for rare events.
     func wakeAll() {
-        if wakeSleepers() > 0 { csys_futex_wake(pointee.workWord.address, .max) }
+        if wakeSleepers() > 0 { csys_futex_wake(pointee.workWord.address, everySleeper) }
     }
 
-    /// Sleeps until woken or until `deadline`, without the lock, which is held again when it returns the futex's status.
+    /// Sleeps until woken or until `deadline`, without the lock, which is held again when it returns the futex's
+    /// status.
     func sleepForWork(until deadline: UInt64) -> Int32 {
         pointee.sleeping &+= 1
         let seen = pointee.workWord.load(ordering: .relaxed)
@@ -192,7 +196,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
             wakeAll()
         } else if pointee.idleWaiters > 0 {
             _ = pointee.idleWord.wrappingAdd(1, ordering: .relaxed)
-            csys_futex_wake(pointee.idleWord.address, .max)
+            csys_futex_wake(pointee.idleWord.address, everySleeper)
         }
     }
 }

@@ -1,8 +1,9 @@
 // Executor: running work on the caller's thread, for the manual and the simulated executor.
 //
-// run on the manual executor serves an event loop: it runs what was submitted before the call and is due by now, and what
-// of that becomes due while it runs. Work submitted during the call waits for the next one, so that a chain of work which
-// goes on for ever cannot keep the loop from its other business; the event descriptor stays readable for it.
+// run on the manual executor serves an event loop: it runs what was submitted before the call and is due by now, and
+// what of that becomes due while it runs. Work submitted during the call waits for the next one, so that a chain of
+// work which goes on for ever cannot keep the loop from its other business; the event descriptor stays readable for
+// it.
 
 import CSystem
 import Synchronization
@@ -19,8 +20,8 @@ private enum SimulatedStep {
 extension UnsafeMutablePointer where Pointee == Executor {
     // MARK: For callers
 
-    /// Manual: see above; never sleeps. Simulated: runs until no work is left, moving the clock to each item's time. At most
-    /// `maxItems`, 0 for no limit. The result is how many were run.
+    /// Manual: see above; never sleeps. Simulated: runs until no work is left, moving the clock to each item's time.
+    /// At most `maxItems`, 0 for no limit. The result is how many were run.
     /// - Locking: nothing may be held.
     /// - Failure: unsupported on the pool.
     func run(maxItems: UInt32) throws(Status) -> UInt32 {
@@ -73,8 +74,8 @@ extension UnsafeMutablePointer where Pointee == Executor {
         if pointee.firstReady != nil { raiseEvent() }
     }
 
-    /// Simulated: the calling thread was busy for so long, and the device went on meanwhile. Nothing inside a work item,
-    /// whose duration is the item's own affair, and nothing on the other kinds.
+    /// Simulated: the calling thread was busy for so long, and the device went on meanwhile. Nothing inside a work
+    /// item, whose duration is the item's own affair, and nothing on the other kinds.
     /// - Locking: nothing may be held.
     func charge(_ nanoseconds: UInt64) {
         if pointee.kind != .simulated || isRunningOnThisThread { return }
@@ -118,7 +119,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
         }
         var previous: WorkItemPointer?
         if pointee.readyCount > 1 {
-            // A copy goes through the generator: see the rule on members in MemberPointer and ARCHITECTURE.md.
+            // On a copy: a mutating call on the member would count as an access to the whole executor.
             var random = pointee.random
             let pick = random.next(below: pointee.readyCount)
             pointee.random = random

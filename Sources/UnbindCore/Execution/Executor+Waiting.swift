@@ -30,8 +30,8 @@ private func fenceWaiterCalled(_ callback: UnsafeMutableRawPointer, _ fence: Uns
 }
 
 extension UnsafeMutablePointer where Pointee == Executor {
-    /// Returns when the fence has signalled. `timeout` is in nanoseconds, or with `absolute` a time of the clock; .max is
-    /// for ever; 0 and the past ask without running anything.
+    /// Returns when the fence has signalled. `timeout` is in nanoseconds, or with `absolute` a time of the clock;
+    /// .max is for ever; 0 and the past ask without running anything.
     /// - Locking: nothing may be held.
     /// - Failure: timedOut; interrupted by a signal handler, if `interruptible`; deadlock on the simulated executor if
     ///   the wait is for ever and no work is left that could end it.
@@ -42,14 +42,15 @@ extension UnsafeMutablePointer where Pointee == Executor {
         let deadline = deadline(timeout: timeout, absolute: absolute)
         if deadline <= now { throw Status.timedOut }
         switch pointee.kind {
-        case .pool: try fence.sleep(until: deadline, interruptible: interruptible)
+        case .pool:
+            try fence.sleep(until: sleepEnd(deadline, interruptible), interruptible: interruptible)
         case .manual: try waitManually(for: fence, deadline: deadline, interruptible: interruptible)
         case .simulated: try simulate(until: fence, deadline: deadline)
         }
     }
 
-    /// Returns when no work is ready, timed or running. Timeout and failures as for wait, but that nothing is left is no
-    /// deadlock; deadlock inside a work item, which would wait for itself.
+    /// Returns when no work is ready, timed or running. Timeout and failures as for wait, but that nothing is left is
+    /// no deadlock; deadlock inside a work item, which would wait for itself.
     /// - Locking: nothing may be held.
     func waitIdle(timeout: UInt64, absolute: Bool, interruptible: Bool) throws(Status) {
         LockOrder.assertNoneHeld("a thread waited for a device with a lock held")
@@ -72,6 +73,12 @@ extension UnsafeMutablePointer where Pointee == Executor {
 
     private func deadline(timeout: UInt64, absolute: Bool) -> UInt64 {
         absolute || timeout == .max ? timeout : now.addingSaturating(timeout)
+    }
+
+    /// The kernel restarts a futex wait without a deadline after a handler that was installed with SA_RESTART, as all
+    /// of signal(2)'s are. One with a deadline, however far, ends with -EINTR.
+    private func sleepEnd(_ deadline: UInt64, _ interruptible: Bool) -> UInt64 {
+        interruptible ? Swift.min(deadline, .max - 1) : deadline
     }
 
     // MARK: Simulated
@@ -114,7 +121,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
     private func sleepManually(for fence: FencePointer, deadline: UInt64, interruptible: Bool) throws(Status) -> Bool {
         var waiter = FenceWaiter(executor: self)
         let status = withUnsafeMutablePointer(to: &waiter) { waiter in
-            sleep(as: waiter, for: fence, until: deadline)
+            sleep(as: waiter, for: fence, until: sleepEnd(deadline, interruptible))
         }
         if fence.isSignalled { return true }
         if status == -EINTR, interruptible {
@@ -149,7 +156,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
             if let work = takeManual(submittedBefore: .max, dueBy: .max) {
                 perform(work)
             } else if !isIdle {
-                status = sleepForWork(until: Swift.min(earliestTimer, deadline))
+                status = sleepForWork(until: Swift.min(earliestTimer, sleepEnd(deadline, interruptible)))
             }
             if isIdle { return }
             if deadline != .max, now >= deadline {
@@ -171,7 +178,8 @@ extension UnsafeMutablePointer where Pointee == Executor {
         while !isIdle {
             let seen = pointee.idleWord.load(ordering: .relaxed)
             pointee.lock.release()
-            let status = csys_futex_wait(pointee.idleWord.address, seen, deadline)
+            let status = csys_futex_wait(
+                pointee.idleWord.address, seen, sleepEnd(deadline, interruptible))
             pointee.lock.acquire()
             if isIdle { return }
             if status == -ETIMEDOUT { throw Status.timedOut }

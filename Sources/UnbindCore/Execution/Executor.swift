@@ -62,6 +62,7 @@ struct Executor: ~Copyable {
     let kind: ExecutorKind
     let device: UnsafeMutableRawPointer
     let memory: UnsafeMutablePointer<Memory>
+    /// The pool's threads. The count is of those started, set by the maker.
     var threads: UnsafeMutablePointer<pthread_t>?
     var threadCapacity = 0
     var threadCount = 0
@@ -154,7 +155,8 @@ extension UnsafeMutablePointer where Pointee == Executor {
 
     var kind: ExecutorKind { pointee.kind }
 
-    /// The device's clock in nanoseconds: CLOCK_MONOTONIC, or the virtual time, which begins at 0. Any thread, any lock.
+    /// The device's clock in nanoseconds: CLOCK_MONOTONIC, or the virtual time, which begins at 0. Any thread, any
+    /// lock.
     @inline(__always)
     var now: UInt64 {
         pointee.kind == .simulated ? pointee.clock.load(ordering: .acquiring) : csys_monotonic_ns()

@@ -4,8 +4,8 @@
 // child, `next` its next sibling. Inserting is constant time, taking the first one O(log n) amortised, and neither
 // allocates nor recurses. Nothing is ever taken from the middle, so no backward links are needed.
 //
-// The heap is its root; the functions take a root and give the new one, so that the executor which owns it makes one plain
-// store under its lock.
+// The heap is its root; the functions take a root and give the new one, so that the executor which owns it makes one
+// plain store under its lock.
 
 enum TimerHeap {
     /// The root after `item` was added.

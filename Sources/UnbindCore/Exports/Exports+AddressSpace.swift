@@ -122,6 +122,6 @@ public func unbind_vm_dump(
     cStatus { () throws(Status) in
         let vm: VMPointer = try object(handle)
         guard let sink else { throw Status.invalid }
-        vm.dump(to: sink, userData: userData)
+        try vm.dump(to: sink, userData: userData)
     }
 }

@@ -199,6 +199,6 @@ public func unbind_device_dump(
     cStatus { () throws(Status) in
         let device: DevicePointer = try object(handle)
         guard let sink else { throw Status.invalid }
-        device.dump(to: sink, userData: userData)
+        try device.dump(to: sink, userData: userData)
     }
 }

@@ -34,7 +34,7 @@ public func unbind_fence_wait(_ handle: OpaquePointer!, _ timeout: UInt64, _ fla
         let fence: FencePointer = try object(handle)
         let flags = try WaitFlags(flags)
         if fence.isSignalled { return }
-        try fence.device.pointee.executor.wait(
+        try fence.device.wait(
             for: fence, timeout: timeout, absolute: flags.absolute, interruptible: flags.interruptible)
     }
 }

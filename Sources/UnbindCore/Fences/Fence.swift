@@ -115,6 +115,7 @@ extension UnsafeMutablePointer where Pointee == Fence {
     /// - Locking: nothing may be held: callbacks run here.
     @discardableResult
     func signal(error: Int32 = 0, at time: UInt64) -> Bool {
+        LockOrder.assertNoneHeld("a fence was signalled with a lock held")
         pointee.lock.acquire()
         if pointee.state.load(ordering: .relaxed) & 1 != 0 {
             pointee.lock.release()
@@ -131,7 +132,6 @@ extension UnsafeMutablePointer where Pointee == Fence {
     }
 
     private func runCallbacks() {
-        LockOrder.assertNoneHeld("a fence was signalled with a lock held")
         while true {
             // One at a time, so that those still on the list can be removed by whom they belong to.
             pointee.lock.acquire()
@@ -207,7 +207,9 @@ extension UnsafeMutablePointer where Pointee == Fence {
             {
                 continue
             }
-            switch csys_futex_wait(pointee.state.address, 2, deadline) {
+            // The kernel restarts a futex wait without a deadline after a handler with SA_RESTART; one with a deadline ends.
+            let wake = interruptible ? Swift.min(deadline, .max - 1) : deadline
+            switch csys_futex_wait(pointee.state.address, 2, wake) {
             case -ETIMEDOUT: if isSignalled { return } else { throw Status.timedOut }
             case -EINTR: if interruptible, !isSignalled { throw Status.interrupted }
             default: break

@@ -42,6 +42,9 @@ struct SoftwareFence: ~Copyable {
     @inline(__always)
     var isIdle: Bool { pending.load(ordering: .acquiring) == 1 }
 
+    /// Everything is done and the gate is committed.
+    var isOpen: Bool { pending.load(ordering: .acquiring) == 0 }
+
     @inline(__always)
     var error: Int32 { firstError.load(ordering: .relaxed) }
 }

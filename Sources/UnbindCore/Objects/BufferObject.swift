@@ -74,16 +74,16 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
 
     /// Waits for every fence of the reservation, one at a time and with no lock held.
     func wait(timeout: UInt64, absolute: Bool, interruptible: Bool) throws(Status) {
-        let executor = pointee.device.pointee.executor
+        let device = pointee.device
         let isRelative = !absolute && timeout != 0 && timeout != .max
-        let deadline = isRelative ? executor.now.addingSaturating(timeout) : timeout
+        let deadline = isRelative ? device.now.addingSaturating(timeout) : timeout
         while true {
             pointee.reservation.pointee.lock.acquire()
             let fence = pointee.reservation.firstUnsignalled(usage: .bookkeep)
             pointee.reservation.pointee.lock.release()
             guard let fence else { return }
             defer { fence.drop() }
-            try executor.wait(
+            try device.wait(
                 for: fence, timeout: deadline, absolute: absolute || isRelative, interruptible: interruptible)
         }
     }

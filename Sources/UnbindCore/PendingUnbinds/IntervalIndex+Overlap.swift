@@ -1,9 +1,9 @@
 // IntervalIndex: the search for overlaps.
 //
-// In order of starts. It never looks into a subtree all of which ends before the range, and it stops at the first interval
-// that starts behind the range. So a subtree it does look into holds an overlap, unless everything from there on starts
-// behind the range: for k overlaps among n intervals it reads O(log n + k log(n / k)) nodes, never more than n, and
-// O(log n + k) if the overlaps lie side by side.
+// In order of starts. It never looks into a subtree all of which ends before the range, and it stops at the first
+// interval that starts behind the range. So a subtree it does look into holds an overlap, unless everything from there
+// on starts behind the range: for k overlaps among n intervals it reads O(log n + k log(n / k)) nodes, never more than
+// n, and O(log n + k) if the overlaps lie side by side.
 
 extension UnsafeMutablePointer where Pointee == IntervalIndex {
     /// The first interval, in order of starts, that shares at least one address with start...last. An empty range (last

@@ -1,11 +1,11 @@
 // IntervalIndex: which unfinished unbinds overlap a range (lib/interval_tree.c, include/linux/interval_tree_generic.h).
 //
-// A tree of closed intervals in order of their starts; each node knows the greatest end below it, so that a search passes by
-// every subtree that ends too early. Closed, because an interval may end at the last address there is. Intervals may
-// overlap, nest and be equal.
+// A tree of closed intervals in order of their starts; each node knows the greatest end below it, so that a search
+// passes by every subtree that ends too early. Closed, because an interval may end at the last address there is.
+// Intervals may overlap, nest and be equal.
 //
-// The nodes are embedded in what they stand for (a VMAResource): nothing here allocates or fails. An index may be moved, a
-// node that is in one may not.
+// The nodes are embedded in what they stand for (a VMAResource): nothing here allocates or fails. An index may be
+// moved, a node that is in one may not.
 //
 // - Locking: the caller holds the VM lock, for lookups too.
 

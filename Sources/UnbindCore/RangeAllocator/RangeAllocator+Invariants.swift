@@ -10,7 +10,8 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
             invariant(pointee.count == 0 && holes == 0, "a range allocator has nodes but no head")
             return
         }
-        invariant(byAddress.leftmostNode() == HolesByAddress.links(of: head), "the head of a range allocator is not first")
+        invariant(
+            byAddress.leftmostNode() == HolesByAddress.links(of: head), "the head of a range allocator is not first")
         invariant(head.pointee.start == pointee.start && head.pointee.size == 0, "the head of a range allocator moved")
         var count = 0
         var bytes: UInt64 = 0
@@ -25,12 +26,14 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
             }
             invariant(node.pointee.end >= node.pointee.start, "a range wraps")
             invariant(node.pointee.holeEnd >= node.pointee.end, "a hole wraps")
-            invariant(node.pointee.holeEnd == next?.pointee.start ?? pointee.end, "a hole does not end at the next node")
+            invariant(
+                node.pointee.holeEnd == next?.pointee.start ?? pointee.end, "a hole does not end at the next node")
             let hasHole = node.pointee.holeSize > 0
             invariant(hasHole == HolesBySize.links(of: node).isLinked, "a hole is not indexed, or an empty one is")
             if hasHole { holesSeen += 1 }
             if pointee.coloring, node != head, let next, next.pointee.color != node.pointee.color {
-                invariant(node.pointee.holeSize >= RangeAllocator.colorGap, "neighbours of different color are too near")
+                invariant(
+                    node.pointee.holeSize >= RangeAllocator.colorGap, "neighbours of different color are too near")
             }
             place = next
         }

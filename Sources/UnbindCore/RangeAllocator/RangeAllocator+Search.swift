@@ -1,18 +1,19 @@
 // RangeAllocator: the search for a hole.
 //
-// All three placements are one walk: through the holes in order of addresses, upwards or downwards, or in order of sizes.
-// The sums let the walk pass by all holes that are too small at an alignment of 1, 64 KiB or 2 MiB, in O(log n) a step. What
-// they do not know is alignments between these, the colors of neighbours, and, in order of sizes, where a hole lies.
+// All three placements are one walk: through the holes in order of addresses, upwards or downwards, or in order of
+// sizes. The sums let the walk pass by all holes that are too small at an alignment of 1, 64 KiB or 2 MiB, in O(log n)
+// a step. What they do not know is alignments between these, the colors of neighbours, and, in order of sizes, where a
+// hole lies.
 //
 // Guarantees:
 //   - A hole is found if there is one.
 //   - Without coloring, and with an alignment of up to 4 KiB (all ranges being pages), 64 KiB or 2 MiB, `low` and
-//     `high` take O(log n) and give the lowest and the highest place within any limits, and `best` gives the smallest hole,
-//     and of these the lowest, within the whole space.
-//   - Otherwise the same, if it is among the first 64 holes that the sums let pass. If not, the walk goes on to the next hole
-//     that fits for certain, whatever its colors and alignment: O(log n), and maybe not the very best place. `best` with
-//     narrow limits takes the lowest place then. Only when no hole fits for certain does the walk try one by one all
-//     that may fit.
+//     `high` take O(log n) and give the lowest and the highest place within any limits, and `best` gives the smallest
+//     hole, and of these the lowest, within the whole space.
+//   - Otherwise the same, if it is among the first 64 holes that the sums let pass. If not, the walk goes on to the
+//     next hole that fits for certain, whatever its colors and alignment: O(log n), and maybe not the very best place.
+//     `best` with narrow limits takes the lowest place then. Only when no hole fits for certain does the walk try one
+//     by one all that may fit.
 
 /// What a hole must hold. start..<end lies inside the space; empty if end is not above start.
 struct RangeRequest {
@@ -70,7 +71,9 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
         var walk = HoleWalk<HolesByAddress>(
             root: pointee.byAddress.root, from: HolesByAddress.links(of: nearest),
             towards: request.fromTop ? .left : .right)
-        guard case .found(let owner, let start) = findFirst(on: &walk, for: request, exhaustive: true) else { return nil }
+        guard case .found(let owner, let start) = findFirst(on: &walk, for: request, exhaustive: true) else {
+            return nil
+        }
         return (owner, start)
     }
 

@@ -1,8 +1,9 @@
-// RangeAllocator: taking a range and giving it back (drm_mm_insert_node_in_range, drm_mm_reserve_node, drm_mm_remove_node).
+// RangeAllocator: taking a range and giving it back (drm_mm_insert_node_in_range, drm_mm_reserve_node,
+// drm_mm_remove_node).
 
 extension UnsafeMutablePointer where Pointee == RangeAllocator {
-    /// Takes `size` bytes at a multiple of `alignment`, wholly inside lowest..<limit, and fills the node in. The node must
-    /// not be allocated.
+    /// Takes `size` bytes at a multiple of `alignment`, wholly inside lowest..<limit, and fills the node in. The node
+    /// must not be allocated.
     /// - Failure: .invalid if size is 0, alignment no power of two, or limit below lowest; .noSpace if no hole fits.
     ///   Nothing has changed then.
     /// - Complexity: see RangeAllocator+Search.
@@ -20,8 +21,8 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
     }
 
     /// Takes exactly the bytes start..<start + size. The node must not be allocated.
-    /// - Failure: .invalid if size is 0; .noSpace if any of it is taken, outside the space, or too near to a neighbour of
-    ///   another color. Nothing has changed then.
+    /// - Failure: .invalid if size is 0; .noSpace if any of it is taken, outside the space, or too near to a neighbour
+    ///   of another color. Nothing has changed then.
     /// - Complexity: O(log n).
     func reserve(_ node: RangeNodePointer, start: UInt64, size: UInt64, color: UInt32) throws(Status) {
         guard size > 0 else { throw Status.invalid }
@@ -61,7 +62,9 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
     }
 
     /// The range lies in the hole behind `owner`.
-    private func take(_ node: RangeNodePointer, start: UInt64, size: UInt64, color: UInt32, after owner: RangeNodePointer) {
+    private func take(
+        _ node: RangeNodePointer, start: UInt64, size: UInt64, color: UInt32, after owner: RangeNodePointer
+    ) {
         invariant(!node.pointee.isAllocated, "a range was taken with a node that has one")
         let holeEnd = owner.pointee.holeEnd
         bySize.remove(HolesBySize.links(of: owner))

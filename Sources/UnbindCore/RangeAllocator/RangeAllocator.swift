@@ -1,12 +1,12 @@
 // RangeAllocator: which addresses are taken (drm_mm, drivers/gpu/drm/drm_mm.c).
 //
-// A space of addresses and the nodes that took parts of it. The nodes are embedded in their users' objects: nothing here
-// allocates, and the only failure is that there is no room. Two trees, both over the nodes: in order of addresses, and in
-// order of the sizes of the holes behind them. Each node knows what fits into the holes below it (HoleCapacity), so that a
-// search goes straight to a hole that is big enough: see RangeAllocator+Search.
+// A space of addresses and the nodes that took parts of it. The nodes are embedded in their users' objects: nothing
+// here allocates, and the only failure is that there is no room. Two trees, both over the nodes: in order of addresses,
+// and in order of the sizes of the holes behind them. Each node knows what fits into the holes below it (HoleCapacity),
+// so that a search goes straight to a hole that is big enough: see RangeAllocator+Search.
 //
-// Coloring: neighbours of different color are kept 4 KiB apart, for hardware that reads ahead over the end of a range and must
-// not meet another caching mode there. The ends of the space have no color.
+// Coloring: neighbours of different color are kept 4 KiB apart, for hardware that reads ahead over the end of a range
+// and must not meet another caching mode there. The ends of the space have no color.
 //
 // - Locking: the caller holds the VM lock, for lookups too.
 // - Lifetime: must stay where it is from the first range on, until all are removed: nodes point into it.
@@ -21,8 +21,8 @@ enum Placement {
 }
 
 struct RangeAllocator: ~Copyable {
-    /// Owns the hole at the start of the space. First, so that its address is the allocator's. Enters the trees with the
-    /// first node and stays there.
+    /// Owns the hole at the start of the space. First, so that its address is the allocator's. Enters the trees with
+    /// the first node and stays there.
     var head: RangeNode
     var byAddress = AugmentedTree<HolesByAddress>()
     var bySize = AugmentedTree<HolesBySize>()

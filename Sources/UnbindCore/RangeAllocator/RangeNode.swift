@@ -1,8 +1,8 @@
 // RangeNode: one taken range of a RangeAllocator, and the hole that follows it (drm_mm_node).
 //
-// Embedded in what takes the range (a VMA), which must stay where it is as long as the range is taken. Every hole belongs to
-// the node before it; the allocator's own head, of size 0, has the one at the start of the space. So the nodes in
-// order of addresses are the holes in order of addresses, and one tree serves both.
+// Embedded in what takes the range (a VMA), which must stay where it is as long as the range is taken. Every hole
+// belongs to the node before it; the allocator's own head, of size 0, has the one at the start of the space. So the
+// nodes in order of addresses are the holes in order of addresses, and one tree serves both.
 
 typealias RangeNodePointer = UnsafeMutablePointer<RangeNode>
 

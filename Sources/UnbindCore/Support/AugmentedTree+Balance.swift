@@ -1,7 +1,7 @@
 // AugmentedTree: linking, unlinking, and what keeps the ranks in order afterwards.
 //
-// The sums are made right before anything is rotated: a rotation keeps the set of nodes below the place where it happens, so
-// that it only has to refresh the two nodes that change places.
+// The sums are made right before anything is rotated: a rotation keeps the set of nodes below the place where it
+// happens, so that it only has to refresh the two nodes that change places.
 
 extension UnsafeMutablePointer where Pointee == TreeLinks {
     fileprivate var hasOddRank: Bool { pointee.parentBits & TreeLinks.oddRank != 0 }
@@ -20,8 +20,8 @@ extension UnsafeMutablePointer where Pointee == TreeLinks {
         if side == .left { pointee.left = child } else { pointee.right = child }
     }
 
-    /// Whether the rank of `child` (nil: -1) is an even number below. That is 2 where the difference must be 1 or 2, and 0
-    /// where it must be 0 or 1. Where it must be 2 or 3, false means 3.
+    /// Whether the rank of `child` (nil: -1) is an even number below. That is 2 where the difference must be 1 or 2,
+    /// and 0 where it must be 0 or 1. Where it must be 2 or 3, false means 3.
     @inline(__always)
     fileprivate func isEvenStep(to child: TreeLinksPointer?) -> Bool {
         hasOddRank == (child?.hasOddRank ?? true)
@@ -29,7 +29,8 @@ extension UnsafeMutablePointer where Pointee == TreeLinks {
 }
 
 extension UnsafeMutablePointer {
-    /// Hangs the node on a free place; the sums of its parent and of all up to `last`, an ancestor, are worked out anew.
+    /// Hangs the node on a free place; the sums of its parent and of all up to `last`, an ancestor, are worked out
+    /// anew.
     func link<Rule: TreeRule>(
         _ node: TreeLinksPointer, below parent: TreeLinksPointer?, _ side: TreeSide,
         refreshingThrough last: TreeLinksPointer?

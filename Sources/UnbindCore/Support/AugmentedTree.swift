@@ -1,11 +1,12 @@
-// AugmentedTree: a balanced search tree whose nodes sum up their subtrees. Intrusive: the links are part of the object, so
-// nothing here allocates or fails. RangeAllocator (holes by address and by size) and IntervalIndex build on it, as
+// AugmentedTree: a balanced search tree whose nodes sum up their subtrees. Intrusive: the links are part of the object,
+// so nothing here allocates or fails. RangeAllocator (holes by address and by size) and IntervalIndex build on it, as
 // the kernel's drm_mm and interval trees build on lib/rbtree.c and include/linux/rbtree_augmented.h.
 //
-// It is a rank-balanced tree (Haeupler, Sen, Tarjan, "Rank-Balanced Trees", 2015; "weak AVL"): every node has a rank 1 or 2
-// above that of each child, a missing child has rank -1, a leaf has rank 0. So the height is at most 2 log2 n, an AVL tree's
-// as long as nothing is removed, and an insertion or a removal does at most two rotations. One bit a node is enough,
-// whether its rank is odd: with a difference of 1 or 2 it tells which. It lies in the lowest bit of the parent's address.
+// It is a rank-balanced tree (Haeupler, Sen, Tarjan, "Rank-Balanced Trees", 2015; "weak AVL"): every node has a rank 1
+// or 2 above that of each child, a missing child has rank -1, a leaf has rank 0. So the height is at most 2 log2 n, an
+// AVL tree's as long as nothing is removed, and an insertion or a removal does at most two rotations. One bit a node is
+// enough, whether its rank is odd: with a difference of 1 or 2 it tells which. It lies in the lowest bit of the
+// parent's address.
 //
 // Order and sum are a TreeRule: a type with static functions, so that each tree is specialised when it is compiled.
 //

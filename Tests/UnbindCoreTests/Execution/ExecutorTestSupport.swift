@@ -25,6 +25,10 @@ final class TestThread: @unchecked Sendable {
         let status = pthread_create(
             &thread, nil,
             { raw in
+                // The test runner's threads block all signals, and new threads inherit that.
+                var signals = sigset_t()
+                sigemptyset(&signals)
+                pthread_sigmask(SIG_SETMASK, &signals, nil)
                 Unmanaged<Body>.fromOpaque(raw!).takeRetainedValue().run()
                 return nil
             }, body.toOpaque())
@@ -33,6 +37,8 @@ final class TestThread: @unchecked Sendable {
     }
 
     func join() { pthread_join(handle, nil) }
+
+    func interrupt() { pthread_kill(handle, SIGUSR1) }
 }
 
 /// A work item that runs a closure. Lives until its TestExecutor is finished.
@@ -95,6 +101,14 @@ func status(_ body: () throws(Status) -> Void) -> Status? {
 func isReadable(_ descriptor: Int32) -> Bool {
     var poll = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
     return Glibc.poll(&poll, 1, 0) == 1
+}
+
+/// SIGUSR1 does nothing but interrupt. With SA_RESTART, as signal(2) sets it: a wait must end even so.
+func ignoreSignalsLoudly() {
+    var action = sigaction()
+    action.__sigaction_handler.sa_handler = { _ in }
+    action.sa_flags = SA_RESTART
+    sigaction(SIGUSR1, &action, nil)
 }
 
 let millisecond: UInt64 = 1_000_000

@@ -293,10 +293,3 @@ import Testing
         executor.finish()
     }
 }
-
-/// SIGUSR1 does nothing but interrupt.
-func ignoreSignalsLoudly() {
-    var action = sigaction()
-    action.__sigaction_handler.sa_handler = { _ in }
-    sigaction(SIGUSR1, &action, nil)
-}

@@ -203,7 +203,9 @@ import Testing
         let fence = makeTestFence()
         var seen: [[Bool]] = []
         let signals = outerExecutor.work { fence.signal(at: $0) }
-        let innerWork = outerExecutor.work { _ in seen.append([outer.isRunningOnThisThread, inner.isRunningOnThisThread]) }
+        let innerWork = outerExecutor.work { _ in
+            seen.append([outer.isRunningOnThisThread, inner.isRunningOnThisThread])
+        }
         let work = outerExecutor.work { _ in
             seen.append([outer.isRunningOnThisThread, inner.isRunningOnThisThread])
             inner.submit(innerWork.item)

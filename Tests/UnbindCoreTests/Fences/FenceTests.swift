@@ -1,4 +1,5 @@
 import CSystem
+import Glibc
 import Synchronization
 import Testing
 
@@ -12,6 +13,47 @@ import Testing
         #expect(fence.signal(error: -5, at: 7))
         #expect(!fence.signal(error: -6, at: 8))
         #expect(fence.isSignalled && fence.error == -5 && fence.pointee.timestamp == 7)
+        fence.drop()
+    }
+
+    @Test("a signal wakes every thread that sleeps on the fence")
+    func wakesAll() {
+        let fence = makeTestFence()
+        let threads = (0..<3).map { _ in
+            TestThread {
+                do throws(Status) {
+                    try fence.sleep(until: csys_monotonic_ns() + 2_000 * millisecond, interruptible: false)
+                } catch {
+                    Issue.record("slept on after the signal")
+                }
+            }
+        }
+        usleep(20_000)
+        let start = csys_monotonic_ns()
+        fence.signal(at: 1)
+        for thread in threads { thread.join() }
+        #expect(csys_monotonic_ns() - start < 1_000 * millisecond)
+        fence.drop()
+    }
+
+    @Test("a signal handler ends an interruptible sleep without a deadline, also with SA_RESTART")
+    func interrupted() {
+        ignoreSignalsLoudly()
+        let fence = makeTestFence()
+        let waiter = TestThread {
+            do throws(Status) {
+                try fence.sleep(until: .max, interruptible: true)
+                Issue.record("slept on through the signal handler")
+            } catch {
+                #expect(error == .interrupted)
+            }
+        }
+        usleep(20_000)
+        waiter.interrupt()
+        // Ends the sleep if the handler did not.
+        usleep(200_000)
+        fence.signal(at: 1)
+        waiter.join()
         fence.drop()
     }
 }

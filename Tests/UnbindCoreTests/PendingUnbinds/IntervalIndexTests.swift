@@ -158,7 +158,8 @@ final class IntervalFixture {
     func hostilePatterns() {
         let count = 400
         let patterns: [[(UInt64, UInt64)]] = [
-            // All start alike; nested around a middle; sorted up and down; the whole range with single bytes; all end alike.
+            // All start alike; nested around a middle; sorted up and down; the whole range with single bytes; all end
+            // alike; powers of two.
             (0..<count).map { (1000, 1000 + UInt64($0)) },
             (0..<count).map { (UInt64(10_000 - $0), UInt64(10_000 + $0)) },
             (0..<count).map { (UInt64($0) * 10, UInt64($0) * 10 + 14) },
@@ -195,7 +196,7 @@ final class IntervalFixture {
         }
     }
 
-    @Test("100,000 random steps agree with an exhaustive search", arguments: 0..<100)
+    @Test("selftest 41 and M1: 100,000 random steps agree with an exhaustive search", arguments: 0..<100)
     func randomSteps(seed: Int) {
         var random = RandomSource(seed: 0x1d0 + UInt64(seed))
         let fixture = IntervalFixture(capacity: 1 + random.next(below: 60))

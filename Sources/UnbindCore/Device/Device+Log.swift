@@ -1,0 +1,89 @@
+// The device's log: lines for the host program's callback.
+
+/// Gathers text until a line is complete. On the caller's stack; a TextWriter writes into it.
+private struct LogLine {
+    let device: DevicePointer
+    let level: UInt32
+    var bytes = InlineArray<512, CChar>(repeating: 0)
+    var length = 0
+
+    mutating func append(_ byte: CChar) {
+        if byte == CChar(bitPattern: UInt8(ascii: "\n")) {
+            send()
+        } else if length < bytes.count - 1 {
+            bytes[length] = byte
+            length += 1
+        }
+    }
+
+    mutating func send() {
+        if length == 0 { return }
+        bytes[length] = 0
+        length = 0
+        guard let log = device.pointee.host.log else { return }
+        let (data, level) = (device.pointee.host.logData, level)
+        bytes.span.withUnsafeBufferPointer { text in
+            SignallingSection.suspended { log(data, level, text.baseAddress) }
+        }
+    }
+}
+
+private func appendToLogLine(_ context: UnsafeMutableRawPointer?, _ text: UnsafePointer<CChar>?, _ length: Int) {
+    let line = context!.assumingMemoryBound(to: LogLine.self)
+    for index in 0..<length { line.pointee.append(text![index]) }
+}
+
+enum LogLevel: UInt32 { case error = 0, warning = 1, info = 2 }
+
+extension UnsafeMutablePointer where Pointee == Device {
+    /// Each line that `body` writes becomes a message.
+    /// - Locking: nothing may be held.
+    func log(_ level: LogLevel, _ body: (inout TextWriter) -> Void) {
+        if pointee.host.log == nil { return }
+        var line = LogLine(device: self, level: level.rawValue)
+        withUnsafeMutablePointer(to: &line) { line in
+            var writer = TextWriter(write: appendToLogLine, userData: UnsafeMutableRawPointer(line))
+            body(&writer)
+            writer.flush()
+            line.pointee.send()
+        }
+    }
+
+    /// Waits for a fence. If that cannot succeed because nothing that could run is left, the log is told what everything
+    /// is waiting for.
+    func wait(
+        for fence: FencePointer, timeout: UInt64 = .max, absolute: Bool = false, interruptible: Bool = false
+    ) throws(Status) {
+        do throws(Status) {
+            try pointee.executor.wait(for: fence, timeout: timeout, absolute: absolute, interruptible: interruptible)
+        } catch {
+            if error == .deadlock { logDeadlock() }
+            throw error
+        }
+    }
+
+    private func logDeadlock() {
+        log(.error) { writer in
+            writer.text("deadlock: a fence is waited for, and nothing that could run is left; signal the fence that the")
+            writer.text(" pending work waits for\n")
+            self.writeState(to: &writer)
+        }
+    }
+
+    /// What the caller forgot.
+    func logLeaks(_ report: LeakReport) {
+        log(.warning) { writer in
+            writer.text("device closed with objects still alive: ")
+            writer.decimal(UInt64(report.vms))
+            writer.text(" address spaces, ")
+            writer.decimal(UInt64(report.bos))
+            writer.text(" buffers, ")
+            writer.decimal(UInt64(report.vmas))
+            writer.text(" VMAs, ")
+            writer.decimal(UInt64(report.queues))
+            writer.text(" queues, ")
+            writer.decimal(UInt64(report.fences))
+            writer.text(" fence references; drop them with the _unref functions")
+        }
+    }
+}

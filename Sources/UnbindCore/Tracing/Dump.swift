@@ -1,0 +1,174 @@
+// Dumps: the state of a device or an address space as text for a human.
+//
+// The writer's function is the caller's and may not be called with a lock held: what a lock guards is copied out first.
+
+import Synchronization
+
+/// One bound VMA or pending unbind.
+private struct DumpedRange {
+    enum State { case bound, binding, waiting, unbinding }
+
+    let state: State
+    let start: UInt64
+    let size: UInt64
+    let boID: UInt64
+}
+
+extension UnsafeMutablePointer where Pointee == Device {
+    /// - Failure: noMemory.
+    func dump(to write: @escaping WriteFunction, userData: UnsafeMutableRawPointer?) throws(Status) {
+        var writer = TextWriter(write: write, userData: userData)
+        writeState(to: &writer)
+        var cursor: UInt64 = 0
+        while let vm = vm(withIDAbove: cursor) {
+            cursor = vm.pointee.id
+            defer { vm.drop() }
+            try vm.dump(to: &writer)
+        }
+        writer.flush()
+    }
+
+    /// The device and a line for each address space.
+    func writeState(to writer: inout TextWriter) {
+        writer.text("device: executor ")
+        switch pointee.executor.kind {
+        case .pool: writer.text("pool")
+        case .manual: writer.text("manual")
+        case .simulated: writer.text("simulated")
+        }
+        writer.text(", time ")
+        writer.time(nanoseconds: now)
+        writer.text(", system memory ")
+        writer.decimal(pointee.systemBytes.load(ordering: .relaxed))
+        writer.text(" of ")
+        writer.decimal(pointee.systemMemoryLimit)
+        writer.text(" bytes, local memory ")
+        writer.decimal(pointee.localMemory.bytesInUse)
+        writer.text(" of ")
+        writer.decimal(pointee.localMemory.pointee.size)
+        writer.text(" bytes\n")
+        var cursor: UInt64 = 0
+        while let vm = vm(withIDAbove: cursor) {
+            cursor = vm.pointee.id
+            vm.writeSummary(to: &writer)
+            vm.drop()
+        }
+    }
+
+    /// The VM with the lowest id above this one, with a reference.
+    private func vm(withIDAbove id: UInt64) -> VMPointer? {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        var found: VMPointer?
+        var next = pointee.firstVM
+        // The newest comes first, so that the last one that qualifies has the lowest id.
+        while let vm = next {
+            next = vm.pointee.nextInDevice
+            if vm.pointee.id > id, vm.tryRetain() {
+                // Not the last reference: the list's VMs have one of their own until they leave it under this lock.
+                _ = found?.pointee.count.drop()
+                found = vm
+            }
+        }
+        return found
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == AddressSpace {
+    /// - Failure: noMemory.
+    func dump(to write: @escaping WriteFunction, userData: UnsafeMutableRawPointer?) throws(Status) {
+        var writer = TextWriter(write: write, userData: userData)
+        try dump(to: &writer)
+        writer.flush()
+    }
+
+    fileprivate func dump(to writer: inout TextWriter) throws(Status) {
+        writeSummary(to: &writer)
+        try writeRanges(to: &writer)
+        writer.text("  last operations, newest first:\n")
+        // The body may not hold the writer exclusively and be called back at once: records come one by one.
+        withUnsafeMutablePointer(to: &writer) { writer in
+            pointee.history.forEachRecent(limit: 32) { record in
+                writer.pointee.text("    ")
+                writer.pointee.time(nanoseconds: record.time)
+                writer.pointee.text(" ")
+                writer.pointee.text(record.operation.name)
+                writer.pointee.writeRange(start: record.start, size: record.size, boID: record.boID)
+            }
+        }
+    }
+
+    fileprivate func writeSummary(to writer: inout TextWriter) {
+        pointee.lock.acquire()
+        let bound = pointee.ranges.count
+        pointee.lock.release()
+        writer.text("address space ")
+        writer.decimal(pointee.id)
+        if isClosed { writer.text(" (closed)") }
+        writer.text(": ")
+        writer.decimal(UInt64(bound))
+        writer.text(" bound, ")
+        writer.decimal(UInt64(max(0, pointee.pendingCount.load(ordering: .relaxed))))
+        writer.text(" unbinds pending, ")
+        writer.decimal(UInt64(max(0, pointee.jobsInFlight.load(ordering: .relaxed))))
+        writer.text(" jobs under way\n")
+    }
+
+    private func writeRanges(to writer: inout TextWriter) throws(Status) {
+        let memory = pointee.device.pointee.memory
+        pointee.lock.acquire()
+        let capacity = pointee.ranges.count + pointee.pending.publishedCount
+        pointee.lock.release()
+        guard let ranges = memory.allocateArray(of: DumpedRange.self, count: capacity) else { throw Status.noMemory }
+        defer { memory.deallocateArray(ranges, count: capacity) }
+        for index in 0..<copyRanges(to: ranges, capacity: capacity) {
+            let range = ranges[index]
+            switch range.state {
+            case .bound: writer.text("  bound")
+            case .binding: writer.text("  bind under way")
+            case .waiting: writer.text("  unbind waiting for GPU work")
+            case .unbinding: writer.text("  unbind under way")
+            }
+            writer.writeRange(start: range.start, size: range.size, boID: range.boID)
+        }
+    }
+
+    private func copyRanges(to ranges: UnsafeMutablePointer<DumpedRange>, capacity: Int) -> Int {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        var count = 0
+        var next = pointee.ranges.firstNode(endingAfter: 0)
+        while let node = next, count < capacity {
+            next = pointee.ranges.next(after: node)
+            let vma = VMAPointer(containing: node)
+            (ranges + count).initialize(
+                to: DumpedRange(
+                    state: vma.lockedState == .bound ? .bound : .binding, start: node.pointee.start,
+                    size: node.pointee.size, boID: vma.pointee.bo.pointee.id))
+            count += 1
+        }
+        pointee.pending.forEachUnfinished(start: 0, last: .max) { resource in
+            if count == capacity { return false }
+            let binding = resource.pointee.binding
+            (ranges + count).initialize(
+                to: DumpedRange(
+                    state: resource.pointee.gate.isOpen ? .unbinding : .waiting, start: binding.start,
+                    size: binding.size, boID: resource.pointee.boID))
+            count += 1
+            return true
+        }
+        return count
+    }
+}
+
+extension TextWriter {
+    fileprivate mutating func writeRange(start: UInt64, size: UInt64, boID: UInt64) {
+        text(" ")
+        hex(start)
+        text("..")
+        hex(start &+ size)
+        text(" buffer ")
+        decimal(boID)
+        newline()
+    }
+}

@@ -1,0 +1,205 @@
+// History: what happened at the addresses of one address space lately, for fault reports and dumps.
+//
+// A ring of fixed size: the oldest record makes room for the newest. Records are made in signalling sections, so the
+// memory is taken at creation.
+//
+// Life: of its address space. Locking: its own lock (LockRank.history), held for one record or one scan; callers
+// may hold the lock of the address space.
+
+enum HistoryOperation: UInt8 {
+    case bindScheduled
+    /// The page-table entries are written.
+    case bound
+    case unbindScheduled
+    /// All it awaited is done.
+    case unbindStarted
+    /// The page-table entries are cleared and the TLB invalidated.
+    case unbindCompleted
+
+    var name: StaticString {
+        switch self {
+        case .bindScheduled: "bind scheduled"
+        case .bound: "bound"
+        case .unbindScheduled: "unbind scheduled"
+        case .unbindStarted: "unbind started"
+        case .unbindCompleted: "unbind completed"
+        }
+    }
+}
+
+struct HistoryRecord {
+    var time: UInt64
+    var start: UInt64
+    var size: UInt64
+    var boID: UInt64
+    var operation: HistoryOperation
+
+    @inline(__always)
+    func covers(_ address: UInt64) -> Bool { address >= start && address &- start < size }
+
+    /// True if both are of the same mapping, or of two that look alike.
+    @inline(__always)
+    func isSameMapping(as other: HistoryRecord) -> Bool {
+        boID == other.boID && start == other.start && size == other.size
+    }
+}
+
+/// A mapping as a fault report tells of it.
+struct RememberedMapping: Equatable {
+    var boID: UInt64
+    var start: UInt64
+    var size: UInt64
+    /// When its entries were written; 0 if that is no longer remembered, or has not happened yet.
+    var boundAt: UInt64
+    /// When its unbind was scheduled; 0 if it is still bound.
+    var unboundAt: UInt64
+}
+
+typealias HistoryPointer = UnsafeMutablePointer<History>
+
+struct History: ~Copyable {
+    /// Records made so far; number n is at n % capacity. Under the lock.
+    fileprivate var count: UInt64 = 0
+    fileprivate let lock = FutexLock(.history)
+    fileprivate let memory: UnsafeMutablePointer<Memory>
+    fileprivate let records: UnsafeMutablePointer<HistoryRecord>
+    fileprivate let capacity: Int
+
+    static var defaultCapacity: Int { 4096 }
+
+    fileprivate init(
+        memory: UnsafeMutablePointer<Memory>, records: UnsafeMutablePointer<HistoryRecord>, capacity: Int
+    ) {
+        self.memory = memory
+        self.records = records
+        self.capacity = capacity
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == History {
+    // MARK: Life
+
+    /// - Failure: noMemory; nothing is left behind.
+    static func make(
+        capacity: Int = History.defaultCapacity, memory: UnsafeMutablePointer<Memory>
+    ) throws(Status) -> HistoryPointer {
+        invariant(capacity > 0, "a history remembers at least one record")
+        guard
+            let storage = memory.allocate(
+                bytes: MemoryLayout<History>.size, alignment: MemoryLayout<History>.alignment)
+        else { throw Status.noMemory }
+        guard let records = memory.allocateArray(of: HistoryRecord.self, count: capacity) else {
+            memory.deallocate(storage, bytes: MemoryLayout<History>.size)
+            throw Status.noMemory
+        }
+        let history = storage.bindMemory(to: History.self, capacity: 1)
+        history.initialize(to: History(memory: memory, records: records, capacity: capacity))
+        return history
+    }
+
+    func free() {
+        let memory = pointee.memory
+        memory.deallocateArray(pointee.records, count: pointee.capacity)
+        deinitialize(count: 1)
+        memory.deallocate(UnsafeMutableRawPointer(self), bytes: MemoryLayout<History>.size)
+    }
+
+    // MARK: Writing
+
+    /// - Locking: takes the history's lock.
+    /// - Signalling: allowed; never allocates.
+    func record(_ operation: HistoryOperation, start: UInt64, size: UInt64, boID: UInt64, time: UInt64) {
+        let record = HistoryRecord(time: time, start: start, size: size, boID: boID, operation: operation)
+        pointee.lock.acquire()
+        (pointee.records + slot(of: pointee.count)).initialize(to: record)
+        pointee.count &+= 1
+        pointee.lock.release()
+    }
+
+    // MARK: Reading
+
+    /// The mapping that was last bound at the address, or nil if nothing is remembered. One whose binding has left
+    /// the ring is found by its unbind; one that is only scheduled to be bound is the answer when there was no other.
+    /// - Locking: takes the history's lock, for a scan of the whole ring.
+    func lastMapping(covering address: UInt64) -> RememberedMapping? {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        var scheduled: HistoryRecord?
+        var unbinding: HistoryRecord?
+        var unboundFrom = oldest
+        var number = pointee.count
+        while number > oldest {
+            number &-= 1
+            let record = pointee.records[slot(of: number)]
+            if !record.covers(address) { continue }
+            switch record.operation {
+            case .bound:
+                return mapping(of: record, boundAt: record.time, unbindSearchedFrom: number &+ 1)
+            case .bindScheduled:
+                if scheduled == nil { scheduled = record }
+            case .unbindScheduled, .unbindStarted, .unbindCompleted:
+                if unbinding == nil { unbinding = record }
+                // The steps of one unbind: the search forward begins at its first.
+                if let unbinding, unbinding.isSameMapping(as: record) { unboundFrom = number }
+            }
+        }
+        if let unbinding { return mapping(of: unbinding, boundAt: 0, unbindSearchedFrom: unboundFrom) }
+        guard let scheduled else { return nil }
+        return mapping(of: scheduled, boundAt: 0, unbindSearchedFrom: pointee.count)
+    }
+
+    /// Calls `body` for the latest records, newest first, at most `limit` of them. What is overwritten meanwhile is
+    /// left out.
+    /// - Locking: takes the history's lock now and then; `body` runs without it.
+    func forEachRecent(limit: Int, _ body: (HistoryRecord) -> Void) {
+        LockOrder.assertNoneHeld("a history was dumped with a lock held")
+        let blank = HistoryRecord(time: 0, start: 0, size: 0, boID: 0, operation: .bound)
+        var chunk = InlineArray<16, HistoryRecord>(repeating: blank)
+        pointee.lock.acquire()
+        var number = pointee.count
+        pointee.lock.release()
+        var left = limit
+        while left > 0 {
+            var copied = 0
+            pointee.lock.acquire()
+            while copied < chunk.count, copied < left, number > oldest {
+                number &-= 1
+                chunk[copied] = pointee.records[slot(of: number)]
+                copied &+= 1
+            }
+            pointee.lock.release()
+            if copied == 0 { return }
+            for index in 0..<copied { body(chunk[index]) }
+            left -= copied
+        }
+    }
+
+    // MARK: Parts (lock held)
+
+    /// The number of the oldest record that is still in the ring.
+    private var oldest: UInt64 { pointee.count.subtractingSaturating(UInt64(pointee.capacity)) }
+
+    @inline(__always)
+    private func slot(of number: UInt64) -> Int { Int(truncatingIfNeeded: number % UInt64(pointee.capacity)) }
+
+    private func mapping(
+        of record: HistoryRecord, boundAt: UInt64, unbindSearchedFrom first: UInt64
+    ) -> RememberedMapping {
+        var mapping = RememberedMapping(
+            boID: record.boID, start: record.start, size: record.size, boundAt: boundAt, unboundAt: 0)
+        var number = first
+        while number < pointee.count {
+            let later = pointee.records[slot(of: number)]
+            switch later.operation {
+            case .unbindScheduled, .unbindStarted, .unbindCompleted:
+                if later.isSameMapping(as: record) {
+                    mapping.unboundAt = later.time
+                    return mapping
+                }
+            case .bindScheduled, .bound: break
+            }
+            number &+= 1
+        }
+        return mapping
+    }
+}
