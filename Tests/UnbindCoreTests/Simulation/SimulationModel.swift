@@ -20,7 +20,11 @@ func require(_ condition: Bool, _ message: @autoclosure () -> String) throws {
 struct SimulationRandom {
     private var state: UInt64
 
-    init(seed: UInt64) { state = seed &* 0x9e37_79b9_7f4a_7c15 &+ 0x2545_f491_4f6c_dd1d }
+    /// Mixed, so that neighbouring seeds do not give the same numbers one place apart.
+    init(seed: UInt64) {
+        state = seed
+        state = next() ^ 0x2545_f491_4f6c_dd1d
+    }
 
     mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
