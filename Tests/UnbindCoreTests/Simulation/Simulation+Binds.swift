@@ -7,8 +7,11 @@ extension Simulation {
     // MARK: Bind
 
     func bindSomething() throws {
-        guard let vma = random.pickOptional(liveVMAs) else { return }
-        if random.chance(65) { try bindAsync(vma) } else { try bindSync(vma) }
+        // Mostly one that can be bound, now and then any.
+        let wantsAny = random.chance(20)
+        let likely = liveVMAs.filter { $0.binding == nil && !$0.space.isClosed }
+        guard let vma = random.pickOptional(wantsAny ? liveVMAs : likely) else { return }
+        if random.chance(70) { try bindAsync(vma) } else { try bindSync(vma) }
     }
 
     /// What a bind must give, as far as the address space decides it.
@@ -121,8 +124,9 @@ extension Simulation {
     // MARK: Unbind
 
     func unbindSomething() throws {
-        guard let vma = random.pickOptional(liveVMAs) else { return }
-        if random.chance(75) { try unbindAsync(vma) } else { try unbindSync(vma) }
+        let wantsAny = random.chance(15)
+        guard let vma = random.pickOptional(wantsAny ? liveVMAs : liveVMAs.filter { $0.binding != nil }) else { return }
+        if random.chance(85) { try unbindAsync(vma) } else { try unbindSync(vma) }
     }
 
     /// Records that a binding's unbind was scheduled.

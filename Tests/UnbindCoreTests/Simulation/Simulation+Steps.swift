@@ -6,12 +6,12 @@ import Glibc
 extension Simulation {
     func operate() throws {
         switch random.below(100) {
-        case 0..<24: try bindSomething()
-        case 24..<44: try unbindSomething()
-        case 44..<62: try submitSomething()
-        case 62..<70: try addUser()
-        case 70..<76: try signalSomething()
-        case 76..<84: try runSomething()
+        case 0..<26: try bindSomething()
+        case 26..<43: try unbindSomething()
+        case 43..<58: try submitSomething()
+        case 58..<72: try addUser()
+        case 72..<78: try signalSomething()
+        case 78..<84: try runSomething()
         case 84..<89: try waitForSomething()
         case 89..<91: try makeBuffer()
         case 91..<95: try makeVMA()
@@ -26,7 +26,8 @@ extension Simulation {
     // MARK: Users
 
     private func addUser() throws {
-        guard let vma = random.pickOptional(liveVMAs) else { return }
+        let wantsAny = random.chance(15)
+        guard let vma = random.pickOptional(wantsAny ? liveVMAs : liveVMAs.filter { $0.binding != nil }) else { return }
         let fence: SimulationFence
         if plan.isCalm {
             guard let queue = liveQueues.first(where: { !$0.space.isClosed }) else { return }

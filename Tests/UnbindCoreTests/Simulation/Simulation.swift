@@ -131,7 +131,7 @@ final class Simulation {
     private func makeObjects() throws {
         for _ in 0..<1 + random.below(3) { try makeSpace() }
         for _ in 0..<2 + random.below(4) { try makeBuffer() }
-        for _ in 0..<2 + random.below(4) { try makeVMA() }
+        for _ in 0..<4 + random.below(6) { try makeVMA() }
     }
 
     // MARK: Fences
