@@ -1,11 +1,13 @@
-// Closing with unbinds pending, and last references dropped in every order (kernel semantics 1.4, 1.11; M4, P6, P11, P22).
+// Closing with unbinds pending, and last references dropped in every order (kernel semantics 1.4, 1.11; M4, P6, P11,
+// P22).
 
 import CUnbind
 import Glibc
 import Testing
 
 @Suite struct CloseTests {
-    @Test("M4: a VM closed with K unbinds pending loses none: each waits for its user and signals", arguments: [1, 2, 64])
+    @Test(
+        "M4: a VM closed with K unbinds pending loses none: each waits for its user and signals", arguments: [1, 2, 64])
     func closeWithPending(count: Int) {
         let gpu = TestGPU()
         let space = gpu.makeSpace()

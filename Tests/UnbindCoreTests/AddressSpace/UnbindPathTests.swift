@@ -89,7 +89,7 @@ import Testing
         gpu.close()
     }
 
-    @Test("1.8: a range is rebound at once; the page table shows the old buffer's entry until the awaited fence signals")
+    @Test("1.8: a range is rebound at once; the page table shows the old entry until the awaited fence signals")
     func rebindAtOnce() {
         let gpu = TestGPU()
         let space = gpu.makeSpace()

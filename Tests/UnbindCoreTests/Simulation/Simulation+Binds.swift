@@ -45,7 +45,8 @@ extension Simulation {
         let before = spaceStats(space.handle)
         let wantsFence = random.chance(75)
         var handle: OpaquePointer?
-        let status = wantsFence ? unbind_vma_bind_async(vma.handle, 0, &handle) : unbind_vma_bind_async(vma.handle, 0, nil)
+        let status =
+            wantsFence ? unbind_vma_bind_async(vma.handle, 0, &handle) : unbind_vma_bind_async(vma.handle, 0, nil)
         say("bind_async vma \(vma.index): \(status)")
         try require(status == expected, "bind_async of vma \(vma.index) gave \(status), not \(expected)")
         try require((handle != nil) == (wantsFence && status == 0), "bind_async: out_fence")
@@ -152,7 +153,8 @@ extension Simulation {
         let deviceBefore = deviceStats(device)
         let timeBefore = unbind_device_now(device)
         var handle: OpaquePointer?
-        let status = wantsFence ? unbind_vma_unbind_async(vma.handle, 0, &handle) : unbind_vma_unbind_async(vma.handle, 0, nil)
+        let status =
+            wantsFence ? unbind_vma_unbind_async(vma.handle, 0, &handle) : unbind_vma_unbind_async(vma.handle, 0, nil)
         say("unbind_async vma \(vma.index): \(status)")
         try require((handle != nil) == (wantsFence && status == 0), "unbind_async: out_fence")
         guard let binding = vma.binding else {
@@ -186,7 +188,8 @@ extension Simulation {
         if immediate == 1 { fence.isInferredDone = true }
         if dependencies.allSatisfy({ $0.isDone == true }) {
             try require(immediate == 1, "unbind_async of idle vma \(vma.index) was deferred")
-            try require(!wantsFence || fence.position != nil, "unbind_async of idle vma \(vma.index): fence not signalled")
+            try require(
+                !wantsFence || fence.position != nil, "unbind_async of idle vma \(vma.index): fence not signalled")
         } else if dependencies.contains(where: { $0.isDone == false }) {
             try require(deferred == 1, "unbind_async of busy vma \(vma.index) was immediate")
             try require(fence.position == nil, "unbind_async of busy vma \(vma.index): fence signalled")
@@ -210,7 +213,8 @@ extension Simulation {
         if status == -EDEADLK {
             let ordered = vma.space.policy == UNBIND_POLICY_TIMELINE ? earlier : []
             let blockers = binding.users + [binding.bind] + ordered
-            try require(blockers.contains { $0.isBlocked() }, "unbind of vma \(vma.index): -EDEADLK, yet nothing blocks")
+            try require(
+                blockers.contains { $0.isBlocked() }, "unbind of vma \(vma.index): -EDEADLK, yet nothing blocks")
             return
         }
         try require(status == 0, "unbind of vma \(vma.index) gave \(status)")

@@ -146,7 +146,7 @@ extension Simulation {
         for (unbind, bytes) in zip(space.pending, waiting) where unbind.wasBound && !unbind.fence.couldBeDone {
             try require(
                 bytes == unbind.binding.vma.size,
-                "\(unbind.fence.name) still waits, but only \(bytes) bytes of vma \(unbind.binding.vma.index) are mapped")
+                "\(unbind.fence.name) still waits, only \(bytes) bytes of vma \(unbind.binding.vma.index) are mapped")
         }
     }
 
@@ -177,7 +177,9 @@ extension Simulation {
             if binding.start <= page.address && page.address + page.size <= binding.end { isExplained = true }
         }
         if !isExplained {
-            let known = space.pending.map { "\($0.fence.name) at \(hex($0.binding.start))+\(hex($0.binding.vma.size))" }
+            let known = space.pending.map {
+                "\($0.fence.name) at \(hex($0.binding.start))+\(hex($0.binding.vma.size))"
+            }
             throw SimulationFailure("vm \(space.index): \(page) is of no vma, pending are \(known)")
         }
         try require(page.offset == 0, "page \(hex(page.address)) of no vma has an offset")

@@ -76,7 +76,8 @@ extension Simulation {
         try require(fault.address == address, "\(job.fence.name): fault at \(fault.address), not \(address)")
         let access = isWrite ? UInt32(UNBIND_ACCESS_WRITE) : UInt32(UNBIND_ACCESS_READ)
         try require(fault.access == access, "\(job.fence.name): fault of access \(fault.access)")
-        try require(fault.command_index == UInt32(command), "\(job.fence.name): fault in command \(fault.command_index)")
+        try require(
+            fault.command_index == UInt32(command), "\(job.fence.name): fault in command \(fault.command_index)")
         try require(fault.vm_id == job.queue.space.id, "\(job.fence.name): fault in vm \(fault.vm_id)")
         try require(fault.time_ns <= job.fence.time, "\(job.fence.name): fault after its end")
         if let binding {

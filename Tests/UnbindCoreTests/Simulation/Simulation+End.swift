@@ -42,7 +42,8 @@ extension Simulation {
             let stats = spaceStats(space.handle)
             try require(stats.pending == 0, "vm \(space.index): \(stats.pending) unbinds pending at the end")
             try require(stats.unbinds_completed == space.unbinds, "vm \(space.index): unbinds completed at the end")
-            try require(stats.bound == UInt64(space.bindings.count), "vm \(space.index): \(stats.bound) bound at the end")
+            try require(
+                stats.bound == UInt64(space.bindings.count), "vm \(space.index): \(stats.bound) bound at the end")
             try require(space.pending.isEmpty, "vm \(space.index): the model has unbinds pending at the end")
         }
         try require(statistics.jobs == UInt64(jobs.count), "\(statistics.jobs) jobs completed of \(jobs.count)")
@@ -84,7 +85,8 @@ extension Simulation {
             try require(leaks.allSatisfy { $0 == 0 } && report.bo_bytes == 0, "leaks: \(report)")
         } else {
             try require(report.fences_cancelled == owed, "\(report.fences_cancelled) fences cancelled, owed \(owed)")
-            try require(report.unbinds_completed >= pending, "\(report.unbinds_completed) unbinds completed of \(pending)")
+            try require(
+                report.unbinds_completed >= pending, "\(report.unbinds_completed) unbinds completed of \(pending)")
             try require(report.vmas == UInt32(liveVMAs.count), "leaked vmas: \(report.vmas) of \(liveVMAs.count)")
             try require(report.queues == UInt32(liveQueues.count), "leaked queues: \(report.queues)")
             try require(report.fences >= UInt32(held), "leaked fences: \(report.fences) of \(held)")

@@ -66,9 +66,8 @@ extension Simulation {
             case 5:
                 commands.append(.delay(random.next() % 100_000))
             default:
-                if !plan.isCalm, let fence = random.pickOptional(fences.filter { $0.handle != nil && $0.kind != .bind }) {
-                    commands.append(.wait(fence))
-                }
+                let candidates = fences.filter { $0.handle != nil && $0.kind != .bind }
+                if !plan.isCalm, let fence = random.pickOptional(candidates) { commands.append(.wait(fence)) }
             }
         }
         if random.chance(8), let stray = makeStray(in: queue.space, bindings) { commands.append(stray) }

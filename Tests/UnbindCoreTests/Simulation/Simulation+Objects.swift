@@ -29,7 +29,7 @@ extension Simulation {
             size: options.size == 0 ? 1 << 48 : options.size, pageSizes: subset, hasColors: options.flags != 0)
         try require(!spaces.contains { $0.id == space.id }, "vm id \(space.id) is not unique")
         spaces.append(space)
-        say("vm \(space.index): policy \(space.policy), size \(String(space.size, radix: 16)), colors \(space.hasColors)")
+        say("vm \(space.index): policy \(space.policy), size \(hex(space.size)), colors \(space.hasColors)")
         for _ in 0..<1 + random.below(2) { try makeQueue(in: space) }
     }
 
@@ -87,7 +87,8 @@ extension Simulation {
         var fixed: UInt64?
         if random.chance(70) {
             // Few places, so that they collide, touch and lie inside each other.
-            let base: UInt64 = random.pick([0, 0x20_0000, space.size - 0x40_0000, space.size > 1 << 32 ? 0xfffe_0000 : 0])
+            let middle: UInt64 = space.size > 1 << 32 ? 0xfffe_0000 : 0
+            let base: UInt64 = random.pick([0, 0x20_0000, space.size - 0x40_0000, middle])
             let unit = random.pick([0x1000, 0x1_0000, 0x1_0000])
             fixed = (base + UInt64(random.below(8) * unit)) & ~(space.smallestPage - 1)
             options.flags |= UInt32(UNBIND_VMA_FIXED)

@@ -27,7 +27,8 @@ extension Simulation {
 
     private func addUser() throws {
         let wantsAny = random.chance(15)
-        guard let vma = random.pickOptional(wantsAny ? liveVMAs : liveVMAs.filter { $0.binding != nil }) else { return }
+        let bound = liveVMAs.filter { $0.binding != nil }
+        guard let vma = random.pickOptional(wantsAny ? liveVMAs : bound) else { return }
         let fence: SimulationFence
         if plan.isCalm {
             guard let queue = liveQueues.first(where: { !$0.space.isClosed }) else { return }
@@ -35,8 +36,8 @@ extension Simulation {
         } else if random.chance(60) || fences.isEmpty {
             fence = try makeFence()
         } else {
-            guard let old = random.pickOptional(fences.filter { $0.handle != nil && $0.kind != .bind && $0.kind != .unbind })
-            else { return }
+            let candidates = fences.filter { $0.handle != nil && ($0.kind == .caller || $0.kind == .job) }
+            guard let old = random.pickOptional(candidates) else { return }
             fence = old
         }
         let status = unbind_vma_add_user(vma.handle, fence.handle)
@@ -143,7 +144,8 @@ extension Simulation {
         switch status {
         case 0:
             for fence in fences {
-                try require(fence.isDone != false && fence.couldBeDone, "\(what) returned before \(fence.name) signalled")
+                try require(
+                    fence.isDone != false && fence.couldBeDone, "\(what) returned before \(fence.name) signalled")
                 if fence.handle == nil { fence.isInferredDone = true }
             }
         case -ETIME:

@@ -1,5 +1,5 @@
-// The reference-model test: many seeds, each a random program on a simulated device, compared with the naive model after
-// every step. UNBIND_SEEDS=n runs n seeds, UNBIND_SEED=k runs one and says what it does.
+// The reference-model test: many seeds, each a random program on a simulated device, compared with the naive model
+// after every step. UNBIND_SEEDS=n runs n seeds, UNBIND_SEED=k runs one and says what it does.
 
 import CUnbind
 import Glibc

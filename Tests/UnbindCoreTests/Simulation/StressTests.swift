@@ -55,12 +55,16 @@ import Testing
         }
     }
 
-    @Test("threads that bind, unbind, submit and wait on shared VMs leave nothing behind", arguments: [1, 2, 3], [0, 1, 2])
+    @Test(
+        "threads that bind, unbind, submit and wait on shared VMs leave nothing behind", arguments: [1, 2, 3],
+        [0, 1, 2])
     func sharedSpaces(threads: Int, policy: Int) {
         let arena = Arena(workers: UInt32(threads), policy: UInt32(policy))
         let failures = SharedStatus()
         let running = (0...threads).map { index in
-            PlainThread { Self.work(arena, seed: UInt64(index * 7 + policy), failures, closes: index == 0 && threads == 3) }
+            PlainThread {
+                Self.work(arena, seed: UInt64(index * 7 + policy), failures, closes: index == 0 && threads == 3)
+            }
         }
         running.forEach { $0.join() }
         #expect(failures.get() == nil, "a call gave \(failures.get() ?? 0)")
