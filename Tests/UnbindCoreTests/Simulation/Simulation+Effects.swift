@@ -15,6 +15,18 @@ extension Simulation {
                 inherited.contains(error), "\(job.fence.name) has error \(error), waited for fences with \(inherited)")
             return
         }
+        let hasReason = job.commands.contains { command in
+            switch command {
+            case .wait(let fence): fence.error != 0
+            case .stray: true
+            default: false
+            }
+        }
+        if !hasReason {
+            let fault = faults.first { $0.queue_id == job.queue.id && $0.job_seqno == job.seqno }
+            let text = fault.map { ", a fault of kind \($0.kind) at \(hex($0.address))" } ?? ""
+            try require(error == 0, "\(job.fence.name) has error \(error) and no reason for it\(text)")
+        }
         for (index, command) in job.commands.enumerated() {
             switch command {
             case .wait(let fence):
