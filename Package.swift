@@ -75,7 +75,7 @@ case "tools":
             .executableTarget(
                 name: "unbindctl",
                 dependencies: ["Unbind", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-                path: "Sources/unbindctl", swiftSettings: warnings),
+                path: "Sources/unbindctl", exclude: ["FORMAT.md"], swiftSettings: warnings),
             .executableTarget(
                 name: "swift_async_unbind", dependencies: ["Unbind"], path: "examples/swift", swiftSettings: warnings),
         ])
@@ -89,5 +89,7 @@ default:
             .testTarget(
                 name: "UnbindCoreTests", dependencies: ["UnbindCore", "CUnbind", "CSystem"],
                 path: "Tests/UnbindCoreTests", swiftSettings: warnings),
+            .testTarget(
+                name: "UnbindTests", dependencies: ["Unbind"], path: "Tests/UnbindTests", swiftSettings: warnings),
         ])
 }

@@ -72,8 +72,9 @@ int unbind_fence_signal(unbind_fence *fence, int error);
  *
  * Returns 0 when signalled, whatever error the fence carries.
  * Blocks: yes. Errors: -EINVAL, -ETIME (not signalled in time), -EINTR, -EDEADLK
- * (simulated executor: no runnable work is left, so that waiting cannot help; a
- * dump goes to the log). Since: 0.1
+ * (simulated executor, infinite timeout: no runnable work is left, so that
+ * waiting cannot help; a dump goes to the log. With a finite timeout virtual time
+ * passes and -ETIME is returned). Since: 0.1
  */
 int unbind_fence_wait(unbind_fence *fence, uint64_t timeout_ns, uint32_t flags);
 

@@ -18,10 +18,12 @@ extern "C" {
 
 /* Commands, with the members of struct unbind_command that each uses. */
 #define UNBIND_COMMAND_FILL 0u  /* address, size (both multiples of 4), value: 32-bit pattern */
-#define UNBIND_COMMAND_COPY 1u  /* address (destination), source, size; must not overlap */
+#define UNBIND_COMMAND_COPY 1u  /* address (destination), source, size: of any
+                                   alignment; must not overlap */
 #define UNBIND_COMMAND_STORE 2u /* address (multiple of 8), value: 64 bits written */
 #define UNBIND_COMMAND_LOAD 3u  /* address (multiple of 8), result: receives 64 bits */
-#define UNBIND_COMMAND_DELAY 4u /* value: nanoseconds that the queue is busy */
+#define UNBIND_COMMAND_DELAY 4u /* value: nanoseconds that the queue is busy, beside the time
+                                   that the cost model gives every command */
 #define UNBIND_COMMAND_WAIT 5u  /* fence: the queue stops until it has signalled */
 
 /* Members that a command does not use must be 0. */

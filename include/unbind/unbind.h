@@ -45,8 +45,10 @@
  *             fully dropped must not be used again.
  *
  * Structs     The first member of every options, stats and report struct is
- *             struct_size, the caller's sizeof; use the *_INIT macros. Members
- *             a newer library knows and an older caller does not send are 0.
+ *             struct_size, the caller's sizeof (at least 4, a multiple of 4);
+ *             use the *_INIT macros. Members a newer library knows and an older
+ *             caller does not send are 0; members a newer caller knows and an
+ *             older library does not must be 0, also in structs that it fills.
  *
  * Units       Addresses and sizes are uint64_t bytes; times are uint64_t
  *             nanoseconds of the device's clock (unbind_device_now).

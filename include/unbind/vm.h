@@ -53,9 +53,11 @@ struct unbind_vm_stats {
     uint64_t awaited;                 /* unbinds awaited by binds, summed over the binds */
     uint64_t awaited_not_overlapping; /* of them, unbinds that did not overlap the bind */
     uint64_t bind_wait_ns;            /* device time from a bind's call to its last dependency,
-                                         summed over the binds, also asynchronous ones */
+                                         summed over the binds, also asynchronous ones whose
+                                         waits pass at the same time */
     uint64_t pending;                 /* unbinds scheduled and not finished, now */
-    uint64_t pending_peak;            /* the most of them at any time */
+    uint64_t pending_peak;            /* the most of them at any time; an unbind that the caller
+                                         waits for counts while it is under way */
     uint64_t bound;                   /* bound VMAs, now */
     uint64_t bound_bytes;             /* their bytes */
     uint64_t unbind_batches;          /* groups in which ready unbinds went to the backend */
@@ -130,8 +132,8 @@ int unbind_vm_get_stats(unbind_vm *vm, struct unbind_vm_stats *stats);
  * tables as the GPU would (no TLB). To see them all: begin at 0 and go on at
  * page.address + page.size.
  *
- * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOENT (no mapped page at or above
- * address, or the VM is closed). Since: 0.1
+ * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOENT (no mapped page ends after
+ * address; always so once the VM is closed). Since: 0.1
  */
 int unbind_vm_find_page(unbind_vm *vm, uint64_t address, struct unbind_page *page);
 

@@ -27,7 +27,8 @@ extern "C" {
 #define UNBIND_ADDRESS_NONE UINT64_MAX
 
 /* Flags of unbind_vma_options. */
-#define UNBIND_VMA_FIXED (1u << 0)     /* bind at options->address or not at all */
+#define UNBIND_VMA_FIXED (1u << 0)     /* bind at options->address or not at all; not together
+                                          with HIGH or an alignment */
 #define UNBIND_VMA_HIGH (1u << 1)      /* automatic placement from the top down */
 #define UNBIND_VMA_READ_ONLY (1u << 2) /* GPU writes fault */
 
@@ -54,8 +55,8 @@ struct unbind_vma_options {
  * options     NULL for automatic placement
  *
  * Blocks: no. Errors: -EINVAL (also: the buffer's size is not a multiple of the
- * VM's page size), -E2BIG, -ENODEV (a fixed range that leaves the address space,
- * or a buffer larger than it), -ENOENT (closed), -ENOMEM. Since: 0.1
+ * VM's page size, a fixed range that passes 2^64), -E2BIG, -ENODEV (a fixed range
+ * that leaves the address space, or a buffer larger than it), -ENOENT (closed), -ENOMEM. Since: 0.1
  */
 int unbind_vma_create(unbind_vm *vm, unbind_bo *bo, const struct unbind_vma_options *options,
                       unbind_vma **out_vma);
@@ -93,8 +94,8 @@ int unbind_vma_bind(unbind_vma *vma, uint32_t flags);
  * out_fence   signals when the VMA is bound; may be NULL
  *
  * Blocks: no, but for this: if memory to await a pending unbind cannot be had,
- * it waits for that unbind instead of failing. Errors: as unbind_vma_bind.
- * Since: 0.1
+ * it waits for that unbind instead of failing. Errors: -EINVAL, -ENOENT, -ENOSPC,
+ * -ENOMEM as unbind_vma_bind; -EDEADLK only from the wait just named. Since: 0.1
  */
 int unbind_vma_bind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fence);
 
@@ -111,8 +112,9 @@ int unbind_vma_unbind(unbind_vma *vma, uint32_t flags);
 
 /*
  * Unbinds the VMA without waiting: its range can be bound again when this
- * returns. With nothing to wait for the unbind is done within the call.
- * Allocates nothing.
+ * returns. With nothing to wait for the unbind is done within the call: no GPU
+ * work attached, and a TLB invalidation that takes no time (tlb_flush_ns of the
+ * cost model is 0). Allocates nothing.
  *
  * flags       0
  * out_fence   receives a reference to the unbind fence: signals after the GPU

@@ -5,8 +5,9 @@
 // publish a deferred one among the pending unbinds; hand the range back; commit the gate; unlock; put the fence in the
 // reservation. After "publish" nothing can fail, and nothing before it allocates.
 //
-// Immediate means that nothing was awaited when it was looked at: the entries are cleared and the TLB invalidated under
-// the VM's lock, as the range must not have a new owner before that. The decision is made before the gate is committed:
+// Immediate means that there was nothing to wait for when it was looked at, no GPU work and no TLB invalidation that takes
+// the device's time: the entries are cleared and the TLB invalidated under the VM's lock, as the range must not have a new
+// owner before that. The decision is made before the gate is committed:
 // an unbind whose last dependency ends in between is finished by the drain like any deferred one.
 
 import Synchronization
@@ -88,9 +89,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
         switch schedule {
         case .immediate(let entries):
             // Time passes for the caller: it has done the backend's work itself.
-            let gpu = device.pointee.gpu
-            let cost = entries > 0 ? gpu.cost(ofEntries: entries).addingSaturating(gpu.invalidationCost) : 0
-            device.pointee.executor.charge(cost)
+            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
             resource.dropHold(at: device.now)
         case .ready: vm.pointee.drain.makeReady(resource)
         case .deferred: break
@@ -144,7 +143,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             .unbindScheduled, start: binding.start, size: binding.size, boID: pointee.boID, time: now)
         vm.pendingUnbindBegan()
         let stats = vm.pointee.stats
-        let isImmediate = pointee.gate.isIdle
+        // A TLB invalidation that takes time is something to wait for, too: then the drain does it, for many at once.
+        let isImmediate = pointee.gate.isIdle && vm.pointee.device.pointee.gpu.invalidationCost == 0
         var entries: UInt64 = 0
         if isImmediate {
             stats.pointee.unbindsImmediate &+= 1

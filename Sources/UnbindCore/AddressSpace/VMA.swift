@@ -117,26 +117,19 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// - Failure: invalid if nothing is bound; closed; noMemory.
     func attach(_ fence: FencePointer) throws(Status) {
         let vm = pointee.vm
-        let edge = try vm.pointee.device.makeAwait(on: fence, function: unbindAwaitFired)
         let reservation = pointee.bo.pointee.reservation
         reservation.pointee.lock.acquire()
         defer { reservation.pointee.lock.release() }
-        do throws(Status) {
-            try reservation.reserve(1)
-            vm.pointee.lock.acquire()
-            defer { vm.pointee.lock.release() }
-            do throws(Status) {
-                if vm.isClosed { throw Status.closed }
-                if !node.pointee.isAllocated { throw Status.invalid }
-            } catch {
-                reservation.unreserve(1)
-                throw error
-            }
-            addUser(edge)
-        } catch {
-            vm.pointee.device.free(edge)
-            throw error
+        vm.pointee.lock.acquire()
+        defer { vm.pointee.lock.release() }
+        if vm.isClosed { throw Status.closed }
+        if !node.pointee.isAllocated { throw Status.invalid }
+        try reservation.reserve(1)
+        guard let edge = vm.pointee.device.cache(.await).takeAwait(on: fence, function: unbindAwaitFired) else {
+            reservation.unreserve(1)
+            throw Status.noMemory
         }
+        addUser(edge)
         reservation.add(fence, usage: .write)
     }
 

@@ -111,14 +111,18 @@ private struct OpeningDevice {
         guard let block = prototype.allocateFunction(prototype.userData, bytes, 16) else { return nil }
         let memory = block.bindMemory(to: Memory.self, capacity: 1)
         memory.initialize(to: prototype)
+        // It counts itself.
+        _ = memory.pointee.allocations.wrappingAdd(1, ordering: .relaxed)
+        _ = memory.pointee.bytes.wrappingAdd(bytes, ordering: .relaxed)
         return memory
     }
 
     static func free(_ memory: UnsafeMutablePointer<Memory>) {
-        invariant(memory.pointee.bytes.load(ordering: .relaxed) == 0, "a device was freed before all its memory was")
+        let bytes = MemoryLayout<Memory>.stride
+        invariant(memory.pointee.bytes.load(ordering: .relaxed) == bytes, "a device was freed before all its memory was")
         let (deallocate, userData) = (memory.pointee.deallocateFunction, memory.pointee.userData)
         memory.deinitialize(count: 1)
-        deallocate(userData, UnsafeMutableRawPointer(memory), MemoryLayout<Memory>.stride)
+        deallocate(userData, UnsafeMutableRawPointer(memory), bytes)
     }
 
     static func initialize(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>, uncached: Bool) {

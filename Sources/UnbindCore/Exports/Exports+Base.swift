@@ -23,25 +23,25 @@ private func cString(_ text: StaticString) -> UnsafePointer<CChar> {
 }
 
 private func statusTexts(_ status: Int32) -> (name: StaticString, sentence: StaticString) {
-    switch -status {
-    case Int32.min...0: ("0", "Success.")
-    case EINVAL:
+    switch status {
+    case 0...: ("0", "Success.")
+    case -EINVAL:
         ("-EINVAL", "Bad argument: check handles, alignment, ranges, flags and reserved fields against the function's comment in the header.")
-    case E2BIG: ("-E2BIG", "A struct is larger than this library knows: set the unknown members to 0, or use a newer library.")
-    case ENOENT: ("-ENOENT", "The device, address space or queue is closed, or there is no such thing: open a new one.")
-    case ENOMEM: ("-ENOMEM", "No memory: free buffers or wait for pending unbinds, then try again.")
-    case ENOSPC: ("-ENOSPC", "No free address range: unbind something, or choose another fixed address.")
-    case ENODEV: ("-ENODEV", "The range lies outside the address space: choose an address below its size.")
-    case EAGAIN: ("-EAGAIN", "Not now: wait for it, or try again later.")
-    case EBUSY: ("-EBUSY", "In use: finish what uses it, or use the waiting form of the call.")
-    case EINTR: ("-EINTR", "A signal interrupted the wait: nothing has changed, call again.")
-    case ETIME: ("-ETIME", "The wait expired: it has not happened yet, wait again.")
-    case EDEADLK: ("-EDEADLK", "Waiting cannot help: nothing that could run is left. Signal the fence that everything waits for.")
-    case EIO: ("-EIO", "The device is lost: close it and open it again.")
-    case EFAULT: ("-EFAULT", "A job hit a GPU page fault: see the fault callback for the address and what was mapped there.")
-    case EOPNOTSUPP: ("-EOPNOTSUPP", "This executor or backend cannot do that: see the function's comment in the header.")
-    case EMFILE: ("-EMFILE", "This process has too many open files: close some.")
-    case ENFILE: ("-ENFILE", "The system has too many open files: try again later.")
+    case -E2BIG: ("-E2BIG", "A struct is larger than this library knows: set the unknown members to 0, or use a newer library.")
+    case -ENOENT: ("-ENOENT", "The device, address space or queue is closed, or there is no such thing: open a new one.")
+    case -ENOMEM: ("-ENOMEM", "No memory: free buffers or wait for pending unbinds, then try again.")
+    case -ENOSPC: ("-ENOSPC", "No free address range: unbind something, or choose another fixed address.")
+    case -ENODEV: ("-ENODEV", "The range lies outside the address space: choose an address below its size.")
+    case -EAGAIN: ("-EAGAIN", "Not now: wait for it, or try again later.")
+    case -EBUSY: ("-EBUSY", "In use: finish what uses it, or use the waiting form of the call.")
+    case -EINTR: ("-EINTR", "A signal interrupted the wait: nothing has changed, call again.")
+    case -ETIME: ("-ETIME", "The wait expired: it has not happened yet, wait again.")
+    case -EDEADLK: ("-EDEADLK", "Waiting cannot help: nothing that could run is left. Signal the fence that everything waits for.")
+    case -EIO: ("-EIO", "The device is lost: close it and open it again.")
+    case -EFAULT: ("-EFAULT", "A job hit a GPU page fault: see the fault callback for the address and what was mapped there.")
+    case -EOPNOTSUPP: ("-EOPNOTSUPP", "This executor or backend cannot do that: see the function's comment in the header.")
+    case -EMFILE: ("-EMFILE", "This process has too many open files: close some.")
+    case -ENFILE: ("-ENFILE", "The system has too many open files: try again later.")
     default: ("unknown", "Not a status of this library.")
     }
 }

@@ -39,6 +39,7 @@ private func checkedVMAOptions(
             guard isAligned(options.address, to: alignment), options.alignment == 0, !checked.isHigh else {
                 throw Status.invalid
             }
+            if options.address.addingReportingOverflow(size).overflow { throw Status.invalid }
             if options.address > spaceSize || size > spaceSize - options.address { throw Status.noDevice }
             checked.fixedAddress = options.address
         } else {

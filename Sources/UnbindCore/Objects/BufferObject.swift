@@ -79,7 +79,7 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
         let deadline = isRelative ? device.now.addingSaturating(timeout) : timeout
         while true {
             pointee.reservation.pointee.lock.acquire()
-            let fence = pointee.reservation.firstUnsignalled(usage: .bookkeep)
+            let fence = pointee.reservation.anyUnsignalled(usage: .bookkeep)
             pointee.reservation.pointee.lock.release()
             guard let fence else { return }
             defer { fence.drop() }

@@ -34,6 +34,9 @@ struct Reservation: ~Copyable {
     fileprivate var reserved = 0
     fileprivate var capacity = 0
 
+    /// How far back `add` looks for a fence to replace.
+    fileprivate static var supersedeLimit: Int { 16 }
+
     init(memory: UnsafeMutablePointer<Memory>) { self.memory = memory }
 }
 
@@ -64,31 +67,45 @@ extension UnsafeMutablePointer where Pointee == Reservation {
         pointee.reserved -= slots
     }
 
-    /// Fills a reserved slot; retains the fence. An earlier fence of the same timeline and usage gives up its slot.
+    /// Fills a reserved slot; retains the fence. An earlier fence of the same timeline and usage gives up its slot, if it is
+    /// among the last few; one that is missed costs a slot until it has signalled.
     func add(_ fence: FencePointer, usage: FenceUsage) {
         invariant(pointee.reserved > 0, "a fence was added to a reservation without a reserved slot")
         pointee.reserved -= 1
         fence.retain()
-        for index in 0..<pointee.count {
-            let slot = pointee.slots![index]
-            if slot.fence.isSignalled || (slot.usage == usage && fence.supersedes(slot.fence)) {
-                pointee.slots![index] = Reservation.Slot(fence: fence, usage: usage)
-                slot.fence.drop()
-                return
+        if fence.pointee.context != 0 {
+            var index = pointee.count - 1
+            let end = max(-1, index - Reservation.supersedeLimit)
+            while index > end {
+                let slot = pointee.slots![index]
+                if slot.usage == usage, fence.supersedes(slot.fence) {
+                    pointee.slots![index] = Reservation.Slot(fence: fence, usage: usage)
+                    slot.fence.drop()
+                    return
+                }
+                index -= 1
             }
         }
         pointee.slots![pointee.count] = Reservation.Slot(fence: fence, usage: usage)
         pointee.count += 1
     }
 
-    /// The first fence at this usage or a stronger one that has not signalled, with a reference for the caller.
-    func firstUnsignalled(usage: FenceUsage) -> FencePointer? {
-        for index in 0..<pointee.count {
+    /// A fence at this usage or a stronger one that has not signalled, with a reference for the caller. Takes the last one,
+    /// and forgets the signalled ones behind it, so that waiting for all of many does not look at each again and again.
+    func anyUnsignalled(usage: FenceUsage) -> FencePointer? {
+        var index = pointee.count - 1
+        while index >= 0 {
             let slot = pointee.slots![index]
-            if slot.usage.rawValue <= usage.rawValue, !slot.fence.isSignalled {
+            if slot.fence.isSignalled {
+                if index == pointee.count - 1 {
+                    pointee.count = index
+                    slot.fence.drop()
+                }
+            } else if slot.usage.rawValue <= usage.rawValue {
                 slot.fence.retain()
                 return slot.fence
             }
+            index -= 1
         }
         return nil
     }

@@ -1,8 +1,9 @@
-// Binding: what the page tables must know of one bound VMA. A snapshot: the same value goes to reserve, write and clear.
+// Binding: what the page tables must know of one bound VMA. A snapshot: the same value goes to reserve, write and
+// clear.
 //
 // Which page sizes a binding uses is decided by one rule, every time anew: at each address the largest size that the
-// space allows, that the GPU address and the physical address are both aligned to, and that still fits. So nothing needs
-// to be remembered between a write and its clear.
+// space allows, that the GPU address and the physical address are both aligned to, and that still fits. So nothing
+// needs to be remembered between a write and its clear.
 
 struct Binding: Equatable {
     /// GPU virtual address and bytes: multiples of the smallest page size of the space.

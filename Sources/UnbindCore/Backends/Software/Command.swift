@@ -10,7 +10,8 @@ enum CommandKind: UInt32 {
     case wait = 5
 }
 
-/// Checked by whoever makes it: FILL has address and size in multiples of 4, STORE and LOAD an address in multiples of 8.
+/// Checked by whoever makes it: FILL has address and size in multiples of 4, STORE and LOAD an address in multiples
+/// of 8.
 struct Command {
     var kind: CommandKind
     var address: UInt64 = 0

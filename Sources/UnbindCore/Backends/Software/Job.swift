@@ -40,7 +40,9 @@ struct Job: ~Copyable {
     var isOpen = false
     var next: JobPointer?
 
-    fileprivate init(gpu: SoftwareGPUPointer, engine: EnginePointer, commands: UnsafeMutablePointer<Command>, capacity: Int) {
+    fileprivate init(
+        gpu: SoftwareGPUPointer, engine: EnginePointer, commands: UnsafeMutablePointer<Command>, capacity: Int
+    ) {
         self.gpu = gpu
         self.engine = engine
         self.commands = commands
@@ -81,7 +83,7 @@ extension UnsafeMutablePointer where Pointee == Job {
             fence.retain()
         }
         (pointee.commands.unsafelyUnwrapped + pointee.commandCount).initialize(to: command)
-        pointee.commandCount &+= 1
+        pointee.commandCount = pointee.commandCount &+ 1
     }
 
     /// The job is not to start before the fence has signalled.

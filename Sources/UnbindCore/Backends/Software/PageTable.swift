@@ -3,8 +3,8 @@
 // Engines see `entries` only, without a lock, so every access is a 64-bit atomic. The rest belongs to the lock of the
 // SoftwareSpace. A table counts two things: `users`, bindings that have reserved it, which keep it in existence, and
 // `writers`, those among them whose entries are in the page tables. It is linked into its parent exactly while it has
-// writers: a table that is merely reserved leaves its slot free, for instance for the 2 MiB leaf of an older binding whose
-// unbind is pending. i915 keeps the same two facts apart as `used` and the preallocated stash (gt/intel_gtt.h).
+// writers: a table that is merely reserved leaves its slot free, for instance for the 2 MiB leaf of an older binding
+// whose unbind is pending. i915 keeps the same two facts apart as `used` and the preallocated stash (gt/intel_gtt.h).
 
 import Synchronization
 

@@ -1,8 +1,8 @@
 // PageTableEntry: the 64 bits of a page-table entry, in the format of gen8 and later.
 //
-// The same layout on every level. An entry above level 0 points to the table below, or, on level 1 with `large` set, maps
-// 2 MiB itself. A 64 KiB page is sixteen entries of a level 0 table, all marked `medium`, each with the address of its own
-// 4 KiB: the scheme of DG2 and later, under which pages of 4 and 64 KiB share a table.
+// The same layout on every level. An entry above level 0 points to the table below, or, on level 1 with `large` set,
+// maps 2 MiB itself. A 64 KiB page is sixteen entries of a level 0 table, all marked `medium`, each with the address
+// of its own 4 KiB: the scheme of DG2 and later, under which pages of 4 and 64 KiB share a table.
 //
 // Addresses in system memory are host addresses; those marked `local` are offsets in the device's local memory.
 

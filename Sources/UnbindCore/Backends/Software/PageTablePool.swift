@@ -1,8 +1,8 @@
 // PageTablePool: page tables for all spaces of one software GPU.
 //
-// An entry names the table below it by the address bits 51:12, so tables lie on 4 KiB pages; these are cut from slabs of
-// 128 KiB (the first page of each is its header), the bookkeeping nodes from a SlabCache. What is given back is kept for
-// the next table until the pool goes. `uncached` makes every page and node an allocation of its own.
+// An entry names the table below it by the address bits 51:12, so tables lie on 4 KiB pages; these are cut from slabs
+// of 128 KiB (the first page of each is its header), the bookkeeping nodes from a SlabCache. What is given back is
+// kept for the next table until the pool goes. `uncached` makes every page and node an allocation of its own.
 //
 // - Locking: takes its own lock, the innermost of all.
 // - Signalling: give() may be called in a signalling section, take() may not.

@@ -1,8 +1,8 @@
 // SoftwareGPU: a GPU made of software, one per device: page tables in memory, engines with TLBs, a cost model.
 //
-// It owns the pool of page tables, the counters and the rules for local memory; spaces and engines are made from it and
-// freed before it. Time and threads are the executor's. What an operation costs is only computed here: the caller charges
-// it, because the caller knows what has to wait for it.
+// It owns the pool of page tables, the counters and the rules for local memory; spaces and engines are made from it
+// and freed before it. Time and threads are the executor's. What an operation costs is only computed here: the caller
+// charges it, because the caller knows what has to wait for it.
 //
 // - Lifetime: everything made from it, and every job's fence, must be gone before `free`.
 
@@ -95,9 +95,9 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         memory.deallocateArray(self, count: 1)
     }
 
-    /// Drops the translations of the range from the TLBs of the space's engines. When it returns no engine uses an older
-    /// translation any more, nor reads a table that was unlinked before the call: SoftwareSpace.freeRetired may follow,
-    /// and memory that had been mapped there may be taken away.
+    /// Drops the translations of the range from the TLBs of the space's engines. When it returns no engine uses an
+    /// older translation any more, nor reads a table that was unlinked before the call: SoftwareSpace.freeRetired may
+    /// follow, and memory that had been mapped there may be taken away.
     ///
     /// - Locking: takes the lock of each engine, which holds it for at most one chunk of 64 KiB.
     /// - Signalling: may run in a signalling section.

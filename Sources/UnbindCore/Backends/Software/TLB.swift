@@ -1,8 +1,8 @@
 // TLB: the translations an engine remembers.
 //
 // Set-associative, one array for each page size, keyed by the space. As in hardware nothing is dropped when the page
-// tables change, only when it is invalidated or its place is needed; the victim goes round, so that a run can be repeated.
-// The engine compares every hit with the page tables: that is how the use of a stale translation is found.
+// tables change, only when it is invalidated or its place is needed; the victim goes round, so that a run can be
+// repeated. The engine compares every hit with the page tables: that is how the use of a stale translation is found.
 //
 // - Locking: belongs to its engine's lock.
 

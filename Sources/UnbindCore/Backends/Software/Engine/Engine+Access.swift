@@ -1,8 +1,9 @@
 // How a command reaches memory: through the TLB, or else the page tables, page by page, a chunk at a time.
 //
-// A hit in the TLB is compared with the page tables before it is used. Hardware would use it; here the difference is the
-// error the whole library exists to prevent, so it is reported and nothing is touched. Between that comparison and the end
-// of the access the lock is held, so the memory behind the page cannot be taken away by anyone who invalidates first.
+// A hit in the TLB is compared with the page tables before it is used. Hardware would use it; here the difference is
+// the error the whole library exists to prevent, so it is reported and nothing is touched. Between that comparison
+// and the end of the access the lock is held, so the memory behind the page cannot be taken away by anyone who
+// invalidates first.
 
 import CSystem
 import Synchronization

@@ -1,9 +1,9 @@
 // What an engine does when its time has come: it goes on with its first job from where it was.
 //
 // A command that costs something begins by submitting the engine again for the time of its end, and has its effect
-// then: a fault shows as late as it can, and what the command reads is what is there at its end. Times go on from when
-// the work was due, so that an executor that is late does not make the queue slower. After a bounded amount of work that
-// costs nothing the engine submits itself again, so that others get a turn.
+// then: a fault shows as late as it can, and what the command reads is what is there at its end. Times go on from
+// when the work was due, so that an executor that is late does not make the queue slower. After a bounded amount of
+// work that costs nothing the engine submits itself again, so that others get a turn.
 
 import Synchronization
 
@@ -99,12 +99,12 @@ extension UnsafeMutablePointer where Pointee == Engine {
                 pointee.progress.error = Status.fault.raw
                 return .goOn
             }
-            pointee.progress.offset &+= chunk.bytes
+            pointee.progress.offset = pointee.progress.offset &+ chunk.bytes
             let total = command.kind == .store || command.kind == .load ? 8 : command.size
             if pointee.progress.offset < total { return .goOn }
         }
         _ = pointee.gpu.pointee.counters.commands.wrappingAdd(1, ordering: .relaxed)
-        pointee.progress.commandIndex &+= 1
+        pointee.progress.commandIndex = pointee.progress.commandIndex &+ 1
         pointee.progress.isPaid = false
         pointee.progress.offset = 0
         pointee.progress.hasWaited = false

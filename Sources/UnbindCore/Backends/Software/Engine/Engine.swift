@@ -7,7 +7,8 @@
 // lock, and so returns only when no engine uses an old translation: what the TLB acknowledge is in hardware.
 //
 // - Locking: `lock`; the members that tell where it is in its job belong to whoever runs the item.
-// - Lifetime: the owner keeps it until `isIdle`; a job's end is told by `jobEnded`, after which, if there is no other job,
+// - Lifetime: the owner keeps it until `isIdle`; a job's end is told by `jobEnded`, after which, if there is no other
+// job,
 //   the engine does not touch itself again, so that the owner may free it from there.
 
 import Synchronization
@@ -15,14 +16,14 @@ import Synchronization
 typealias EnginePointer = UnsafeMutablePointer<Engine>
 
 struct Engine: ~Copyable {
-    /// Called when a job has ended, its fence has signalled and the engine has dropped its reference to it, with no lock
-    /// held: `jobContext` is the job's own `context`, because the job itself may be gone.
+    /// Called when a job has ended, its fence has signalled and the engine has dropped its reference to it, with no
+    /// lock held: `jobContext` is the job's own `context`, because the job itself may be gone.
     typealias JobEnded =
         @convention(c) (_ engineContext: UnsafeMutableRawPointer?, _ jobContext: UnsafeMutableRawPointer?) -> Void
 
-    /// First: a pointer to it is a pointer to the Engine.
-    var item: WorkItem
     let gpu: SoftwareGPUPointer
+    /// At `itemOffset`.
+    var item: WorkItem
     let space: SoftwareSpacePointer
     /// What the queue is called in faults.
     let id: UInt64
@@ -116,6 +117,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
 extension Engine {
     /// The upper bits of the labels of engines' work.
     static var label: UInt64 { 0x656E_6700_0000_0000 }
+    static var itemOffset: Int { 8 }
 }
 
 extension UnsafeMutablePointer where Pointee == Engine {
@@ -134,13 +136,14 @@ extension UnsafeMutablePointer where Pointee == Engine {
     /// - Locking: the owner holds a lock that orders admissions and appends, or has only one thread.
     @discardableResult
     func admit(_ job: JobPointer) -> FencePointer {
-        pointee.lastAdmitted &+= 1
+        // Not `+=`: see the rule on members in MemberPointer.
+        pointee.lastAdmitted = pointee.lastAdmitted &+ 1
         job.setTimeline(pointee.timeline, pointee.lastAdmitted)
         return job.fence
     }
 
-    /// Appends an admitted job, with the reference that makeJob gave. It runs when the jobs before it have ended and what
-    /// it awaits is done.
+    /// Appends an admitted job, with the reference that makeJob gave. It runs when the jobs before it have ended and
+    /// what it awaits is done.
     ///
     /// - Locking: as admit; locks of ranks below .engine may be held.
     func append(_ job: JobPointer) {
@@ -182,7 +185,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
     }
 
     /// Where the executor finds the engine.
-    var itemPointer: WorkItemPointer { memberPointer(of: self, at: 0, as: WorkItem.self) }
+    var itemPointer: WorkItemPointer { memberPointer(of: self, at: Engine.itemOffset, as: WorkItem.self) }
 
     private func submit() { pointee.gpu.pointee.executor.submit(itemPointer) }
 }

@@ -1,7 +1,9 @@
 // The life of a binding in the page tables: reserve, write, clear; cancel instead of write; skip instead of clear.
 //
-// Every binding counts as one user of each table it touches from reserve on, and as one writer from write on, so that an
-// older and a newer binding of the same addresses can hold the tables at the same time.
+// Every binding counts as one user of each table it touches from reserve on, and as one writer from write on, so that
+// an older and a newer binding of the same addresses can hold the tables at the same time.
+
+import Synchronization
 
 import Synchronization
 

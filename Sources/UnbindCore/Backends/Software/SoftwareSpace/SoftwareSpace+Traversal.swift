@@ -1,8 +1,8 @@
 // One way through the tables that a binding touches, for everything that is done to a binding.
 //
-// A binding touches the tables of level 2 and 1 that cover it, and of level 0 those of the 2 MiB blocks that it does not
-// map by one large leaf. A pass enters a table before those below it and leaves it after them. Each table is met once,
-// and entries are written in runs, so the cost is that of the entries.
+// A binding touches the tables of level 2 and 1 that cover it, and of level 0 those of the 2 MiB blocks that it does
+// not map by one large leaf. A pass enters a table before those below it and leaves it after them. Each table is met
+// once, and entries are written in runs, so the cost is that of the entries.
 
 import Synchronization
 

@@ -4,8 +4,9 @@
 // cancel. An overlapping older binding may still be written when a new one is reserved, but never when it is written:
 // write checks that every entry it fills is empty, for that is what the whole library promises.
 //
-// Engines walk the tables without a lock (SoftwareSpace+Walk). A table that nobody uses any more is therefore only retired
-// at first; SoftwareGPU.invalidate, which waits until no engine can be reading it, and then freeRetired, make it free.
+// Engines walk the tables without a lock (SoftwareSpace+Walk). A table that nobody uses any more is therefore only
+// retired at first; SoftwareGPU.invalidate, which waits until no engine can be reading it, and then freeRetired, make
+// it free.
 //
 // - Locking: `lock` for the tables; `engineLock`, of the same rank and never held together with it, for the engines.
 // - Lifetime: made and freed by the VM, which outlives its engines.
@@ -109,7 +110,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// Puts a table aside that has left the tree.
     /// - Locking: held.
     func retire(_ table: PageTablePointer) {
-        pointee.retirements &+= 1
+        pointee.retirements = pointee.retirements &+ 1
         table.pointee.stamp = pointee.retirements
         table.pointee.next = pointee.retired
         pointee.retired = table

@@ -1,0 +1,88 @@
+// AddressSpace: one GPU virtual address space (<unbind/vm.h>).
+
+import CUnbind
+
+/// Hands out address ranges, knows which unbinds are pending, and makes each bind wait for the
+/// pending unbinds it overlaps.
+public final class AddressSpace: @unchecked Sendable {
+    /// The C handle, for calls that this module does not wrap.
+    public let handle: OpaquePointer
+    /// The device it belongs to.
+    public let device: Device
+
+    /// What a bind waits for. The results are the same under every policy.
+    public enum Policy: UInt32, Sendable, CaseIterable {
+        /// The pending unbinds that overlap its range.
+        case ranges
+        /// All pending unbinds, as with one timeline per address space.
+        case timeline
+        /// Nothing: every unbind waits for its own end instead.
+        case sync
+    }
+
+    /// How to make an address space.
+    public struct Options: Sendable {
+        /// What binds wait for.
+        public var policy: Policy
+        /// Bytes, a multiple of 4 KiB; nil is 2^48.
+        public var size: UInt64?
+        /// A subset of the device's page sizes; empty means all of them.
+        public var pageSizes: PageSizes
+        /// Keeps neighbours of different colour one page apart.
+        public var cacheColoring: Bool
+
+        public init(
+            policy: Policy = .ranges, size: UInt64? = nil, pageSizes: PageSizes = [], cacheColoring: Bool = false
+        ) {
+            self.policy = policy
+            self.size = size
+            self.pageSizes = pageSizes
+            self.cacheColoring = cacheColoring
+        }
+    }
+
+    /// Makes an address space from 0 to `options.size`.
+    public init(of device: Device, _ options: Options = Options()) throws(UnbindError) {
+        self.device = device
+        var raw = unbind_vm_options()
+        raw.struct_size = structSize(of: unbind_vm_options.self)
+        raw.flags = options.cacheColoring ? UNBIND_VM_CACHE_COLORING : 0
+        raw.policy = options.policy.rawValue
+        raw.size = options.size ?? 0
+        raw.page_sizes = options.pageSizes.rawValue
+        handle = try UnbindError.make { unbind_vm_create(device.handle, &raw, $0) }
+    }
+
+    deinit { unbind_vm_unref(handle) }
+
+    /// Unbinds everything asynchronously; later binds and submits fail with `.closed`.
+    public func close() throws(UnbindError) { try UnbindError.check(unbind_vm_close(handle)) }
+
+    /// The number that names the address space in faults and dumps.
+    public var id: UInt64 { unbind_vm_id(handle) }
+
+    /// The address space's counters.
+    public func statistics() throws(UnbindError) -> Statistics {
+        var raw = unbind_vm_stats()
+        raw.struct_size = structSize(of: unbind_vm_stats.self)
+        try UnbindError.check(unbind_vm_get_stats(handle, &raw))
+        return Statistics(raw)
+    }
+
+    /// The first mapped page that ends after `address`, nil if there is none.
+    public func page(at address: UInt64) throws(UnbindError) -> Page? {
+        var raw = unbind_page()
+        raw.struct_size = structSize(of: unbind_page.self)
+        let status = unbind_vm_find_page(handle, address, &raw)
+        if status == UnbindError.closed.status { return nil }
+        try UnbindError.check(status)
+        return Page(raw)
+    }
+
+    /// The state of the address space as text for a human.
+    public func dump() throws(UnbindError) -> String {
+        let text = TextCollector()
+        try UnbindError.check(unbind_vm_dump(handle, TextCollector.write, text.pointer))
+        return text.string
+    }
+}

@@ -1,0 +1,61 @@
+// From the C callbacks to Swift closures.
+
+import CUnbind
+
+/// How serious a message of the library is.
+public enum LogLevel: UInt32, Sendable {
+    /// Something was lost or is wrong.
+    case error
+    /// Legal, but probably not what was meant.
+    case warning
+    /// A rare event of interest.
+    case info
+}
+
+/// What a device's C callbacks get as their user data. The device owns it, and every object keeps
+/// its device, so that no callback can come after it has gone.
+final class Callbacks: Sendable {
+    let log: (@Sendable (LogLevel, String) -> Void)?
+    let fault: (@Sendable (Fault) -> Void)?
+
+    init(log: (@Sendable (LogLevel, String) -> Void)?, fault: (@Sendable (Fault) -> Void)?) {
+        self.log = log
+        self.fault = fault
+    }
+
+    func install(in options: inout unbind_device_options) {
+        let pointer = Unmanaged.passUnretained(self).toOpaque()
+        if log != nil {
+            options.log_data = pointer
+            options.log = { data, level, message in
+                guard let data, let message else { return }
+                let callbacks = Unmanaged<Callbacks>.fromOpaque(data).takeUnretainedValue()
+                callbacks.log?(LogLevel(rawValue: level) ?? .info, String(cString: message))
+            }
+        }
+        if fault != nil {
+            options.fault_data = pointer
+            options.fault = { data, fault in
+                guard let data, let fault else { return }
+                let callbacks = Unmanaged<Callbacks>.fromOpaque(data).takeUnretainedValue()
+                callbacks.fault?(Fault(fault.pointee))
+            }
+        }
+    }
+}
+
+/// Puts the pieces of a dump together.
+final class TextCollector {
+    private var bytes: [UInt8] = []
+
+    var pointer: UnsafeMutableRawPointer { Unmanaged.passUnretained(self).toOpaque() }
+    var string: String { String(decoding: bytes, as: UTF8.self) }
+
+    static let write: unbind_write_fn = { data, text, length in
+        guard let data, let text else { return }
+        let collector = Unmanaged<TextCollector>.fromOpaque(data).takeUnretainedValue()
+        text.withMemoryRebound(to: UInt8.self, capacity: length) {
+            collector.bytes.append(contentsOf: UnsafeBufferPointer(start: $0, count: length))
+        }
+    }
+}

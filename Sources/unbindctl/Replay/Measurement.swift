@@ -1,0 +1,78 @@
+// What one run under one policy gave.
+
+import Unbind
+
+/// Figures of a run; all times in nanoseconds of virtual time.
+struct Measurement {
+    let policy: AddressSpace.Policy
+    /// Time inside each bind or unbind call, in ascending order.
+    var blocked: [UInt64] = []
+    var binds = 0
+    var unbinds = 0
+    var bindsWaited: UInt64 = 0
+    var bindWait: UInt64 = 0
+    var awaited: UInt64 = 0
+    var awaitedNotOverlapping: UInt64 = 0
+    /// The most unbinds pending at any time, of the address space that had most.
+    var peakPending: UInt64 = 0
+    var jobs: UInt64 = 0
+    var end: UInt64 = 0
+    var scheduleDigest: UInt64 = 0
+    /// The page tables at the end of the trace, when all work had ended.
+    var pageRuns: [PageRun] = []
+
+    var operations: Int { blocked.count }
+    var blockedTotal: UInt64 { blocked.reduce(0, +) }
+    var blockedMaximum: UInt64 { blocked.last ?? 0 }
+    /// Calls that took longer than a time.
+    func calls(longerThan limit: UInt64) -> Int {
+        blocked.count - (blocked.firstIndex { $0 > limit } ?? blocked.count)
+    }
+
+    /// The smallest value that at least so many of a thousand calls do not exceed.
+    func blocked(perMille: Int) -> UInt64 {
+        guard !blocked.isEmpty else { return 0 }
+        let rank = (blocked.count * perMille + 999) / 1000
+        return blocked[max(rank, 1) - 1]
+    }
+
+    mutating func add(_ statistics: AddressSpace.Statistics) {
+        bindsWaited += statistics.bindsWaited
+        bindWait += statistics.bindWaitNanoseconds
+        awaited += statistics.awaited
+        awaitedNotOverlapping += statistics.awaitedNotOverlapping
+        peakPending = max(peakPending, statistics.pendingPeak)
+    }
+}
+
+/// Neighbouring pages of one buffer, whatever their sizes.
+struct PageRun: Equatable {
+    let space: Int
+    let address: UInt64
+    var size: UInt64
+    let isWritable, isLocal: Bool
+    let bufferID, bufferOffset: UInt64
+
+    /// Goes through the page tables of an address space.
+    static func all(of addressSpace: AddressSpace, number: Int) throws(UnbindError) -> [PageRun] {
+        var runs: [PageRun] = []
+        var address: UInt64 = 0
+        while let page = try addressSpace.page(at: address) {
+            let next = PageRun(
+                space: number, address: page.address, size: page.size, isWritable: page.isWritable,
+                isLocal: page.isLocal, bufferID: page.bufferID, bufferOffset: page.bufferOffset)
+            if let last = runs.last, last.isContinued(by: next) {
+                runs[runs.count - 1].size += page.size
+            } else {
+                runs.append(next)
+            }
+            address = page.address + page.size
+        }
+        return runs
+    }
+
+    private func isContinued(by next: PageRun) -> Bool {
+        address + size == next.address && isWritable == next.isWritable && isLocal == next.isLocal
+            && bufferID == next.bufferID && bufferOffset + size == next.bufferOffset
+    }
+}

@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: MIT */
+/* Bad input: the documented errno, nothing changed, nothing leaked. */
+#include "support.h"
+
+/* The table's subject: everything of one device, and some things that are foreign to it. */
+struct stage {
+    struct gpu gpu;
+    struct gpu other; /* another device */
+    unbind_vm *second_vm;
+    unbind_bo *bo, *other_bo;
+    unbind_vma *bound, *unbound, *foreign_vma, *taken;
+    unbind_queue *queue;
+    unbind_fence *fence, *signalled, *job, *other_fence;
+};
+
+struct snapshot {
+    struct unbind_device_stats device;
+    struct unbind_vm_stats vm;
+};
+
+static struct snapshot snapshot(struct stage *stage) {
+    struct snapshot now;
+    now.device = device_stats(stage->gpu.device);
+    now.device.allocations = now.device.slab_allocations = 0; /* what was taken may have been given back */
+    now.vm = vm_stats(stage->gpu.vm);
+    return now;
+}
+
+/* The call gives this error and leaves the figures of device and VM as they were. */
+#define REFUSES(error, call)                                                        \
+    do {                                                                            \
+        struct snapshot before__ = snapshot(stage), after__;                        \
+        CHECK_EQUAL(call, error);                                                   \
+        after__ = snapshot(stage);                                                  \
+        if (memcmp(&before__, &after__, sizeof before__) != 0) {                    \
+            check_failed(__FILE__, __LINE__, #call, "something was changed by ");   \
+        }                                                                           \
+    } while (0)
+
+#define WRONG(type, handle) ((type *)(void *)(handle))
+
+static void stage_open(struct stage *stage) {
+    memset(stage, 0, sizeof *stage);
+    gpu_open(&stage->gpu, UNBIND_EXECUTOR_MANUAL);
+    gpu_open(&stage->other, UNBIND_EXECUTOR_MANUAL);
+    REQUIRE(unbind_vm_create(stage->gpu.device, NULL, &stage->second_vm) == 0);
+    stage->bo = make_bo(&stage->gpu, 2 * PAGE);
+    stage->other_bo = make_bo(&stage->other, 2 * PAGE);
+    stage->bound = make_vma(&stage->gpu, stage->bo, 0x10000);
+    REQUIRE(unbind_vma_bind(stage->bound, 0) == 0);
+    stage->taken = make_vma(&stage->gpu, stage->bo, 0x11000);
+    stage->unbound = make_vma(&stage->gpu, stage->bo, 0x40000);
+    REQUIRE(unbind_vma_create(stage->second_vm, stage->bo, NULL, &stage->foreign_vma) == 0);
+    REQUIRE(unbind_vma_bind(stage->foreign_vma, 0) == 0);
+    stage->queue = make_queue(&stage->gpu);
+    stage->fence = make_fence(&stage->gpu);
+    stage->signalled = make_fence(&stage->gpu);
+    REQUIRE(unbind_fence_signal(stage->signalled, -EIO) == 0);
+    stage->other_fence = make_fence(&stage->other);
+    REQUIRE(submit(stage->queue, NULL, 0, NULL, NULL, &stage->job) == 0);
+    REQUIRE(unbind_fence_wait(stage->job, FOREVER, 0) == 0);
+    REQUIRE(unbind_device_wait_idle(stage->gpu.device, FOREVER, 0) == 0);
+}
+
+static void stage_close(struct stage *stage) {
+    unbind_fence_unref(stage->fence);
+    unbind_fence_unref(stage->signalled);
+    unbind_fence_unref(stage->job);
+    unbind_fence_unref(stage->other_fence);
+    unbind_queue_unref(stage->queue);
+    unbind_vma_unref(stage->bound);
+    unbind_vma_unref(stage->taken);
+    unbind_vma_unref(stage->unbound);
+    unbind_vma_unref(stage->foreign_vma);
+    unbind_bo_unref(stage->bo);
+    unbind_bo_unref(stage->other_bo);
+    unbind_vm_unref(stage->second_vm);
+    gpu_close(&stage->gpu);
+    gpu_close(&stage->other);
+}
+
+TEST(null_is_harmless, "dropping, referencing and asking about NULL does nothing") {
+    CHECK(unbind_device_ref(NULL) == NULL);
+    CHECK(unbind_vm_ref(NULL) == NULL);
+    CHECK(unbind_bo_ref(NULL) == NULL);
+    CHECK(unbind_vma_ref(NULL) == NULL);
+    CHECK(unbind_queue_ref(NULL) == NULL);
+    CHECK(unbind_fence_ref(NULL) == NULL);
+    unbind_device_unref(NULL);
+    unbind_vm_unref(NULL);
+    unbind_bo_unref(NULL);
+    unbind_vma_unref(NULL);
+    unbind_queue_unref(NULL);
+    unbind_fence_unref(NULL);
+    CHECK_EQUAL(unbind_device_now(NULL), 0);
+    CHECK_EQUAL(unbind_vm_id(NULL), 0);
+    CHECK_EQUAL(unbind_bo_id(NULL), 0);
+    CHECK_EQUAL(unbind_bo_size(NULL), 0);
+    CHECK(unbind_bo_cpu_pointer(NULL) == NULL);
+    CHECK_EQUAL(unbind_queue_id(NULL), 0);
+    CHECK_EQUAL(unbind_vma_address(NULL), UNBIND_ADDRESS_NONE);
+    CHECK_EQUAL(unbind_vma_size(NULL), 0);
+    CHECK_EQUAL(unbind_vma_state(NULL), -EINVAL);
+}
+
+TEST(ref_gives_the_same_handle, "a reference is the same handle and is needed as often as it was taken") {
+    struct stage value, *stage = &value;
+    stage_open(stage);
+    CHECK(unbind_device_ref(stage->gpu.device) == stage->gpu.device);
+    CHECK(unbind_vm_ref(stage->gpu.vm) == stage->gpu.vm);
+    CHECK(unbind_bo_ref(stage->bo) == stage->bo);
+    CHECK(unbind_vma_ref(stage->bound) == stage->bound);
+    CHECK(unbind_queue_ref(stage->queue) == stage->queue);
+    CHECK(unbind_fence_ref(stage->fence) == stage->fence);
+    unbind_device_unref(stage->gpu.device);
+    unbind_vm_unref(stage->gpu.vm);
+    unbind_bo_unref(stage->bo);
+    unbind_vma_unref(stage->bound);
+    unbind_queue_unref(stage->queue);
+    unbind_fence_unref(stage->fence);
+    CHECK_EQUAL(unbind_vma_state(stage->bound), UNBIND_VMA_BOUND);
+    CHECK_EQUAL(unbind_fence_is_signaled(stage->fence), 0);
+    CHECK(unbind_bo_id(stage->bo) >= 1 && unbind_queue_id(stage->queue) >= 1);
+    CHECK(unbind_vm_id(stage->gpu.vm) != unbind_vm_id(stage->second_vm));
+    stage_close(stage);
+}
+
+TEST(fences_refuse, "fence functions refuse every bad argument") {
+    struct stage value, *stage = &value;
+    unbind_fence *fence = UNTOUCHED(unbind_fence);
+    struct unbind_fence_callback callback;
+    int number = 77;
+    uint64_t time = 77;
+    unbind_fence_callback_fn function = (unbind_fence_callback_fn)(void (*)(void))abort;
+    stage_open(stage);
+    memset(&callback, 0, sizeof callback);
+
+    REFUSES(-EINVAL, unbind_fence_create(NULL, &fence));
+    REFUSES(-EINVAL, unbind_fence_create(stage->gpu.device, NULL));
+    REFUSES(-EINVAL, unbind_fence_create(WRONG(unbind_device, stage->fence), &fence));
+    CHECK(fence == UNTOUCHED(unbind_fence));
+
+    REFUSES(-EINVAL, unbind_fence_signal(NULL, 0));
+    REFUSES(-EINVAL, unbind_fence_signal(WRONG(unbind_fence, stage->queue), 0));
+    REFUSES(-EINVAL, unbind_fence_signal(stage->fence, 1));
+    REFUSES(-EINVAL, unbind_fence_signal(stage->fence, -4096));
+    REFUSES(-EINVAL, unbind_fence_signal(stage->signalled, 0));
+    REFUSES(-EINVAL, unbind_fence_signal(stage->job, 0));
+
+    REFUSES(-EINVAL, unbind_fence_wait(NULL, 0, 0));
+    REFUSES(-EINVAL, unbind_fence_wait(WRONG(unbind_fence, stage->gpu.vm), 0, 0));
+    REFUSES(-EINVAL, unbind_fence_wait(stage->fence, 0, 4));
+    REFUSES(-EINVAL, unbind_fence_wait(stage->fence, 0, 1u << 31));
+    REFUSES(-EINVAL, unbind_fence_wait(stage->signalled, 0, 1u << 31));
+    REFUSES(-ETIME, unbind_fence_wait(stage->fence, 0, 0));
+
+    REFUSES(-EINVAL, unbind_fence_is_signaled(NULL));
+    REFUSES(-EINVAL, unbind_fence_is_signaled(WRONG(unbind_fence, stage->bo)));
+    REFUSES(-EINVAL, unbind_fence_get_error(NULL, &number));
+    REFUSES(-EINVAL, unbind_fence_get_error(stage->signalled, NULL));
+    REFUSES(-EINVAL, unbind_fence_get_error(WRONG(unbind_fence, stage->bound), &number));
+    REFUSES(-EAGAIN, unbind_fence_get_error(stage->fence, &number));
+    REFUSES(-EINVAL, unbind_fence_get_timestamp(NULL, &time));
+    REFUSES(-EINVAL, unbind_fence_get_timestamp(stage->signalled, NULL));
+    REFUSES(-EAGAIN, unbind_fence_get_timestamp(stage->fence, &time));
+
+    REFUSES(-EINVAL, unbind_fence_add_callback(NULL, &callback, function, NULL));
+    REFUSES(-EINVAL, unbind_fence_add_callback(stage->fence, NULL, function, NULL));
+    REFUSES(-EINVAL, unbind_fence_add_callback(stage->fence, &callback, NULL, NULL));
+    REFUSES(-ENOENT, unbind_fence_add_callback(stage->signalled, &callback, function, NULL));
+    REFUSES(-EINVAL, unbind_fence_remove_callback(NULL, &callback));
+    REFUSES(-EINVAL, unbind_fence_remove_callback(stage->fence, NULL));
+    REFUSES(-ENOENT, unbind_fence_remove_callback(stage->fence, &callback));
+    REFUSES(-ENOENT, unbind_fence_remove_callback(stage->signalled, &callback));
+
+    REFUSES(-EINVAL, unbind_fence_get_eventfd(NULL, &number));
+    REFUSES(-EINVAL, unbind_fence_get_eventfd(stage->fence, NULL));
+    CHECK_EQUAL(number, 77);
+    CHECK_EQUAL(time, 77);
+    CHECK_EQUAL(unbind_fence_is_signaled(stage->fence), 0);
+    stage_close(stage);
+}
+
+static int open_with(struct unbind_device_options options) {
+    unbind_device *device = UNTOUCHED(unbind_device);
+    int status = unbind_device_open_software(&options, &device);
+    if (status < 0) CHECK(device == UNTOUCHED(unbind_device));
+    else device_close_clean(device, NULL);
+    return status;
+}
+
+TEST(open_refuses, "opening a device refuses every bad option") {
+    struct unbind_device_options good = UNBIND_DEVICE_OPTIONS_INIT, bad;
+    struct unbind_cost_model cost = UNBIND_COST_MODEL_INIT;
+    struct unbind_allocator allocator = UNBIND_ALLOCATOR_INIT;
+    struct hooks hooks;
+    CHECK_EQUAL(unbind_device_open_software(&good, NULL), -EINVAL);
+    CHECK_EQUAL(unbind_device_open_software(NULL, NULL), -EINVAL);
+    good.executor = UNBIND_EXECUTOR_MANUAL;
+    CHECK_EQUAL(open_with(good), 0);
+    bad = good, bad.struct_size = 0, CHECK_EQUAL(open_with(bad), -EINVAL);
+    bad = good, bad.struct_size = 3, CHECK_EQUAL(open_with(bad), -EINVAL);
+    bad = good, bad.flags = 1u << 31, CHECK_EQUAL(open_with(bad), -EINVAL);
+    bad = good, bad.flags = 2, CHECK_EQUAL(open_with(bad), -EINVAL);
+    bad = good, bad.executor = 3, CHECK_EQUAL(open_with(bad), -EINVAL);
+    bad = good, bad.executor = UINT32_MAX, CHECK_EQUAL(open_with(bad), -EINVAL);
+    bad = good, bad.worker_count = 1, CHECK_EQUAL(open_with(bad), -EINVAL);
+    bad = good, bad.executor = UNBIND_EXECUTOR_SIMULATED, bad.worker_count = 1, CHECK_EQUAL(open_with(bad), -EINVAL);
+    bad = good, bad.executor = UNBIND_EXECUTOR_POOL, bad.worker_count = 65, CHECK_EQUAL(open_with(bad), -EINVAL);
+    bad = good, bad.page_sizes = UINT64_C(0x2000), CHECK_EQUAL(open_with(bad), -EINVAL);
+    bad = good, bad.page_sizes = UNBIND_PAGE_SIZE_4K | 1, CHECK_EQUAL(open_with(bad), -EINVAL);
+    bad = good, bad.page_sizes = UINT64_MAX, CHECK_EQUAL(open_with(bad), -EINVAL);
+
+    bad = good, bad.cost_model = &cost;
+    CHECK_EQUAL(open_with(bad), 0);
+    cost.reserved = 1, CHECK_EQUAL(open_with(bad), -EINVAL), cost.reserved = 0;
+    cost.struct_size = 0, CHECK_EQUAL(open_with(bad), -EINVAL);
+
+    bad = good, bad.allocator = &allocator;
+    CHECK_EQUAL(open_with(bad), -EINVAL); /* no functions */
+    allocator = hooks_allocator(&hooks);
+    CHECK_EQUAL(open_with(bad), 0);
+    allocator.reserved = 1, CHECK_EQUAL(open_with(bad), -EINVAL);
+    allocator = hooks_allocator(&hooks), allocator.deallocate = NULL, CHECK_EQUAL(open_with(bad), -EINVAL);
+    allocator = hooks_allocator(&hooks), allocator.struct_size = 0, CHECK_EQUAL(open_with(bad), -EINVAL);
+    CHECK_EQUAL(hooks.calls, 0);
+}
+
+TEST(devices_refuse, "device functions refuse every bad argument") {
+    struct stage value, *stage = &value;
+    struct unbind_leak_report report = UNBIND_LEAK_REPORT_INIT;
+    struct unbind_device_stats stats = UNBIND_DEVICE_STATS_INIT;
+    uint64_t time = 77;
+    int fd = 77;
+    uint32_t ran = 77;
+    stage_open(stage);
+    unbind_device *device = stage->gpu.device, *wrong = WRONG(unbind_device, stage->gpu.vm);
+
+    REFUSES(-EINVAL, unbind_device_close(NULL, &report));
+    REFUSES(-EINVAL, unbind_device_close(wrong, &report));
+    report.struct_size = 0;
+    REFUSES(-EINVAL, unbind_device_close(device, &report));
+    REFUSES(-EINVAL, unbind_device_run(NULL, 0, &ran));
+    REFUSES(-EINVAL, unbind_device_run(wrong, 0, &ran));
+    REFUSES(-EINVAL, unbind_device_run_until(NULL, 0));
+    REFUSES(-EINVAL, unbind_device_wait_idle(NULL, 0, 0));
+    REFUSES(-EINVAL, unbind_device_wait_idle(device, 0, 4));
+    REFUSES(-EINVAL, unbind_device_next_event(NULL, &time));
+    REFUSES(-EINVAL, unbind_device_next_event(device, NULL));
+    REFUSES(-EINVAL, unbind_device_get_eventfd(NULL, &fd));
+    REFUSES(-EINVAL, unbind_device_get_eventfd(device, NULL));
+    REFUSES(-EINVAL, unbind_device_get_stats(NULL, &stats));
+    REFUSES(-EINVAL, unbind_device_get_stats(device, NULL));
+    REFUSES(-EINVAL, unbind_device_get_stats(wrong, &stats));
+    stats.struct_size = 0;
+    REFUSES(-EINVAL, unbind_device_get_stats(device, &stats));
+    REFUSES(-EINVAL, unbind_device_dump(NULL, NULL, NULL));
+    REFUSES(-EINVAL, unbind_device_dump(device, NULL, NULL));
+    CHECK(time == 77 && fd == 77 && ran == 77);
+    stage_close(stage);
+}
+
+TEST(executors_refuse, "functions that belong to another executor give -EOPNOTSUPP") {
+    struct gpu gpu;
+    uint64_t time = 77;
+    int fd = 77;
+    gpu_open(&gpu, UNBIND_EXECUTOR_POOL);
+    CHECK_EQUAL(unbind_device_run(gpu.device, 0, NULL), -EOPNOTSUPP);
+    CHECK_EQUAL(unbind_device_run_until(gpu.device, 0), -EOPNOTSUPP);
+    CHECK_EQUAL(unbind_device_next_event(gpu.device, &time), -EOPNOTSUPP);
+    CHECK_EQUAL(unbind_device_get_eventfd(gpu.device, &fd), -EOPNOTSUPP);
+    gpu_close(&gpu);
+    gpu_open(&gpu, UNBIND_EXECUTOR_SIMULATED);
+    CHECK_EQUAL(unbind_device_get_eventfd(gpu.device, &fd), -EOPNOTSUPP);
+    gpu_close(&gpu);
+    CHECK(time == 77 && fd == 77);
+}
+
+static int vm_with(struct stage *stage, struct unbind_vm_options options) {
+    unbind_vm *vm = UNTOUCHED(unbind_vm);
+    int status = unbind_vm_create(stage->gpu.device, &options, &vm);
+    if (status < 0) CHECK(vm == UNTOUCHED(unbind_vm));
+    else unbind_vm_unref(vm);
+    return status;
+}
+
+TEST(vms_refuse, "address space functions refuse every bad argument") {
+    struct stage value, *stage = &value;
+    struct unbind_vm_options good = UNBIND_VM_OPTIONS_INIT, bad;
+    struct unbind_vm_stats stats = UNBIND_VM_STATS_INIT;
+    struct unbind_page page = UNBIND_PAGE_INIT;
+    unbind_vm *vm = UNTOUCHED(unbind_vm);
+    stage_open(stage);
+    REFUSES(-EINVAL, unbind_vm_create(NULL, &good, &vm));
+    REFUSES(-EINVAL, unbind_vm_create(stage->gpu.device, &good, NULL));
+    REFUSES(-EINVAL, unbind_vm_create(WRONG(unbind_device, stage->bo), &good, &vm));
+    bad = good, bad.struct_size = 0;
+    REFUSES(-EINVAL, vm_with(stage, bad));
+    bad = good, bad.flags = 2;
+    REFUSES(-EINVAL, vm_with(stage, bad));
+    bad = good, bad.policy = 3;
+    REFUSES(-EINVAL, vm_with(stage, bad));
+    bad = good, bad.reserved = 1;
+    REFUSES(-EINVAL, vm_with(stage, bad));
+    bad = good, bad.size = 4097;
+    REFUSES(-EINVAL, vm_with(stage, bad));
+    bad = good, bad.size = (UINT64_C(1) << 48) + PAGE;
+    REFUSES(-EINVAL, vm_with(stage, bad));
+    bad = good, bad.size = UINT64_MAX - PAGE + 1;
+    REFUSES(-EINVAL, vm_with(stage, bad));
+    bad = good, bad.page_sizes = UINT64_C(0x4000);
+    REFUSES(-EINVAL, vm_with(stage, bad));
+    CHECK(vm == UNTOUCHED(unbind_vm));
+
+    REFUSES(-EINVAL, unbind_vm_close(NULL));
+    REFUSES(-EINVAL, unbind_vm_close(WRONG(unbind_vm, stage->fence)));
+    REFUSES(-EINVAL, unbind_vm_get_stats(NULL, &stats));
+    REFUSES(-EINVAL, unbind_vm_get_stats(stage->gpu.vm, NULL));
+    stats.struct_size = 0;
+    REFUSES(-EINVAL, unbind_vm_get_stats(stage->gpu.vm, &stats));
+    REFUSES(-EINVAL, unbind_vm_find_page(NULL, 0, &page));
+    REFUSES(-EINVAL, unbind_vm_find_page(stage->gpu.vm, 0, NULL));
+    REFUSES(-ENOENT, unbind_vm_find_page(stage->gpu.vm, 0x12000, &page));
+    REFUSES(-ENOENT, unbind_vm_find_page(stage->gpu.vm, UINT64_MAX, &page));
+    page.struct_size = 0;
+    REFUSES(-EINVAL, unbind_vm_find_page(stage->gpu.vm, 0, &page));
+    REFUSES(-EINVAL, unbind_vm_dump(NULL, NULL, NULL));
+    REFUSES(-EINVAL, unbind_vm_dump(stage->gpu.vm, NULL, NULL));
+    stage_close(stage);
+}
+
+TEST(device_page_sizes_bind, "an address space cannot have a page size that its device lacks") {
+    struct gpu gpu;
+    struct unbind_allocator allocator;
+    struct unbind_device_options options = gpu_options(&gpu, UNBIND_EXECUTOR_MANUAL, &allocator);
+    struct unbind_vm_options vm_options = UNBIND_VM_OPTIONS_INIT;
+    options.page_sizes = UNBIND_PAGE_SIZE_4K;
+    REQUIRE(unbind_device_open_software(&options, &gpu.device) == 0);
+    vm_options.page_sizes = UNBIND_PAGE_SIZE_4K | UNBIND_PAGE_SIZE_2M;
+    CHECK_EQUAL(unbind_vm_create(gpu.device, &vm_options, &gpu.vm), -EINVAL);
+    CHECK(gpu.vm == NULL);
+    device_close_clean(gpu.device, &gpu.hooks);
+}
+
+TEST(bos_refuse, "buffer functions refuse every bad argument") {
+    struct stage value, *stage = &value;
+    unbind_bo *bo = UNTOUCHED(unbind_bo);
+    static char memory[3 * 4096];
+    char *aligned = memory + (4096 - (uintptr_t)memory % 4096) % 4096;
+    stage_open(stage);
+    unbind_device *device = stage->gpu.device;
+    REFUSES(-EINVAL, unbind_bo_create(NULL, PAGE, UNBIND_REGION_SYSTEM, 0, &bo));
+    REFUSES(-EINVAL, unbind_bo_create(WRONG(unbind_device, stage->bo), PAGE, UNBIND_REGION_SYSTEM, 0, &bo));
+    REFUSES(-EINVAL, unbind_bo_create(device, 0, UNBIND_REGION_SYSTEM, 0, &bo));
+    REFUSES(-EINVAL, unbind_bo_create(device, 4097, UNBIND_REGION_SYSTEM, 0, &bo));
+    REFUSES(-EINVAL, unbind_bo_create(device, UINT64_MAX, UNBIND_REGION_SYSTEM, 0, &bo));
+    REFUSES(-EINVAL, unbind_bo_create(device, PAGE, 2, 0, &bo));
+    REFUSES(-EINVAL, unbind_bo_create(device, PAGE, UNBIND_REGION_SYSTEM, 1, &bo));
+    REFUSES(-EINVAL, unbind_bo_create(device, PAGE, UNBIND_REGION_SYSTEM, 0, NULL));
+    CHECK_EQUAL(unbind_bo_create(device, 0 - PAGE, UNBIND_REGION_SYSTEM, 0, &bo), -ENOMEM);
+    CHECK_EQUAL(unbind_bo_create(device, 128 * MIB, UNBIND_REGION_LOCAL, 0, &bo), -ENOMEM);
+
+    REFUSES(-EINVAL, unbind_bo_wrap(NULL, aligned, PAGE, NULL, NULL, &bo));
+    REFUSES(-EINVAL, unbind_bo_wrap(device, NULL, PAGE, NULL, NULL, &bo));
+    REFUSES(-EINVAL, unbind_bo_wrap(device, aligned + 8, PAGE, NULL, NULL, &bo));
+    REFUSES(-EINVAL, unbind_bo_wrap(device, aligned, 0, NULL, NULL, &bo));
+    REFUSES(-EINVAL, unbind_bo_wrap(device, aligned, 100, NULL, NULL, &bo));
+    REFUSES(-EINVAL, unbind_bo_wrap(device, aligned, 0 - PAGE, NULL, NULL, &bo));
+    REFUSES(-EINVAL, unbind_bo_wrap(device, aligned, PAGE, NULL, NULL, NULL));
+    CHECK(bo == UNTOUCHED(unbind_bo));
+    REFUSES(-EINVAL, unbind_bo_wait(NULL, 0, 0));
+    REFUSES(-EINVAL, unbind_bo_wait(stage->bo, 0, 4));
+    REFUSES(-EINVAL, unbind_bo_wait(WRONG(unbind_bo, stage->gpu.vm), 0, 0));
+    stage_close(stage);
+}
+
+static int vma_with(struct stage *stage, unbind_bo *bo, struct unbind_vma_options options) {
+    unbind_vma *vma = UNTOUCHED(unbind_vma);
+    int status = unbind_vma_create(stage->gpu.vm, bo, &options, &vma);
+    if (status < 0) CHECK(vma == UNTOUCHED(unbind_vma));
+    else unbind_vma_unref(vma);
+    return status;
+}
+
+TEST(vma_create_refuses, "creating a VMA refuses every bad argument") {
+    struct stage value, *stage = &value;
+    struct unbind_vma_options good = UNBIND_VMA_OPTIONS_INIT, bad, fixed = UNBIND_VMA_OPTIONS_INIT;
+    unbind_vma *vma = UNTOUCHED(unbind_vma);
+    stage_open(stage);
+    unbind_vm *vm = stage->gpu.vm;
+    REFUSES(-EINVAL, unbind_vma_create(NULL, stage->bo, NULL, &vma));
+    REFUSES(-EINVAL, unbind_vma_create(vm, NULL, NULL, &vma));
+    REFUSES(-EINVAL, unbind_vma_create(vm, stage->bo, NULL, NULL));
+    REFUSES(-EINVAL, unbind_vma_create(vm, stage->other_bo, NULL, &vma));
+    REFUSES(-EINVAL, unbind_vma_create(vm, WRONG(unbind_bo, vm), NULL, &vma));
+    REFUSES(-EINVAL, unbind_vma_create(WRONG(unbind_vm, stage->bo), stage->bo, NULL, &vma));
+    CHECK(vma == UNTOUCHED(unbind_vma));
+    bad = good, bad.struct_size = 0;
+    REFUSES(-EINVAL, vma_with(stage, stage->bo, bad));
+    bad = good, bad.flags = 8;
+    REFUSES(-EINVAL, vma_with(stage, stage->bo, bad));
+    bad = good, bad.reserved = 1;
+    REFUSES(-EINVAL, vma_with(stage, stage->bo, bad));
+    bad = good, bad.address = PAGE;
+    REFUSES(-EINVAL, vma_with(stage, stage->bo, bad));
+    bad = good, bad.alignment = 3 * PAGE;
+    REFUSES(-EINVAL, vma_with(stage, stage->bo, bad));
+    bad = good, bad.color = 1;
+    REFUSES(-EINVAL, vma_with(stage, stage->bo, bad));
+    fixed.flags = UNBIND_VMA_FIXED;
+    bad = fixed, bad.address = 0x1800;
+    REFUSES(-EINVAL, vma_with(stage, stage->bo, bad));
+    bad = fixed, bad.address = 0 - PAGE; /* two pages: beyond 2^64 */
+    REFUSES(-EINVAL, vma_with(stage, stage->bo, bad));
+    bad = fixed, bad.address = UINT64_C(1) << 48;
+    REFUSES(-ENODEV, vma_with(stage, stage->bo, bad));
+    bad = fixed, bad.address = (UINT64_C(1) << 48) - PAGE; /* its second page is outside */
+    REFUSES(-ENODEV, vma_with(stage, stage->bo, bad));
+    bad = fixed, bad.address = (UINT64_C(1) << 48) - 2 * PAGE;
+    CHECK_EQUAL(vma_with(stage, stage->bo, bad), 0);
+    stage_close(stage);
+}
+
+TEST(vma_create_small_vm, "a buffer larger than the address space, or not of its page size, cannot have a VMA") {
+    struct stage value, *stage = &value;
+    struct unbind_vm_options options = UNBIND_VM_OPTIONS_INIT;
+    unbind_vm *vm = NULL;
+    unbind_vma *vma = UNTOUCHED(unbind_vma);
+    stage_open(stage);
+    options.size = PAGE;
+    REQUIRE(unbind_vm_create(stage->gpu.device, &options, &vm) == 0);
+    REFUSES(-ENODEV, unbind_vma_create(vm, stage->bo, NULL, &vma));
+    unbind_vm_unref(vm);
+    options.size = 0;
+    options.page_sizes = UNBIND_PAGE_SIZE_64K;
+    REQUIRE(unbind_vm_create(stage->gpu.device, &options, &vm) == 0);
+    REFUSES(-EINVAL, unbind_vma_create(vm, stage->bo, NULL, &vma));
+    unbind_vm_unref(vm);
+    CHECK(vma == UNTOUCHED(unbind_vma));
+    stage_close(stage);
+}
+
+TEST(vmas_refuse, "binding and unbinding refuse every bad argument") {
+    struct stage value, *stage = &value;
+    unbind_fence *fence = UNTOUCHED(unbind_fence);
+    stage_open(stage);
+    unbind_vma *wrong = WRONG(unbind_vma, stage->queue);
+    REFUSES(-EINVAL, unbind_vma_bind(NULL, 0));
+    REFUSES(-EINVAL, unbind_vma_bind(wrong, 0));
+    REFUSES(-EINVAL, unbind_vma_bind(stage->unbound, UNBIND_WAIT_ABSOLUTE));
+    REFUSES(-EINVAL, unbind_vma_bind(stage->unbound, 1u << 31));
+    REFUSES(-EINVAL, unbind_vma_bind(stage->bound, 1u << 31));
+    CHECK_EQUAL(unbind_vma_bind(stage->taken, 0), -ENOSPC);
+    REFUSES(-EINVAL, unbind_vma_bind_async(NULL, 0, &fence));
+    REFUSES(-EINVAL, unbind_vma_bind_async(wrong, 0, &fence));
+    REFUSES(-EINVAL, unbind_vma_bind_async(stage->unbound, 1, &fence));
+    CHECK_EQUAL(unbind_vma_bind_async(stage->taken, 0, &fence), -ENOSPC);
+    CHECK_EQUAL(unbind_vma_state(stage->taken), UNBIND_VMA_UNBOUND);
+    CHECK_EQUAL(unbind_vma_state(stage->unbound), UNBIND_VMA_UNBOUND);
+    REFUSES(-EINVAL, unbind_vma_unbind(NULL, 0));
+    REFUSES(-EINVAL, unbind_vma_unbind(wrong, 0));
+    REFUSES(-EINVAL, unbind_vma_unbind(stage->bound, UNBIND_WAIT_ABSOLUTE));
+    REFUSES(-EINVAL, unbind_vma_unbind(stage->unbound, 1u << 31));
+    REFUSES(-EINVAL, unbind_vma_unbind_async(NULL, 0, &fence));
+    REFUSES(-EINVAL, unbind_vma_unbind_async(wrong, 0, &fence));
+    REFUSES(-EINVAL, unbind_vma_unbind_async(stage->bound, 1, &fence));
+    REFUSES(-EINVAL, unbind_vma_unbind_async(stage->bound, UNBIND_WAIT_INTERRUPTIBLE, &fence));
+    CHECK(fence == UNTOUCHED(unbind_fence));
+    REFUSES(-EINVAL, unbind_vma_add_user(NULL, stage->fence));
+    REFUSES(-EINVAL, unbind_vma_add_user(wrong, stage->fence));
+    REFUSES(-EINVAL, unbind_vma_add_user(stage->bound, NULL));
+    REFUSES(-EINVAL, unbind_vma_add_user(stage->bound, WRONG(unbind_fence, stage->bo)));
+    REFUSES(-EINVAL, unbind_vma_add_user(stage->bound, stage->other_fence));
+    REFUSES(-EINVAL, unbind_vma_add_user(stage->unbound, stage->fence));
+    CHECK_EQUAL(unbind_vma_state(stage->bound), UNBIND_VMA_BOUND);
+    CHECK_EQUAL(unbind_vma_state(wrong), -EINVAL);
+    stage_close(stage);
+}
+
+/* One command, listed with the bound VMA. */
+static int one(struct stage *stage, struct unbind_command command) {
+    unbind_fence *fence = UNTOUCHED(unbind_fence);
+    int status = submit(stage->queue, &command, 1, stage->bound, NULL, &fence);
+    if (status < 0) CHECK(fence == UNTOUCHED(unbind_fence));
+    else unbind_fence_unref(fence);
+    return status;
+}
+
+TEST(commands_refuse, "submitting refuses every bad command") {
+    struct stage value, *stage = &value;
+    struct unbind_command bad;
+    uint64_t result = 77;
+    const uint64_t at = 0x10000;
+    stage_open(stage);
+    bad = command_fill(at, 8, 1), bad.op = 6;
+    REFUSES(-EINVAL, one(stage, bad));
+    bad = command_fill(at, 8, 1), bad.reserved = 1;
+    REFUSES(-EINVAL, one(stage, bad));
+    REFUSES(-EINVAL, one(stage, command_fill(at, 0, 1)));
+    REFUSES(-EINVAL, one(stage, command_fill(at, 6, 1)));
+    REFUSES(-EINVAL, one(stage, command_fill(at + 2, 8, 1)));
+    REFUSES(-EINVAL, one(stage, command_fill(0 - PAGE, 2 * PAGE, 1)));
+    bad = command_fill(at, 8, 1), bad.source = at;
+    REFUSES(-EINVAL, one(stage, bad));
+    bad = command_fill(at, 8, 1), bad.value = UINT64_C(1) << 32;
+    REFUSES(-EINVAL, one(stage, bad));
+    bad = command_fill(at, 8, 1), bad.result = &result;
+    REFUSES(-EINVAL, one(stage, bad));
+    bad = command_fill(at, 8, 1), bad.fence = stage->fence;
+    REFUSES(-EINVAL, one(stage, bad));
+    REFUSES(-EINVAL, one(stage, command_copy(at, at + PAGE, 0)));
+    REFUSES(-EINVAL, one(stage, command_copy(at, at + 64, 128)));
+    REFUSES(-EINVAL, one(stage, command_copy(at + 64, at, 128)));
+    REFUSES(-EINVAL, one(stage, command_copy(at, at, 8)));
+    REFUSES(-EINVAL, one(stage, command_copy(at, 0 - PAGE, 2 * PAGE)));
+    REFUSES(-EINVAL, one(stage, command_copy(0 - PAGE, at, 2 * PAGE)));
+    bad = command_copy(at, at + PAGE, 8), bad.value = 1;
+    REFUSES(-EINVAL, one(stage, bad));
+    REFUSES(-EINVAL, one(stage, command_store(at + 4, 1)));
+    bad = command_store(at, 1), bad.size = 8;
+    REFUSES(-EINVAL, one(stage, bad));
+    REFUSES(-EINVAL, one(stage, command_load(at + 4, &result)));
+    REFUSES(-EINVAL, one(stage, command_load(at, NULL)));
+    bad = command_load(at, &result), bad.value = 1;
+    REFUSES(-EINVAL, one(stage, bad));
+    bad = command_delay(1), bad.address = at;
+    REFUSES(-EINVAL, one(stage, bad));
+    bad = command_delay(1), bad.fence = stage->fence;
+    REFUSES(-EINVAL, one(stage, bad));
+    REFUSES(-EINVAL, one(stage, command_wait(NULL)));
+    REFUSES(-EINVAL, one(stage, command_wait(stage->other_fence)));
+    REFUSES(-EINVAL, one(stage, command_wait(WRONG(unbind_fence, stage->queue))));
+    bad = command_wait(stage->signalled), bad.value = 1;
+    REFUSES(-EINVAL, one(stage, bad));
+    CHECK_EQUAL(result, 77);
+    stage_close(stage);
+}
+
+static int job_with(struct stage *stage, struct unbind_submit job) {
+    unbind_fence *fence = UNTOUCHED(unbind_fence);
+    int status = unbind_queue_submit(stage->queue, &job, &fence);
+    if (status < 0) CHECK(fence == UNTOUCHED(unbind_fence));
+    else unbind_fence_unref(fence);
+    return status;
+}
+
+static int vma_use(struct stage *stage, unbind_vma *vma, uint32_t use, uint32_t reserved) {
+    struct unbind_submit job = UNBIND_SUBMIT_INIT;
+    struct unbind_submit_vma item = {vma, use, reserved};
+    job.vmas = &item;
+    job.vma_count = 1;
+    return job_with(stage, job);
+}
+
+TEST(submit_refuses, "queue functions refuse every bad argument") {
+    struct stage value, *stage = &value;
+    struct unbind_submit good = UNBIND_SUBMIT_INIT, bad;
+    unbind_queue *queue = UNTOUCHED(unbind_queue);
+    stage_open(stage);
+    struct unbind_command fill = command_fill(0x10000, 8, 1);
+    struct unbind_submit_vma item = {stage->bound, UNBIND_USE_READ, 0};
+    unbind_fence *null_fence = NULL;
+    REFUSES(-EINVAL, unbind_queue_create(NULL, 0, &queue));
+    REFUSES(-EINVAL, unbind_queue_create(WRONG(unbind_vm, stage->bo), 0, &queue));
+    REFUSES(-EINVAL, unbind_queue_create(stage->gpu.vm, 1, &queue));
+    REFUSES(-EINVAL, unbind_queue_create(stage->gpu.vm, 0, NULL));
+    CHECK(queue == UNTOUCHED(unbind_queue));
+    REFUSES(-EINVAL, unbind_queue_submit(NULL, &good, NULL));
+    REFUSES(-EINVAL, unbind_queue_submit(stage->queue, NULL, NULL));
+    REFUSES(-EINVAL, unbind_queue_submit(WRONG(unbind_queue, stage->gpu.vm), &good, NULL));
+    bad = good, bad.struct_size = 0;
+    REFUSES(-EINVAL, job_with(stage, bad));
+    bad = good, bad.flags = 1;
+    REFUSES(-EINVAL, job_with(stage, bad));
+    bad = good, bad.reserved = 1;
+    REFUSES(-EINVAL, job_with(stage, bad));
+    bad = good, bad.command_count = 1;
+    REFUSES(-EINVAL, job_with(stage, bad));
+    bad = good, bad.vma_count = 1;
+    REFUSES(-EINVAL, job_with(stage, bad));
+    bad = good, bad.wait_fence_count = 1;
+    REFUSES(-EINVAL, job_with(stage, bad));
+    bad = good, bad.commands = &fill, bad.command_count = 65537;
+    REFUSES(-EINVAL, job_with(stage, bad));
+    bad = good, bad.vmas = &item, bad.vma_count = UINT32_MAX;
+    REFUSES(-EINVAL, job_with(stage, bad));
+    bad = good, bad.wait_fences = &stage->fence, bad.wait_fence_count = 65537;
+    REFUSES(-EINVAL, job_with(stage, bad));
+    bad = good, bad.wait_fence_count = 1;
+    bad.wait_fences = &null_fence;
+    REFUSES(-EINVAL, job_with(stage, bad));
+    bad.wait_fences = &stage->other_fence;
+    REFUSES(-EINVAL, job_with(stage, bad));
+    REFUSES(-EINVAL, vma_use(stage, NULL, UNBIND_USE_READ, 0));
+    REFUSES(-EINVAL, vma_use(stage, stage->bound, 0, 0));
+    REFUSES(-EINVAL, vma_use(stage, stage->bound, 4, 0));
+    REFUSES(-EINVAL, vma_use(stage, stage->bound, UNBIND_USE_READ, 1));
+    REFUSES(-EINVAL, vma_use(stage, stage->unbound, UNBIND_USE_READ, 0));
+    REFUSES(-EINVAL, vma_use(stage, stage->foreign_vma, UNBIND_USE_READ, 0));
+    REFUSES(-EINVAL, vma_use(stage, WRONG(unbind_vma, stage->bo), UNBIND_USE_READ, 0));
+    stage_close(stage);
+}
+
+TEST(closed_vm_refuses, "a closed address space gives -ENOENT") {
+    struct stage value, *stage = &value;
+    struct unbind_page page = UNBIND_PAGE_INIT;
+    unbind_vma *vma = UNTOUCHED(unbind_vma);
+    unbind_queue *queue = UNTOUCHED(unbind_queue);
+    unbind_fence *fence = UNTOUCHED(unbind_fence);
+    struct unbind_submit job = UNBIND_SUBMIT_INIT;
+    stage_open(stage);
+    CHECK_EQUAL(unbind_vm_close(stage->gpu.vm), 0);
+    REQUIRE(unbind_device_wait_idle(stage->gpu.device, FOREVER, 0) == 0);
+    REFUSES(-ENOENT, unbind_vm_close(stage->gpu.vm));
+    REFUSES(-ENOENT, unbind_vma_create(stage->gpu.vm, stage->bo, NULL, &vma));
+    REFUSES(-ENOENT, unbind_vma_bind(stage->unbound, 0));
+    REFUSES(-ENOENT, unbind_vma_bind_async(stage->unbound, 0, &fence));
+    REFUSES(-ENOENT, unbind_vma_add_user(stage->bound, stage->fence));
+    REFUSES(-ENOENT, unbind_queue_create(stage->gpu.vm, 0, &queue));
+    REFUSES(-ENOENT, unbind_queue_submit(stage->queue, &job, &fence));
+    REFUSES(-ENOENT, unbind_vm_find_page(stage->gpu.vm, 0, &page));
+    CHECK_EQUAL(unbind_vma_state(stage->bound), UNBIND_VMA_UNBOUND);
+    CHECK(vma == UNTOUCHED(unbind_vma) && queue == UNTOUCHED(unbind_queue) && fence == UNTOUCHED(unbind_fence));
+    stage_close(stage);
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* Closing address spaces and devices while unbinds are pending, and handles that outlive them. */
+#include "support.h"
+
+TEST(close_vm_pending, "closing an address space loses no pending unbind: each waits for its work, then signals") {
+    for (uint32_t executor = 0; executor < 3; executor++) {
+        struct gpu gpu;
+        unbind_fence *pending = NULL, *after = NULL;
+        gpu_open(&gpu, executor);
+        unbind_vma *vma = bind_new(&gpu, PAGE, 0x5000), *bound = bind_new(&gpu, PAGE, 0x9000);
+        unbind_fence *user = make_fence(&gpu), *second = make_fence(&gpu);
+        REQUIRE(unbind_vma_add_user(vma, user) == 0);
+        REQUIRE(unbind_vma_add_user(bound, second) == 0);
+        CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, &pending), 0);
+        CHECK_EQUAL(unbind_vm_close(gpu.vm), 0);
+        CHECK_EQUAL(unbind_vm_close(gpu.vm), -ENOENT);
+        CHECK_EQUAL(unbind_vma_state(bound), UNBIND_VMA_UNBOUND);
+        CHECK_EQUAL(unbind_vma_bind(bound, 0), -ENOENT);
+        CHECK_EQUAL(unbind_vma_unbind_async(bound, 0, &after), 0);
+        CHECK_EQUAL(finish(after), 0);
+        CHECK_EQUAL(unbind_fence_is_signaled(pending), 0);
+        CHECK_EQUAL(vm_stats(gpu.vm).pending, 2);
+        signal_and_drop(user);
+        CHECK_EQUAL(finish(pending), 0);
+        CHECK_EQUAL(vm_stats(gpu.vm).pending, 1);
+        signal_and_drop(second);
+        CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
+        CHECK_EQUAL(vm_stats(gpu.vm).pending, 0);
+        CHECK_EQUAL(vm_stats(gpu.vm).unbinds_completed, 2);
+        unbind_vma_unref(vma);
+        unbind_vma_unref(bound);
+        gpu_close(&gpu);
+    }
+}
+
+TEST(close_vm_queued_bind, "an asynchronous bind that is still queued when its address space closes does signal") {
+    struct gpu gpu;
+    unbind_fence *bind = NULL;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_vma *vma = bind_new(&gpu, PAGE, 0x5000);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *over = make_vma(&gpu, bo, 0x5000);
+    unbind_fence *user = make_fence(&gpu);
+    REQUIRE(unbind_vma_add_user(vma, user) == 0);
+    CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, NULL), 0);
+    CHECK_EQUAL(unbind_vma_bind_async(over, 0, &bind), 0);
+    CHECK_EQUAL(unbind_vm_close(gpu.vm), 0);
+    signal_and_drop(user);
+    CHECK_EQUAL(unbind_fence_wait(bind, FOREVER, 0), 0);
+    CHECK_EQUAL(unbind_vma_state(over), UNBIND_VMA_UNBOUND);
+    unbind_fence_unref(bind);
+    unbind_vma_unref(vma);
+    unbind_vma_unref(over);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
+
+TEST(close_device_pending, "closing a device signals every fence, cancels the caller's, and reports what is alive") {
+    for (uint32_t executor = 0; executor < 3; executor++) {
+        struct gpu gpu;
+        struct unbind_leak_report report = UNBIND_LEAK_REPORT_INIT;
+        struct unbind_submit job = UNBIND_SUBMIT_INIT;
+        unbind_fence *pending = NULL, *done = NULL, *none = UNTOUCHED(unbind_fence);
+        unbind_vm *other_vm = UNTOUCHED(unbind_vm);
+        unbind_bo *other_bo = UNTOUCHED(unbind_bo);
+        int error = 1;
+        gpu_open(&gpu, executor);
+        unbind_bo *bo = make_bo(&gpu, 2 * PAGE);
+        unbind_vma *vma = make_vma(&gpu, bo, 0x5000);
+        unbind_queue *queue = make_queue(&gpu);
+        unbind_fence *user = make_fence(&gpu);
+        struct unbind_command store = command_store(0x5000, 3);
+        REQUIRE(unbind_vma_bind(vma, 0) == 0);
+        REQUIRE(submit(queue, &store, 1, vma, NULL, &done) == 0);
+        REQUIRE(unbind_vma_add_user(vma, user) == 0);
+        CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, &pending), 0);
+
+        CHECK_EQUAL(unbind_device_close(gpu.device, &report), 0);
+        CHECK_EQUAL(report.vms, 1);
+        CHECK_EQUAL(report.bos, 1);
+        CHECK_EQUAL(report.vmas, 1);
+        CHECK_EQUAL(report.queues, 1);
+        CHECK_EQUAL(report.fences, 3);
+        CHECK_EQUAL(report.bo_bytes, 2 * PAGE);
+        CHECK_EQUAL(report.unbinds_completed, 1);
+        CHECK_EQUAL(report.fences_cancelled, 1);
+        CHECK(gpu.messages > 0);
+        CHECK_EQUAL(unbind_device_close(gpu.device, &report), -ENOENT);
+
+        CHECK_EQUAL(unbind_fence_get_error(user, &error), 0);
+        CHECK_EQUAL(error, -ENOENT);
+        CHECK_EQUAL(unbind_fence_is_signaled(done), 1);
+        CHECK_EQUAL(finish(pending), 0);
+        CHECK_EQUAL(unbind_vma_state(vma), UNBIND_VMA_UNBOUND);
+        CHECK_EQUAL(*(uint64_t *)unbind_bo_cpu_pointer(bo), 3);
+        CHECK_EQUAL(unbind_vm_create(gpu.device, NULL, &other_vm), -ENOENT);
+        CHECK_EQUAL(unbind_bo_create(gpu.device, PAGE, UNBIND_REGION_SYSTEM, 0, &other_bo), -ENOENT);
+        CHECK_EQUAL(unbind_bo_wrap(gpu.device, (void *)(uintptr_t)PAGE, PAGE, NULL, NULL, &other_bo), -ENOENT);
+        CHECK_EQUAL(unbind_fence_create(gpu.device, &none), -ENOENT);
+        CHECK_EQUAL(unbind_vm_close(gpu.vm), -ENOENT);
+        CHECK_EQUAL(unbind_vma_bind(vma, 0), -ENOENT);
+        CHECK_EQUAL(unbind_vma_bind_async(vma, 0, &none), -ENOENT);
+        CHECK_EQUAL(unbind_queue_submit(queue, &job, &none), -ENOENT);
+        CHECK_EQUAL(unbind_device_wait_idle(gpu.device, 0, 0), -ENOENT);
+        if (executor != UNBIND_EXECUTOR_POOL) {
+            CHECK_EQUAL(unbind_device_run(gpu.device, 0, NULL), -ENOENT);
+            CHECK_EQUAL(unbind_device_run_until(gpu.device, 0), -ENOENT);
+        }
+        CHECK(none == UNTOUCHED(unbind_fence) && other_vm == UNTOUCHED(unbind_vm) && other_bo == UNTOUCHED(unbind_bo));
+
+        unbind_device_unref(gpu.device); /* the objects keep its memory */
+        unbind_fence_unref(user);
+        unbind_fence_unref(done);
+        unbind_queue_unref(queue);
+        unbind_vma_unref(vma);
+        unbind_vm_unref(gpu.vm);
+        CHECK(gpu.hooks.bytes > 0);
+        unbind_bo_unref(bo);
+        CHECK_EQUAL(gpu.hooks.bytes, 0);
+        CHECK_EQUAL(gpu.hooks.blocks, 0);
+    }
+}
+
+TEST(close_runs_jobs, "closing a device lets accepted jobs run to their end") {
+    struct gpu gpu;
+    gpu_open(&gpu, UNBIND_EXECUTOR_POOL);
+    unbind_queue *queue = make_queue(&gpu);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *vma = make_vma(&gpu, bo, 0x5000);
+    REQUIRE(unbind_vma_bind(vma, 0) == 0);
+    for (uint64_t i = 0; i < 50; i++) {
+        struct unbind_command commands[2] = {command_delay(100000), command_store(0x5000, i)};
+        REQUIRE(submit(queue, commands, 2, vma, NULL, NULL) == 0);
+    }
+    unbind_vma_unref(vma);
+    unbind_queue_unref(queue);
+    unbind_vm_unref(gpu.vm);
+    CHECK_EQUAL(unbind_device_close(gpu.device, NULL), 0);
+    CHECK_EQUAL(*(uint64_t *)unbind_bo_cpu_pointer(bo), 49);
+    unbind_bo_unref(bo);
+    unbind_device_unref(gpu.device);
+    CHECK_EQUAL(gpu.hooks.bytes, 0);
+}
+
+TEST(last_unref_closes, "dropping the last reference closes a device as unbind_device_close does") {
+    struct gpu gpu;
+    gpu_open(&gpu, UNBIND_EXECUTOR_POOL);
+    unbind_fence *fence = make_fence(&gpu);
+    unbind_device_unref(gpu.device);
+    CHECK_EQUAL(unbind_fence_is_signaled(fence), 1);
+    CHECK_EQUAL(finish(fence), -ENOENT);
+    unbind_vm_unref(gpu.vm);
+    CHECK_EQUAL(gpu.hooks.bytes, 0);
+}
+
+static void close_inside(unbind_fence *fence, void *user_data) {
+    (void)fence;
+    CHECK_EQUAL(unbind_device_close((unbind_device *)user_data, NULL), -EDEADLK);
+}
+
+TEST(close_from_callback, "a device cannot be closed from a callback") {
+    struct gpu gpu;
+    struct unbind_fence_callback callback;
+    unbind_fence *job = NULL;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_queue *queue = make_queue(&gpu);
+    struct unbind_command delay = command_delay(1000);
+    REQUIRE(submit(queue, &delay, 1, NULL, NULL, &job) == 0);
+    REQUIRE(unbind_fence_add_callback(job, &callback, close_inside, gpu.device) == 0);
+    CHECK_EQUAL(finish(job), 0);
+    unbind_queue_unref(queue);
+    gpu_close(&gpu);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every allocation of every call fails once. Without slabs each object is one
+ * allocation, so the n-th call of the hook is the n-th thing the function needs.
+ * Each time: -ENOMEM, nothing lost, and the same call works afterwards.
+ */
+#include "support.h"
+
+/* What the operations work on; they put what they make here. */
+struct world {
+    struct gpu gpu;
+    unbind_vm *vm;
+    unbind_bo *bo, *made_bo;
+    unbind_vma *vma, *pending, *made_vma;
+    unbind_queue *queue, *made_queue;
+    unbind_fence *user, *made_fence;
+    int fd;
+};
+
+typedef int (*operation)(struct world *world);
+
+static char wrapped_memory[2 * 4096];
+
+static int make_a_vm(struct world *w) { return unbind_vm_create(w->gpu.device, NULL, &w->vm); }
+static int make_a_bo(struct world *w) { return unbind_bo_create(w->gpu.device, PAGE, 0, 0, &w->made_bo); }
+static int make_a_local_bo(struct world *w) {
+    return unbind_bo_create(w->gpu.device, PAGE, UNBIND_REGION_LOCAL, 0, &w->made_bo);
+}
+static int wrap_a_bo(struct world *w) {
+    char *memory = wrapped_memory + (4096 - (uintptr_t)wrapped_memory % 4096) % 4096;
+    return unbind_bo_wrap(w->gpu.device, memory, PAGE, NULL, NULL, &w->made_bo);
+}
+static int make_a_vma(struct world *w) { return unbind_vma_create(w->gpu.vm, w->bo, NULL, &w->made_vma); }
+static int make_a_queue(struct world *w) { return unbind_queue_create(w->gpu.vm, 0, &w->made_queue); }
+static int make_a_fence(struct world *w) { return unbind_fence_create(w->gpu.device, &w->made_fence); }
+static int bind_it(struct world *w) { return unbind_vma_bind(w->vma, 0); }
+static int bind_it_later(struct world *w) { return unbind_vma_bind_async(w->vma, 0, &w->made_fence); }
+static int get_an_eventfd(struct world *w) { return unbind_fence_get_eventfd(w->user, &w->fd); }
+static int add_users(struct world *w) {
+    int status = 0;
+    for (int i = 0; i < 40 && status == 0; i++) {
+        unbind_fence *fence = NULL;
+        status = unbind_fence_create(w->gpu.device, &fence);
+        if (status == 0) status = unbind_vma_add_user(w->pending, fence);
+        if (fence) (void)unbind_fence_signal(fence, 0);
+        unbind_fence_unref(fence);
+    }
+    return status;
+}
+static int submit_a_job(struct world *w) {
+    struct unbind_submit job = UNBIND_SUBMIT_INIT;
+    struct unbind_command commands[3] = {command_wait(w->user), command_fill(0x100000, 64, 1), command_delay(10)};
+    struct unbind_submit_vma item = {w->pending, UNBIND_USE_WRITE, 0};
+    job.commands = commands;
+    job.command_count = 3;
+    job.vmas = &item;
+    job.vma_count = 1;
+    job.wait_fences = &w->user;
+    job.wait_fence_count = 1;
+    return unbind_queue_submit(w->queue, &job, &w->made_fence);
+}
+
+enum setting { PLAIN, OVER_PENDING };
+
+static struct unbind_device_options bare_options(struct gpu *gpu, struct unbind_allocator *allocator) {
+    struct unbind_device_options options = gpu_options(gpu, UNBIND_EXECUTOR_MANUAL, allocator);
+    options.flags = UNBIND_DEVICE_NO_SLABS;
+    return options;
+}
+
+static void world_open(struct world *w, enum setting setting) {
+    struct unbind_allocator allocator;
+    memset(w, 0, sizeof *w);
+    struct unbind_device_options options = bare_options(&w->gpu, &allocator);
+    w->fd = -1;
+    REQUIRE(unbind_device_open_software(&options, &w->gpu.device) == 0);
+    REQUIRE(unbind_vm_create(w->gpu.device, NULL, &w->gpu.vm) == 0);
+    w->queue = make_queue(&w->gpu);
+    w->bo = make_bo(&w->gpu, 4 * PAGE);
+    w->user = make_fence(&w->gpu);
+    w->pending = make_vma(&w->gpu, w->bo, 0x100000);
+    w->vma = make_vma(&w->gpu, w->bo, setting == OVER_PENDING ? UINT64_C(0x101000) : UINT64_C(0x40000000));
+    REQUIRE(unbind_vma_bind(w->pending, 0) == 0);
+    if (setting == OVER_PENDING) {
+        struct unbind_command delay = command_delay(200000);
+        REQUIRE(submit(w->queue, &delay, 1, w->pending, NULL, NULL) == 0);
+        REQUIRE(unbind_vma_unbind_async(w->pending, 0, NULL) == 0);
+    }
+}
+
+static void world_close(struct world *w) {
+    if (w->fd >= 0) close(w->fd);
+    CHECK_EQUAL(unbind_fence_signal(w->user, 0), 0);
+    if (w->made_fence && unbind_fence_is_signaled(w->made_fence) == 0) {
+        if (unbind_fence_signal(w->made_fence, 0) < 0) CHECK_EQUAL(unbind_fence_wait(w->made_fence, FOREVER, 0), 0);
+    }
+    unbind_fence_unref(w->made_fence);
+    unbind_fence_unref(w->user);
+    unbind_queue_unref(w->made_queue);
+    unbind_queue_unref(w->queue);
+    unbind_vma_unref(w->made_vma);
+    unbind_vma_unref(w->vma);
+    unbind_vma_unref(w->pending);
+    unbind_bo_unref(w->made_bo);
+    unbind_bo_unref(w->bo);
+    unbind_vm_unref(w->vm);
+    gpu_close(&w->gpu);
+}
+
+/* may_wait: the call may do without the memory, by waiting (bind_async says so). */
+static void every_allocation_fails(operation call, enum setting setting, bool may_wait) {
+    unsigned n = 1, refused = 0;
+    for (;; n++) {
+        struct world world;
+        REQUIRE(n < 500);
+        world_open(&world, setting);
+        int64_t bytes = world.gpu.hooks.bytes;
+        world.gpu.hooks.fail_at = world.gpu.hooks.calls + n;
+        int status = call(&world);
+        bool failed = world.gpu.hooks.failed != 0;
+        world.gpu.hooks.fail_at = 0;
+        if (failed && status != 0) {
+            CHECK_EQUAL(status, -ENOMEM);
+            if (call != add_users && setting == PLAIN) CHECK_EQUAL(world.gpu.hooks.bytes, bytes);
+            refused++;
+            CHECK_EQUAL(call(&world), 0);
+        } else {
+            CHECK_EQUAL(status, 0);
+            CHECK(!failed || may_wait);
+        }
+        world_close(&world);
+        if (!failed) break;
+    }
+    CHECK(n > 1); /* the call does allocate */
+    CHECK(refused > 0 || may_wait);
+}
+
+TEST(open_fails, "opening a device survives the failure of each of its allocations") {
+    bool failed = true;
+    for (uint64_t n = 1; failed; n++) {
+        struct gpu gpu;
+        struct unbind_allocator allocator;
+        struct unbind_device_options options = bare_options(&gpu, &allocator);
+        unbind_device *device = UNTOUCHED(unbind_device);
+        gpu.hooks.fail_at = n;
+        int status = unbind_device_open_software(&options, &device);
+        failed = gpu.hooks.failed != 0;
+        CHECK_EQUAL(status, failed ? -ENOMEM : 0);
+        if (failed) CHECK(device == UNTOUCHED(unbind_device));
+        else device_close_clean(device, NULL);
+        CHECK_EQUAL(gpu.hooks.bytes, 0);
+        CHECK_EQUAL(gpu.hooks.blocks, 0);
+        REQUIRE(n < 500);
+    }
+}
+
+TEST(open_pool_fails, "opening a device with worker threads survives the failure of each of its allocations") {
+    bool failed = true;
+    for (uint64_t n = 1; failed; n++) {
+        struct gpu gpu;
+        struct unbind_allocator allocator;
+        struct unbind_device_options options = gpu_options(&gpu, UNBIND_EXECUTOR_POOL, &allocator);
+        unbind_device *device = NULL;
+        options.worker_count = 4;
+        gpu.hooks.fail_at = n;
+        int status = unbind_device_open_software(&options, &device);
+        failed = gpu.hooks.failed != 0;
+        CHECK_EQUAL(status, failed ? -ENOMEM : 0);
+        if (device) device_close_clean(device, NULL);
+        CHECK_EQUAL(gpu.hooks.bytes, 0);
+        REQUIRE(n < 500);
+    }
+}
+
+TEST(vm_fails, "creating an address space survives the failure of each allocation") {
+    every_allocation_fails(make_a_vm, PLAIN, false);
+}
+TEST(bo_fails, "creating a buffer survives the failure of each allocation") {
+    every_allocation_fails(make_a_bo, PLAIN, false);
+}
+TEST(local_bo_fails, "creating a buffer in local memory survives the failure of each allocation") {
+    every_allocation_fails(make_a_local_bo, PLAIN, false);
+}
+TEST(wrap_fails, "wrapping memory survives the failure of each allocation") {
+    every_allocation_fails(wrap_a_bo, PLAIN, false);
+}
+TEST(vma_fails, "creating a VMA survives the failure of each allocation") {
+    every_allocation_fails(make_a_vma, PLAIN, false);
+}
+TEST(queue_fails, "creating a queue survives the failure of each allocation") {
+    every_allocation_fails(make_a_queue, PLAIN, false);
+}
+TEST(fence_fails, "creating a fence survives the failure of each allocation") {
+    every_allocation_fails(make_a_fence, PLAIN, false);
+}
+TEST(bind_fails, "binding survives the failure of each allocation") {
+    every_allocation_fails(bind_it, PLAIN, false);
+}
+TEST(bind_over_fails, "binding over a pending unbind survives the failure of each allocation") {
+    every_allocation_fails(bind_it, OVER_PENDING, true);
+}
+TEST(bind_async_fails, "binding asynchronously survives the failure of each allocation") {
+    every_allocation_fails(bind_it_later, PLAIN, false);
+}
+TEST(bind_async_over_fails, "binding asynchronously over a pending unbind waits instead of failing for lack of memory") {
+    every_allocation_fails(bind_it_later, OVER_PENDING, true);
+}
+TEST(submit_fails, "submitting a job survives the failure of each allocation") {
+    every_allocation_fails(submit_a_job, PLAIN, false);
+}
+TEST(add_user_fails, "attaching forty fences survives the failure of each allocation") {
+    every_allocation_fails(add_users, PLAIN, false);
+}
+
+/* The eventfd itself is the kernel's; only what stands behind it is ours. */
+TEST(eventfd_fails, "making an eventfd survives the failure of each allocation") {
+    every_allocation_fails(get_an_eventfd, PLAIN, false);
+}

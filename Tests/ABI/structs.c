@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/* Structs of older and newer programs: short ones, long ones, and what is in the part not known. */
+#include "support.h"
+
+/* A newer program's struct: the one of today with members after it. */
+#define NEWER(name)            \
+    struct newer_##name {      \
+        struct unbind_##name known; \
+        uint64_t tail[2];      \
+    }
+NEWER(allocator);
+NEWER(cost_model);
+NEWER(device_options);
+NEWER(leak_report);
+NEWER(device_stats);
+NEWER(vm_options);
+NEWER(vm_stats);
+NEWER(page);
+NEWER(vma_options);
+NEWER(submit);
+
+/* Fills one in: the known part as given, a tail of zeros, the size of the whole. */
+#define SET_NEWER(whole, value)                             \
+    do {                                                    \
+        memset(&(whole), 0, sizeof(whole));                 \
+        (whole).known = (value);                            \
+        (whole).known.struct_size = (uint32_t)sizeof(whole); \
+    } while (0)
+
+TEST(newer_open, "a newer program's device options are taken when the unknown part is zero") {
+    struct gpu gpu;
+    struct unbind_allocator allocator;
+    struct unbind_cost_model cost = UNBIND_COST_MODEL_INIT;
+    struct newer_device_options options;
+    struct newer_allocator long_allocator;
+    struct newer_cost_model long_cost;
+    unbind_device *device = UNTOUCHED(unbind_device);
+    SET_NEWER(options, gpu_options(&gpu, UNBIND_EXECUTOR_MANUAL, &allocator));
+    SET_NEWER(long_allocator, allocator);
+    SET_NEWER(long_cost, cost);
+    options.known.allocator = &long_allocator.known;
+    options.known.cost_model = &long_cost.known;
+    options.tail[1] = 1;
+    CHECK_EQUAL(unbind_device_open_software(&options.known, &device), -E2BIG);
+    options.tail[1] = 0;
+    long_allocator.tail[0] = 1;
+    CHECK_EQUAL(unbind_device_open_software(&options.known, &device), -E2BIG);
+    long_allocator.tail[0] = 0;
+    long_cost.tail[1] = 1;
+    CHECK_EQUAL(unbind_device_open_software(&options.known, &device), -E2BIG);
+    long_cost.tail[1] = 0;
+    CHECK(device == UNTOUCHED(unbind_device));
+    CHECK_EQUAL(gpu.hooks.calls, 0);
+    CHECK_EQUAL(unbind_device_open_software(&options.known, &device), 0);
+    device_close_clean(device, &gpu.hooks);
+}
+
+TEST(newer_close, "a newer program's leak report is filled and its unknown part stays zero") {
+    struct gpu gpu;
+    struct newer_leak_report report;
+    struct unbind_leak_report empty = UNBIND_LEAK_REPORT_INIT;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    SET_NEWER(report, empty);
+    report.tail[0] = 1;
+    CHECK_EQUAL(unbind_device_close(gpu.device, &report.known), -E2BIG);
+    report.tail[0] = 0;
+    CHECK_EQUAL(unbind_device_close(gpu.device, &report.known), 0);
+    CHECK_EQUAL(report.known.vms, 1);
+    CHECK(report.tail[0] == 0 && report.tail[1] == 0);
+    unbind_vm_unref(gpu.vm);
+    unbind_device_unref(gpu.device);
+    CHECK_EQUAL(gpu.hooks.bytes, 0);
+}
+
+TEST(newer_objects, "a newer program's option structs are taken when the unknown part is zero") {
+    struct gpu gpu;
+    struct unbind_vm_options vm_default = UNBIND_VM_OPTIONS_INIT;
+    struct unbind_vma_options vma_default = UNBIND_VMA_OPTIONS_INIT;
+    struct unbind_submit job_default = UNBIND_SUBMIT_INIT;
+    struct newer_vm_options vm_options;
+    struct newer_vma_options vma_options;
+    struct newer_submit job;
+    unbind_vm *vm = UNTOUCHED(unbind_vm);
+    unbind_vma *vma = UNTOUCHED(unbind_vma);
+    unbind_fence *fence = UNTOUCHED(unbind_fence);
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_queue *queue = make_queue(&gpu);
+    SET_NEWER(vm_options, vm_default);
+    SET_NEWER(vma_options, vma_default);
+    SET_NEWER(job, job_default);
+    vm_options.tail[0] = vma_options.tail[1] = job.tail[0] = 1;
+    CHECK_EQUAL(unbind_vm_create(gpu.device, &vm_options.known, &vm), -E2BIG);
+    CHECK_EQUAL(unbind_vma_create(gpu.vm, bo, &vma_options.known, &vma), -E2BIG);
+    CHECK_EQUAL(unbind_queue_submit(queue, &job.known, &fence), -E2BIG);
+    CHECK(vm == UNTOUCHED(unbind_vm) && vma == UNTOUCHED(unbind_vma) && fence == UNTOUCHED(unbind_fence));
+    vm_options.tail[0] = vma_options.tail[1] = job.tail[0] = 0;
+    CHECK_EQUAL(unbind_vm_create(gpu.device, &vm_options.known, &vm), 0);
+    CHECK_EQUAL(unbind_vma_create(gpu.vm, bo, &vma_options.known, &vma), 0);
+    CHECK_EQUAL(unbind_queue_submit(queue, &job.known, &fence), 0);
+    CHECK_EQUAL(finish(fence), 0);
+    unbind_vma_unref(vma);
+    unbind_vm_unref(vm);
+    unbind_queue_unref(queue);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
+
+TEST(newer_stats, "a newer program's stats are filled and their unknown part stays zero") {
+    struct gpu gpu;
+    struct unbind_device_stats device_default = UNBIND_DEVICE_STATS_INIT;
+    struct unbind_vm_stats vm_default = UNBIND_VM_STATS_INIT;
+    struct unbind_page page_default = UNBIND_PAGE_INIT;
+    struct newer_device_stats device;
+    struct newer_vm_stats vm;
+    struct newer_page page;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_vma *vma = bind_new(&gpu, PAGE, 0x7000);
+    SET_NEWER(device, device_default);
+    SET_NEWER(vm, vm_default);
+    SET_NEWER(page, page_default);
+    device.tail[0] = vm.tail[1] = page.tail[0] = 1;
+    CHECK_EQUAL(unbind_device_get_stats(gpu.device, &device.known), -E2BIG);
+    CHECK_EQUAL(unbind_vm_get_stats(gpu.vm, &vm.known), -E2BIG);
+    CHECK_EQUAL(unbind_vm_find_page(gpu.vm, 0, &page.known), -E2BIG);
+    CHECK(device.known.allocations == 0 && vm.known.bound == 0 && page.known.address == 0);
+    device.tail[0] = vm.tail[1] = page.tail[0] = 0;
+    CHECK_EQUAL(unbind_device_get_stats(gpu.device, &device.known), 0);
+    CHECK_EQUAL(unbind_vm_get_stats(gpu.vm, &vm.known), 0);
+    CHECK_EQUAL(unbind_vm_find_page(gpu.vm, 0, &page.known), 0);
+    CHECK(device.known.allocations > 0 && vm.known.bound == 1 && page.known.address == 0x7000);
+    CHECK_EQUAL(device.tail[0] | vm.tail[0] | page.tail[0], 0);
+    unbind_vma_unref(vma);
+    gpu_close(&gpu);
+}
+
+TEST(older_stats, "an older program's short stats struct is filled as far as it goes and no further") {
+    struct gpu gpu;
+    struct unbind_vm_stats stats;
+    struct unbind_device_stats device;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_vma *vma = bind_new(&gpu, PAGE, 0x7000);
+    memset(&stats, 0xee, sizeof stats);
+    stats.struct_size = offsetof(struct unbind_vm_stats, unbinds);
+    CHECK_EQUAL(unbind_vm_get_stats(gpu.vm, &stats), 0);
+    CHECK_EQUAL(stats.binds, 1);
+    CHECK_EQUAL(stats.binds_waited, 0);
+    CHECK(stats.unbinds == UINT64_C(0xeeeeeeeeeeeeeeee));
+    CHECK_EQUAL(stats.struct_size, offsetof(struct unbind_vm_stats, unbinds));
+    memset(&device, 0xee, sizeof device);
+    device.struct_size = offsetof(struct unbind_device_stats, slab_allocations);
+    CHECK_EQUAL(unbind_device_get_stats(gpu.device, &device), 0);
+    CHECK(device.allocations > 0 && device.slab_allocations == UINT64_C(0xeeeeeeeeeeeeeeee));
+    unbind_vma_unref(vma);
+    gpu_close(&gpu);
+}
+
+TEST(older_options, "members that an older program's short struct lacks count as zero") {
+    struct gpu gpu;
+    struct unbind_vm_options options = UNBIND_VM_OPTIONS_INIT;
+    unbind_vm *vm = NULL;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    options.struct_size = offsetof(struct unbind_vm_options, size);
+    options.size = 4097; /* not part of the struct as sent */
+    options.page_sizes = 3;
+    CHECK_EQUAL(unbind_vm_create(gpu.device, &options, &vm), 0);
+    unbind_vm_unref(vm);
+    gpu_close(&gpu);
+}
+
+TEST(stats_keep_size, "filling a struct leaves its size as the caller set it") {
+    struct gpu gpu;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    CHECK_EQUAL(device_stats(gpu.device).struct_size, sizeof(struct unbind_device_stats));
+    CHECK_EQUAL(vm_stats(gpu.vm).struct_size, sizeof(struct unbind_vm_stats));
+    gpu_close(&gpu);
+}

@@ -1,0 +1,224 @@
+#!/bin/bash
+# Runs unbindctl on small captures and compares exit status and output.
+#
+#   UNBINDCTL=path/to/unbindctl Tests/Tool/run.sh
+#
+# Each case: a name, the expected exit status, a regular expression that stdout and stderr together
+# must match, and the arguments. Captures are made here; none is needed from elsewhere.
+
+set -u
+tool=${UNBINDCTL:?UNBINDCTL must name the tool}
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+passed=0
+failed=0
+
+report() { # name, ok, detail
+    if [ "$2" = yes ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED  %s\n%s\n' "$1" "$3" >&2
+    fi
+}
+
+expect() { # name, exit status, pattern, arguments...
+    local name=$1 status=$2 pattern=$3 output actual ok=yes
+    shift 3
+    output=$("$tool" "$@" 2>&1 </dev/null)
+    actual=$?
+    [ "$actual" = "$status" ] || ok=no
+    grep -Eq -- "$pattern" <<<"$output" || ok=no
+    report "$name" $ok "  exit $actual, expected $status; output must match: $pattern
+$output"
+}
+
+same() { # name, file, file
+    local ok=yes
+    cmp -s "$2" "$3" || ok=no
+    report "$1" $ok "$(diff "$2" "$3")"
+}
+
+is() { # name, command...
+    local name=$1 ok=yes output
+    shift
+    output=$("$@" 2>&1) || ok=no
+    report "$name" $ok "$output"
+}
+
+events='time_ns,event,vm,object,start,size,extra'
+snapshot='start,size,last_use_seqno,flags,source_line_no'
+
+# --- captures
+
+cat >reuse.csv <<END
+# a buffer is freed while the GPU works, its range and another one are bound at once
+$events
+1000,va_alloc,p,,0x100000000,65536,
+2000,resource_bind,p,0xabc,0x100001000,32,
+3000,va_alloc,p,,0x200000000,4096,
+2004000,va_free,p,,0x100000000,,
+2004100,va_alloc,p,,0x300000000,4096,
+2004200,va_alloc,p,,0x100000000,65536,
+2005000,residency_add,p,0xabc,,,
+2006000,va_free,p,,0x200000000,,
+END
+cat >clock.csv <<END
+$events
+5000000,submit,0,1,,,stream=7;kind=kernel
+5001000,gpu_start,0,1,,,stream=7;kind=kernel
+5002000,submit,0,2,,,stream=8;kind=kernel
+8000000,gpu_complete,0,1,,,stream=7;kind=kernel
+9000000,gpu_complete,0,2,,,stream=8;kind=kernel
+END
+cat >pages.csv <<END
+$events
+10,pt_map,p,0x0,0x10000,8192,type=update
+20,pt_map,p,0x0,0x12000,4096,type=update
+30,pt_unmap,p,0x0,0x10000,8192,type=update
+40,pt_map,p,0x0,0x10000,4096,type=update
+5000000000,pt_unmap,p,0x0,0x12000,4096,type=update
+END
+cat >uses.csv <<END
+$events
+,use,X/1,10,0x10000,100,
+,use,X/1,10,0x20000,5000,
+,cmdstream,X/1,10,0x20000,5000,
+,use,Y/2,11,0x10000,100,
+,use,X/1,12,0x10000,9000,
+END
+cat >snapshot.csv <<END
+$snapshot
+0x1000,4096,,,1
+0x100000,1048576,3,dumped,2
+0x200000,65536,2,dumped,3
+END
+
+# --- what works
+
+expect 'the version is printed' 0 '^[0-9]+\.[0-9]+\.[0-9]+$' version
+expect 'help names the commands' 0 'replay.*' --help
+expect 'allocations replay under all policies' 0 '^ranges +6 ' replay reuse.csv
+expect 'every policy ends with equal page tables' 0 '^sync .* yes$' replay reuse.csv
+expect 'one policy can be chosen' 0 '^timeline ' replay reuse.csv --policy timeline
+expect 'a clock makes a composition, and the report says so' 0 'composition of two real traces' \
+    replay reuse.csv --clock clock.csv
+expect 'a made-up load is named as such' 0 'made-up load' replay reuse.csv
+expect 'page-table captures replay' 0 '^sync +5 ' replay pages.csv
+expect 'pauses are kept by default' 0 'frees, 4\.99 s' replay pages.csv
+expect 'pauses can be shrunk' 0 '1 pause of more than 1\.00 s shrunk to 100 ms' replay pages.csv --compress-gaps
+expect 'submissions replay' 0 '3 binds, 3 unbinds, .* 3 submissions' replay uses.csv
+expect 'a snapshot is bound, unbound and bound again' 0 '6 binds, 3 unbinds' replay snapshot.csv
+expect 'a snapshot takes lengths from a clock' 0 'get the lengths' replay snapshot.csv --clock clock.csv
+expect 'binds can be asynchronous' 0 'binds are asynchronous too' replay reuse.csv --async-binds
+expect 'the demo checks its bytes' 0 ' 0 wrong' demo --buffers 300
+
+# --- what the figures must be
+
+"$tool" replay reuse.csv --json - >one.json
+"$tool" replay reuse.csv --json - >two.json
+same 'the same figures at every run' one.json two.json
+policy() { sed -n "/\"$1\": {/,/}/p" one.json; }
+is 'ranges awaits the one unbind it overlaps' grep -q '"awaited": 1,' <(policy ranges)
+is 'ranges awaits nothing else' grep -q '"awaited_not_overlapping": 0,' <(policy ranges)
+is 'timeline awaits an unbind that does not overlap' grep -q '"awaited_not_overlapping": 1,' <(policy timeline)
+is 'sync has nothing for binds to await' grep -q '"awaited": 0,' <(policy sync)
+is 'an asynchronous unbind does not wait, the bind over its range does' \
+    grep -q '"calls_over_100us": 1,' <(policy ranges)
+is 'a synchronous unbind waits' grep -q '"calls_over_100us": [1-9]' <(policy sync)
+"$tool" replay reuse.csv --policy ranges --async-binds --json - >async.json
+is 'with asynchronous binds no call waits' grep -q '"calls_over_100us": 0,' async.json
+for key in operations caller_blocked_ns bind_wait_ns awaited awaited_not_overlapping peak_pending equal_to_sync; do
+    is "the report has $key for each policy" test "$(grep -c "\"$key\": " one.json)" = 3
+done
+"$tool" replay reuse.csv --json out.json >/dev/null
+same 'a report file equals the report on stdout' one.json out.json
+is 'no temporary file is left' test "$(ls | grep -c part)" = 0
+if command -v python3 >/dev/null; then
+    is 'the report is valid JSON' python3 -m json.tool one.json
+fi
+
+cat >exact.csv <<END
+$events
+1000,va_alloc,p,,0x100000000,65536,
+2004000,va_free,p,,0x100000000,,
+END
+# From 2.003 ms after the start to the later completion of clock.csv, 4 ms after its start.
+"$tool" replay exact.csv --clock clock.csv --policy sync --pte-ps 0 --tlb-flush-ns 0 --json - >exact.json
+is 'GPU work ends when it did in the clock' grep -q '"caller_blocked_ns": 1997000,' exact.json
+
+# --- the format
+
+sed 's/$/\r/' reuse.csv >crlf.csv
+expect 'lines may end with CR LF' 0 '^sync .* yes$' replay crlf.csv
+printf 'size,start,comment,event\n4096,0x1000,"a, ""b""",va_alloc\n' >order.csv
+expect 'columns are found by name, fields may be quoted' 0 '1 bind,' replay order.csv
+printf '%s\n1,va_alloc,p,,0xffff800000001000,4096,\n' "$events" >high.csv
+expect 'sign-extended addresses are understood' 0 '1 bind,' replay high.csv
+printf '%s\n1,va_alloc,p,,0x1001,100,\n' "$events" >unaligned.csv
+expect 'ranges are rounded out to pages' 0 'rounded out to pages, first at line 2' replay unaligned.csv
+cat >strange.csv <<END
+$events
+5,va_alloc,p,,0x10000,8192,
+6,va_alloc,p,,0x11000,8192,
+7,va_alloc,p,,0x20000,0,
+8,va_alloc,p,,0xffffffffff000,4096,
+9,va_alloc,p,,18446744073709551615,18446744073709551615,
+10,va_free,p,,0x999000,,
+11,explode,p,,,,
+12,va_alloc,p,,0x40000000000,0x20000000000,
+4,va_free,p,,0x10000,,
+END
+for note in '1 allocations that overlap a live one .*line 3' '1 ranges of size 0, first at line 4' \
+    '1 ranges of more than 1 TiB' '2 ranges outside the 48-bit address space' '1 frees of what is not allocated .*line 7' \
+    '1 events "explode".*line 8' 'time lies before the one above .*line 10'; do
+    expect "strange rows are reported: $note" 0 "$note" replay strange.csv
+done
+"$tool" replay - <reuse.csv >stdin.txt 2>&1
+is 'a capture can come from standard input' grep -q '^sync .* yes$' stdin.txt
+
+# --- what does not work
+
+expect 'no file' 66 'none\.csv: cannot open: No such file' replay none.csv
+expect 'a directory' 66 'cannot read: Is a directory' replay .
+: >empty.csv
+expect 'an empty file' 65 'empty\.csv: no header line' replay empty.csv
+printf '%s\n' "$events" >headeronly.csv
+expect 'a header alone' 65 'no events' replay headeronly.csv
+printf 'a,b\n1,2\n' >other.csv
+expect 'columns of something else' 65 'neither those of events' replay other.csv
+printf 'start,size,start\n1,2,3\n' >twice.csv
+expect 'a column twice' 65 'twice\.csv:1: column "start" occurs twice' replay twice.csv
+printf '# c\n%s\n1,va_alloc,p,,0x1000,4096,\n2,va_alloc,p,,0x2z00,4096,\n' "$events" >number.csv
+expect 'a bad number names file and line' 65 'number\.csv:4: column start: "0x2z00"' replay number.csv
+printf '%s\n1,va_alloc,p,,0x1000,-1,\n' "$events" >negative.csv
+expect 'a negative number' 65 'negative\.csv:2: column size' replay negative.csv
+printf '%s\n1,va_alloc,p,,0x10000000000000000,1,\n' "$events" >large.csv
+expect 'a number beyond 64 bits' 65 'large\.csv:2: .*does not fit 64 bits' replay large.csv
+printf '%s\n1,va_alloc,p,,0x1000\n' "$events" >short.csv
+expect 'a short line' 65 'short\.csv:2: 5 fields, but the header names 7' replay short.csv
+printf '%s\n1,"va_alloc,p,,1,1,\n' "$events" >quote.csv
+expect 'an open quote' 65 'quote\.csv:2: a quoted field' replay quote.csv
+printf '%s\n1,va\0alloc,p,,1,1,\n' "$events" >nul.csv
+expect 'a NUL byte' 65 'nul\.csv:2: a NUL byte' replay nul.csv
+printf '%s\n1,explode,p,,1,1,\n' "$events" >unknown.csv
+expect 'nothing to bind' 65 'events that can be replayed are va_alloc' replay unknown.csv
+printf '%s\n,4096,,,\n' "$snapshot" >nostart.csv
+expect 'a snapshot row without start' 65 'nostart\.csv:2: column start is empty' replay nostart.csv
+expect 'a timeline is not a capture' 65 'give it with --clock' replay clock.csv
+expect 'a capture is not a clock' 65 'not a completion timeline' replay reuse.csv --clock pages.csv
+expect 'a snapshot is not a clock' 65 'cannot be a clock' replay reuse.csv --clock snapshot.csv
+printf '%s\n1,submit,0,1,,,\n2,gpu_complete,0,1,,,\n' "$events" >fast.csv
+expect 'a clock that would run for ever' 65 'would take' replay pages.csv --clock fast.csv
+expect 'an unknown policy' 64 'policy' replay reuse.csv --policy best
+expect 'a negative seed' 64 'seed' replay reuse.csv --seed=-1
+expect 'an absurd cost' 64 'at most' replay reuse.csv --tlb-flush-ns 99999999999
+expect 'no arguments' 64 'Missing expected argument' replay
+expect 'a report that cannot be written' 73 'nowhere/out\.json: cannot write' \
+    replay reuse.csv --json nowhere/out.json
+expect 'bad input leaves no report' 65 '' replay short.csv --json none.json
+is 'bad input has left no report' test ! -e none.json
+
+printf 'tool tests: %d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]
