@@ -7,7 +7,7 @@ import Testing
 @Suite struct BindWaitTests {
     /// Two unbinds pending at 0x10000 and 0x20000, with their users.
     private func makePending(
-        _ gpu: TestGPU, _ space: OpaquePointer
+        _ gpu: DirectedGPU, _ space: OpaquePointer
     ) -> (users: [OpaquePointer], unbinds: [OpaquePointer]) {
         var users: [OpaquePointer] = []
         var unbinds: [OpaquePointer] = []
@@ -22,7 +22,7 @@ import Testing
 
     @Test("1.6: under ranges a bind waits for the unbind it overlaps and for no other")
     func rangesAreExact() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         let (users, unbinds) = makePending(gpu, space)
         let beside = gpu.makeVMA(space, at: 0x11000)
@@ -40,7 +40,7 @@ import Testing
 
     @Test("1.6: under timeline a bind waits for all, and unbinds finish in the order of their scheduling")
     func timelineIsOrdered() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace(policy: Int(UNBIND_POLICY_TIMELINE))
         let (users, unbinds) = makePending(gpu, space)
         let above = gpu.makeVMA(space, at: 0x20000)
@@ -60,7 +60,7 @@ import Testing
     func synchronousBindWaits() {
         var cost = makeHeaderStruct(unbind_cost_model())
         cost.command_ns = 7_000
-        let gpu = TestGPU(cost: cost)
+        let gpu = DirectedGPU(cost: cost)
         let space = gpu.makeSpace()
         let queue = gpu.makeQueue(space)
         let old = gpu.makeVMA(space, at: 0x10000)
@@ -78,7 +78,7 @@ import Testing
 
     @Test("P24: a synchronous bind that deadlocks changes nothing and can be repeated")
     func deadlockChangesNothing() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         let (users, unbinds) = makePending(gpu, space)
         let wide = gpu.makeVMA(space, at: 0x10000, size: 0x20000)
@@ -98,7 +98,7 @@ import Testing
 
     @Test("P24: a synchronous unbind that deadlocks leaves the VMA bound")
     func deadlockedUnbindLeavesItBound() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         let vma = gpu.makeVMA(space, at: 0x10000)
         gpu.bind(vma)
@@ -113,7 +113,7 @@ import Testing
 
     @Test("P24: a synchronous bind that a signal interrupts changes nothing and can be repeated")
     func interruptedBindChangesNothing() {
-        let gpu = TestGPU(executor: UInt32(UNBIND_EXECUTOR_POOL), workers: 1)
+        let gpu = DirectedGPU(executor: UInt32(UNBIND_EXECUTOR_POOL), workers: 1)
         let space = gpu.makeSpace()
         let (users, _) = makePending(gpu, space)
         let vma = gpu.makeVMA(space, at: 0x20000)
@@ -135,7 +135,7 @@ import Testing
 
     @Test("P31: with one worker and 600 unbinds pending, a synchronous bind over them comes through")
     func oneWorkerManyUnbinds() {
-        let gpu = TestGPU(executor: UInt32(UNBIND_EXECUTOR_POOL), workers: 1)
+        let gpu = DirectedGPU(executor: UInt32(UNBIND_EXECUTOR_POOL), workers: 1)
         let space = gpu.makeSpace()
         let buffer = gpu.makeBuffer()
         var users: [OpaquePointer] = []
@@ -159,7 +159,7 @@ import Testing
 
     @Test("1.6: under sync the unbind waits instead, and no bind ever does")
     func syncPolicyWaitsInTheUnbind() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace(policy: Int(UNBIND_POLICY_SYNC))
         let queue = gpu.makeQueue(space)
         let old = gpu.makeVMA(space, at: 0x10000)
@@ -174,7 +174,7 @@ import Testing
 
     @Test("M5, P12: colors widen what is awaited by one page, at 0, at 2^32 and at the top", arguments: [0, 1, 2])
     func colorsAtTheEdges(place: Int) {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace(flags: UInt32(UNBIND_VM_CACHE_COLORING))
         let top: UInt64 = 1 << 48
         // Pending in the first place; binds in the second (a page away) and the third (two pages away).

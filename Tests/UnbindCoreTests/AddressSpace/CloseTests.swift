@@ -9,7 +9,7 @@ import Testing
     @Test(
         "M4: a VM closed with K unbinds pending loses none: each waits for its user and signals", arguments: [1, 2, 64])
     func closeWithPending(count: Int) {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         var users: [OpaquePointer] = []
         var unbinds: [OpaquePointer] = []
@@ -42,7 +42,7 @@ import Testing
 
     @Test("1.4: a job submitted before the close of its VM still finds its mappings")
     func jobsOutliveTheClose() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         let queue = gpu.makeQueue(space)
         let buffer = gpu.makeBuffer()
@@ -64,7 +64,7 @@ import Testing
 
     @Test("P6, P22: the last references of VM, VMA, buffer, queue and fences go in every order", arguments: 0..<120)
     func everyOrder(order: Int) {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         var space: OpaquePointer?
         var buffer: OpaquePointer?
         var vma: OpaquePointer?
@@ -103,7 +103,7 @@ import Testing
     @Test("P11: an object bound in 3 VMs: unbind_bo_wait waits for all three unbinds, whichever is last")
     func boundInThree() {
         for last in 0..<3 {
-            let gpu = TestGPU()
+            let gpu = DirectedGPU()
             let buffer = gpu.makeBuffer()
             var users: [OpaquePointer] = []
             var unbinds: [OpaquePointer] = []
@@ -126,7 +126,7 @@ import Testing
 
     @Test("promise 6: a device closed with things pending finishes the unbinds and cancels the caller's fences")
     func closeDeviceWithPending() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         let vma = gpu.makeVMA(space, at: 0x10000)
         gpu.bind(vma)

@@ -7,7 +7,7 @@ import Testing
 @Suite struct UnbindPathTests {
     @Test("1.3: an unbind with nothing to wait for is done when the call returns")
     func immediatePath() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         let vma = gpu.makeVMA(space, at: 0x10000)
         gpu.bind(vma)
@@ -23,7 +23,7 @@ import Testing
 
     @Test("1.3: a signalled user leaves the immediate path open, an unsignalled one does not")
     func decisionDependsOnUsers() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         let vma = gpu.makeVMA(space, at: 0x10000)
         gpu.bind(vma)
@@ -47,7 +47,7 @@ import Testing
 
     @Test("1.3, promise 1: the asynchronous unbind allocates nothing and returns though its user never signals")
     func unbindAllocatesNothing() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         var vmas: [OpaquePointer] = []
         for index in 0..<64 {
@@ -69,7 +69,7 @@ import Testing
     @Test("M7: an await that completes between the decision and the commit is neither lost nor run twice")
     func decisionIsMadeBeforeCommit() {
         // The race itself needs threads: users are signalled by one while another unbinds.
-        let gpu = TestGPU(executor: UInt32(UNBIND_EXECUTOR_POOL), workers: 2)
+        let gpu = DirectedGPU(executor: UInt32(UNBIND_EXECUTOR_POOL), workers: 2)
         let space = gpu.makeSpace()
         let vma = gpu.makeVMA(space, at: 0x10000)
         for round in 0..<400 {
@@ -91,7 +91,7 @@ import Testing
 
     @Test("1.8: a range is rebound at once; the page table shows the old entry until the awaited fence signals")
     func rebindAtOnce() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         let oldBuffer = gpu.makeBuffer()
         let newBuffer = gpu.makeBuffer()
@@ -117,7 +117,7 @@ import Testing
 
     @Test("1.7: a job that lists a VMA whose bind is under way writes to the new buffer, not to the old one")
     func jobWaitsForItsBind() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         let queue = gpu.makeQueue(space)
         let oldBuffer = gpu.makeBuffer()
@@ -145,7 +145,7 @@ import Testing
 
     @Test("P20: the unbind of a VMA whose asynchronous bind has not run is harmless")
     func unbindBeforeBindRan() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         let old = gpu.makeVMA(space, at: 0x10000)
         let middle = gpu.makeVMA(space, at: 0x10000)
@@ -170,7 +170,7 @@ import Testing
 
     @Test("1.9: a VMA dropped while bound is unbound when its users are done; a bind over it waits")
     func dropWhileBound() {
-        let gpu = TestGPU()
+        let gpu = DirectedGPU()
         let space = gpu.makeSpace()
         let dropped = gpu.makeVMA(space, at: 0x10000, isKept: false)
         let new = gpu.makeVMA(space, at: 0x10000)
@@ -191,7 +191,7 @@ import Testing
     func invalidationIsPartOfTheFence() {
         var cost = makeHeaderStruct(unbind_cost_model())
         cost.tlb_flush_ns = 5_000
-        let gpu = TestGPU(cost: cost)
+        let gpu = DirectedGPU(cost: cost)
         let space = gpu.makeSpace()
         let vma = gpu.makeVMA(space, at: 0x10000)
         gpu.bind(vma)

@@ -186,7 +186,9 @@ extension Simulation {
         let deferred = after.unbinds_deferred - statsBefore.unbinds_deferred
         try require(immediate + deferred == 1, "unbind_async counted \(immediate) + \(deferred)")
         if immediate == 1 { fence.isInferredDone = true }
-        if dependencies.allSatisfy({ $0.isDone == true }) {
+        if flushTakesTime {
+            try require(deferred == 1, "unbind_async of vma \(vma.index) did not leave the TLB to the executor")
+        } else if dependencies.allSatisfy({ $0.isDone == true }) {
             try require(immediate == 1, "unbind_async of idle vma \(vma.index) was deferred")
             try require(
                 !wantsFence || fence.position != nil, "unbind_async of idle vma \(vma.index): fence not signalled")

@@ -32,6 +32,8 @@ final class Simulation {
     var device: OpaquePointer
     private var isOpen = false
     var costsNothing = false
+    /// Then no unbind is done within its call.
+    var flushTakesTime = false
     var pageSizes: UInt64 = 0
     var step = 0
     var stamp = 0
@@ -94,6 +96,7 @@ final class Simulation {
             cost.command_ns = random.next() % 2_000
         }
         costsNothing = costKind == 0
+        flushTakesTime = costKind == 2 || cost.tlb_flush_ns > 0
         var options = makeHeaderStruct(unbind_device_options())
         options.executor = UNBIND_EXECUTOR_SIMULATED
         options.flags = random.chance(30) ? UInt32(UNBIND_DEVICE_NO_SLABS) : 0

@@ -4,7 +4,7 @@ import CUnbind
 import Glibc
 import Testing
 
-final class TestGPU {
+final class DirectedGPU {
     let memory = HookedMemory()
     let device: OpaquePointer
     var faults: [unbind_fault] = []
