@@ -220,5 +220,5 @@ expect 'a report that cannot be written' 73 'nowhere/out\.json: cannot write' \
 expect 'bad input leaves no report' 65 '' replay short.csv --json none.json
 is 'bad input has left no report' test ! -e none.json
 
-printf 'tool tests: %d passed, %d failed\n' "$passed" "$failed"
+printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]

@@ -89,9 +89,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         pointee.lock.release()
         result.unbinds = result.unbinds_immediate + result.unbinds_deferred
         result.unbinds_completed = stats.pointee.completed.load(ordering: .relaxed)
+        // Counted before their fences signal: whoever has seen a fence signal does not find its unbind pending.
+        result.pending = result.unbinds.subtractingSaturating(result.unbinds_completed)
         result.unbinds_skipped_ptes = stats.pointee.skipped.load(ordering: .relaxed)
         result.bind_wait_ns = stats.pointee.bindWaitNanoseconds.load(ordering: .relaxed)
-        result.pending = UInt64(max(0, pointee.pendingCount.load(ordering: .acquiring)))
         result.unbind_batches = stats.pointee.batches.load(ordering: .relaxed)
         return result
     }
