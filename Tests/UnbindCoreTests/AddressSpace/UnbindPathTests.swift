@@ -206,4 +206,35 @@ import Testing
         #expect(deviceStats(gpu.device).tlb_invalidations > invalidations)
         gpu.close()
     }
+
+    @Test("1.8: the same buffer bound again at the same place: the old entry is nobody's until the bind is done")
+    func rebindTheSameBuffer() {
+        let gpu = DirectedGPU()
+        let space = gpu.makeSpace()
+        let vma = gpu.makeVMA(space, at: 0x10000)
+        gpu.bind(vma)
+        let user = gpu.makeUser(of: vma)
+        _ = gpu.unbindAsync(vma)
+        let bind = gpu.bindAsync(vma)
+        #expect(gpu.isBinding(vma) && gpu.page(space, at: 0x10000)?.buffer == 0)
+        gpu.signal(user)
+        gpu.run()
+        #expect(gpu.isSignalled(bind) && gpu.page(space, at: 0x10000)?.buffer != 0)
+        gpu.close()
+    }
+
+    @Test("a fence of work that was done within the call has the time of the call")
+    func fencesHaveTheirTime() {
+        for policy in [UNBIND_POLICY_RANGES, UNBIND_POLICY_TIMELINE, UNBIND_POLICY_SYNC] {
+            let gpu = DirectedGPU()
+            let space = gpu.makeSpace(policy: Int(policy))
+            let vma = gpu.makeVMA(space, at: 0x10000)
+            #expect(unbind_device_run_until(gpu.device, 5_000) == 0)
+            var time: UInt64 = 0
+            #expect(unbind_fence_get_timestamp(gpu.bindAsync(vma), &time) == 0 && time == 5_000)
+            #expect(unbind_device_run_until(gpu.device, 6_000) == 0)
+            #expect(unbind_fence_get_timestamp(gpu.unbindAsync(vma), &time) == 0 && time == 6_000)
+            gpu.close()
+        }
+    }
 }
