@@ -23,6 +23,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         var boID: UInt64 = 0
         var boOffset: UInt64 = 0
         if let node = pointee.ranges.node(containing: page.address),
+            VMAPointer(containing: node).lockedState == .bound,
             let resource = VMAPointer(containing: node).pointee.resource
         {
             let binding = resource.pointee.binding

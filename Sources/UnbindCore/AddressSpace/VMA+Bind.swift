@@ -33,17 +33,36 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
     }
 
-    /// Binds and waits until that is done. A failure leaves nothing bound that was not before.
+    /// Waits for what is in the way, then binds. A failure leaves everything as it was: nothing is taken before the wait
+    /// is over, so that there is nothing to undo (P24), and no lock is held during it (P31).
     func bindAndWait(interruptible: Bool) throws(Status) {
-        let wasUnbound = state == .unbound
-        guard let fence = try bindWithoutWaiting() else { return }
-        defer { fence.drop() }
-        do throws(Status) {
-            try pointee.vm.pointee.device.wait(
-                for: fence, interruptible: interruptible)
-        } catch {
-            if wasUnbound { unbindWithoutWaiting()?.drop() }
-            throw error
+        let device = pointee.vm.pointee.device
+        let calledAt = device.now
+        var awaited: UInt64 = 0
+        var overlaps: UInt64 = 0
+        while true {
+            var attempt = BindAttempt(vma: self, calledAt: calledAt, waitsFirst: true)
+            if awaited > 0 {
+                attempt.awaitedBefore = awaited
+                attempt.overlapsBefore = overlaps
+            }
+            let outcome = try attempt.run()
+            switch outcome {
+            case .done(let entries):
+                device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
+                return
+            case .underWay(let fence):
+                defer { fence.drop() }
+                try device.wait(for: fence, interruptible: interruptible)
+                return
+            case .blocked(let fence):
+                if awaited == 0 {
+                    awaited = attempt.awaitedCount
+                    overlaps = attempt.overlapCount
+                }
+                defer { fence.drop() }
+                try device.wait(for: fence, interruptible: interruptible)
+            }
         }
     }
 }
@@ -73,7 +92,14 @@ private struct BindAttempt {
     var awaitedCount: UInt64 = 0
     var overlapCount: UInt64 = 0
 
-    init(vma: VMAPointer, calledAt: UInt64) {
+    /// A synchronous bind: an unbind in the way is given back, to be waited for.
+    let waitsFirst: Bool
+    /// What earlier attempts have waited for.
+    var awaitedBefore: UInt64 = 0
+    var overlapsBefore: UInt64 = 0
+
+    init(vma: VMAPointer, calledAt: UInt64, waitsFirst: Bool = false) {
+        self.waitsFirst = waitsFirst
         self.vma = vma
         vm = vma.pointee.vm
         device = vm.pointee.device
@@ -162,9 +188,17 @@ private struct BindAttempt {
         var overlaps: UInt64 = 0
         var list = awaits
         let device = self.device
+        let waitsFirst = self.waitsFirst
         vm.pointee.pending.forEachUnfinished(start: start, last: last) { resource in
             overlaps += 1
             if isTimeline { return true }
+            if waitsFirst {
+                if blocker == nil {
+                    resource.fence.retain()
+                    blocker = resource.fence
+                }
+                return true
+            }
             guard let edge = try? device.makeAwait(on: resource.fence, function: bindAwaitFired) else {
                 resource.fence.retain()
                 blocker = resource.fence
@@ -177,6 +211,11 @@ private struct BindAttempt {
         awaits = list
         overlapCount = overlaps
         awaitedCount = overlaps
+        if isTimeline, waitsFirst, let lastUnbind = vm.pointee.pending.pointee.lastScheduled, !lastUnbind.isSignalled {
+            awaitedCount = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
+            lastUnbind.retain()
+            return lastUnbind
+        }
         if isTimeline, let lastUnbind = vm.pointee.pending.pointee.lastScheduled, !lastUnbind.isSignalled {
             awaitedCount = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
             if let edge = try? device.makeAwait(on: lastUnbind, function: bindAwaitFired) {
@@ -212,6 +251,13 @@ private struct BindAttempt {
         stats.pointee.binds &+= 1
         vm.pointee.history.record(
             .bindScheduled, start: binding.start, size: binding.size, boID: bo.pointee.id, time: now)
+        if awaitedBefore > 0 {
+            stats.pointee.bindsWaited &+= 1
+            stats.pointee.awaited &+= awaitedBefore
+            stats.pointee.awaitedNotOverlapping &+= awaitedBefore.subtractingSaturating(overlapsBefore)
+            _ = stats.pointee.bindWaitNanoseconds.wrappingAdd(
+                now.subtractingSaturating(calledAt), ordering: .relaxed)
+        }
         guard awaits != nil else {
             let entries = vm.pointee.space.write(binding)
             vm.pointee.history.record(

@@ -28,24 +28,32 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// binding, or the unbind is over.
     func unbindUnderPolicy() throws(Status) -> FencePointer? {
         guard pointee.vm.pointee.options.policy == .sync else { return unbindWithoutWaiting() }
-        try unbindAndWait(interruptible: false)
-        return nil
+        return try unbindWaiting(interruptible: false)
     }
 
     /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound.
     func unbindAndWait(interruptible: Bool) throws(Status) {
+        try unbindWaiting(interruptible: interruptible)?.drop()
+    }
+
+    /// The unbind fence, which has signalled, with a reference; nil if there was no binding.
+    private func unbindWaiting(interruptible: Bool) throws(Status) -> FencePointer? {
         let device = pointee.vm.pointee.device
         while true {
             switch unbindUnlessBusy(blockers: .respected) {
-            case .unbound: return
+            case .unbound: return nil
             case .busy(let blocker):
                 defer { blocker.drop() }
                 try device.wait(for: blocker, interruptible: interruptible)
             case .scheduled(let fence):
-                defer { fence.drop() }
                 // Nothing of the caller's is left to wait for: this ends by itself.
-                try device.wait(for: fence)
-                return
+                do throws(Status) {
+                    try device.wait(for: fence)
+                } catch {
+                    fence.drop()
+                    throw error
+                }
+                return fence
             }
         }
     }

@@ -81,7 +81,11 @@ public func unbind_vma_bind_async(
     cStatus { () throws(Status) in
         let vma: VMAPointer = try object(handle)
         try check(flags, allowed: 0)
-        handOut(try vma.bindWithoutWaiting() ?? vma.stubFence, to: outFence)
+        if let fence = try vma.bindWithoutWaiting() {
+            handOut(fence, to: outFence)
+        } else if outFence != nil {
+            handOut(vma.fenceOfNow, to: outFence)
+        }
     }
 }
 
