@@ -89,7 +89,9 @@ uint64_t unbind_queue_id(const unbind_queue *queue);
  * wait_fences have signalled and the binds of its VMAs are done; its fence
  * signals when its last command has, with -EFAULT if a command faulted. An error
  * carried by a fence it waited for is carried on: the commands are skipped and
- * the job's fence has that error. The fence is attached to every VMA listed.
+ * the job's fence has that error. The same goes for the fence of a WAIT command:
+ * what ran before it stays, the rest is skipped. The job's fence is attached to
+ * every VMA listed.
  *
  * out_fence   receives a reference to the job's fence; may be NULL
  *

@@ -73,8 +73,9 @@ unbind_vma *unbind_vma_ref(unbind_vma *vma);
 void unbind_vma_unref(unbind_vma *vma);
 
 /*
- * Binds the VMA: takes a range, waits for the pending unbinds that the VM's
- * policy names, writes the page tables. A bound VMA stays as it is and 0 is
+ * Binds the VMA: waits for the pending unbinds that the VM's policy names, takes
+ * a range, writes the page tables. (Another thread may take the range during the
+ * wait: then this goes on with another one, or fails if it is fixed.) A bound VMA stays as it is and 0 is
  * returned; one whose asynchronous bind is under way is waited for.
  *
  * flags       0 or UNBIND_WAIT_INTERRUPTIBLE
@@ -119,8 +120,8 @@ int unbind_vma_unbind(unbind_vma *vma, uint32_t flags);
  * flags       0
  * out_fence   receives a reference to the unbind fence: signals after the GPU
  *             work attached to the VMA, the clearing of the entries and the TLB
- *             invalidation. For an unbound VMA a fence that has signalled. May
- *             be NULL
+ *             invalidation. For an unbound VMA a fence that signalled at time 0.
+ *             May be NULL
  *
  * Blocks: no (under UNBIND_POLICY_SYNC: yes, as unbind_vma_unbind). Errors:
  * -EINVAL. Since: 0.1
@@ -134,7 +135,7 @@ int unbind_vma_unbind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_
  *
  * fence       of the same device
  *
- * Blocks: no. Errors: -EINVAL (also: not bound), -ENOENT (closed), -ENOMEM.
+ * Blocks: no. Errors: -EINVAL (also: not bound and no bind under way), -ENOENT (closed), -ENOMEM.
  * Since: 0.1
  */
 int unbind_vma_add_user(unbind_vma *vma, unbind_fence *fence);

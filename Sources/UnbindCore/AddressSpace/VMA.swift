@@ -111,14 +111,6 @@ extension UnsafeMutablePointer where Pointee == VMA {
         return fence
     }
 
-    /// A fence that has signalled now, with a reference.
-    var fenceOfNow: FencePointer {
-        let device = pointee.vm.pointee.device
-        guard let fence = try? device.makeCallerFence() else { return stubFence }
-        fence.signal(at: device.now)
-        return fence
-    }
-
     // MARK: Users
 
     /// Attaches GPU work that somebody else submits to the present binding.

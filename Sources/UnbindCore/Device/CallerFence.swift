@@ -1,5 +1,5 @@
 // CallerFence: a fence that the caller signals (unbind_fence_create). Its device lists them, to cancel those that
-// nobody signalled when it is closed.
+// nobody signalled when it is closed. Also the fence of work that is already done, which nobody has to cancel.
 
 import Synchronization
 
@@ -9,30 +9,50 @@ struct CallerFence: ~Copyable {
     let device: DevicePointer
     var next: UnsafeMutablePointer<CallerFence>?
     var previous: UnsafeMutablePointer<CallerFence>?
-    var isListed = true
+    var isListed = false
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
     func makeCallerFence() throws(Status) -> FencePointer {
+        let object = try makeUnlistedFence()
+        pointee.lock.acquire()
+        // Under the lock: a close either sees this fence or is seen here.
+        let isOpen = pointee.stateWord.load(ordering: .relaxed) == Device.State.open.rawValue
+        if isOpen {
+            object.pointee.next = pointee.firstCallerFence
+            pointee.firstCallerFence?.pointee.previous = object
+            pointee.firstCallerFence = object
+            object.pointee.isListed = true
+        }
+        pointee.lock.release()
+        let fence = UnsafeMutableRawPointer(object).assumingMemoryBound(to: Fence.self)
+        if !isOpen {
+            fence.drop()
+            throw Status.closed
+        }
+        return fence
+    }
+
+    /// A fence that has signalled now, for work that was done within a call; the stub if there is no memory for one.
+    func makeSignalledFence() -> FencePointer {
+        guard let object = try? makeUnlistedFence() else {
+            pointee.stubFence.retain()
+            return pointee.stubFence
+        }
+        let fence = UnsafeMutableRawPointer(object).assumingMemoryBound(to: Fence.self)
+        fence.signal(at: now)
+        return fence
+    }
+
+    private func makeUnlistedFence() throws(Status) -> UnsafeMutablePointer<CallerFence> {
         guard let memory = cache(.callerFence).take() else { throw Status.noMemory }
         let object = memory.bindMemory(to: CallerFence.self, capacity: 1)
         object.initialize(
             to: CallerFence(
-                fence: Fence(owner: UnsafeMutableRawPointer(self), isSignalledByCaller: true, release: releaseCallerFence), device: self))
-        pointee.lock.acquire()
-        // Under the lock: a close either sees this fence or is seen here.
-        if pointee.stateWord.load(ordering: .relaxed) != Device.State.open.rawValue {
-            pointee.lock.release()
-            object.deinitialize(count: 1)
-            cache(.callerFence).give(memory)
-            throw Status.closed
-        }
-        object.pointee.next = pointee.firstCallerFence
-        pointee.firstCallerFence?.pointee.previous = object
-        pointee.firstCallerFence = object
+                fence: Fence(owner: UnsafeMutableRawPointer(self), isSignalledByCaller: true, release: releaseCallerFence),
+                device: self))
         retain()
-        pointee.lock.release()
-        return memory.assumingMemoryBound(to: Fence.self)
+        return object
     }
 
     /// Takes a fence off the list, with a reference. Only close calls this: a fence that is off the list is not cancelled.

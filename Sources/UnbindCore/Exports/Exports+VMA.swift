@@ -84,7 +84,7 @@ public func unbind_vma_bind_async(
         if let fence = try vma.bindWithoutWaiting() {
             handOut(fence, to: outFence)
         } else if outFence != nil {
-            handOut(vma.fenceOfNow, to: outFence)
+            handOut(vma.pointee.vm.pointee.device.makeSignalledFence(), to: outFence)
         }
     }
 }
