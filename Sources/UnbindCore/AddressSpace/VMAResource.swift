@@ -40,12 +40,6 @@ struct VMAResource: ~Copyable {
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
-    /// For a binding that is to be: the fields that depend on its address come with `init`.
-    static func makeMemory(vm: VMPointer) throws(Status) -> UnsafeMutableRawPointer {
-        guard let memory = vm.pointee.device.cache(.resource).take() else { throw Status.noMemory }
-        return memory
-    }
-
     static func initialize(
         _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, binding: Binding, boID: UInt64,
         timelineAwait: UnsafeMutableRawPointer?
@@ -54,7 +48,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         resource.initialize(
             to: VMAResource(
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseResource),
-                node: IntervalNode(start: binding.start, last: binding.start + (binding.size - 1)),
+                node: IntervalNode(start: binding.start, last: binding.end &- 1),
                 vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait))
         vm.retainWeakly()
         pages.retain()

@@ -1,0 +1,249 @@
+// BindAttempt: one try at binding a VMA.
+//
+// Under the buffer's reservation and the VM's lock: take a range, look for pending unbinds in the way, reserve the page
+// tables, and either write the entries at once or leave them to a BindWork that awaits those unbinds. Everything that the
+// later unbind will need is reserved here. What a try that fails has taken goes back.
+
+import Synchronization
+
+/// The pending unbinds that a bind waits for.
+struct BindDependencies {
+    var awaited: UInt64 = 0
+    /// Of them, those that overlap its range.
+    var overlapping: UInt64 = 0
+}
+
+struct BindAttempt {
+    /// What to do about a pending unbind in the way.
+    enum Reaction {
+        /// Leave the bind to a BindWork that awaits it.
+        case await
+        /// Give it back, to be waited for before the next try.
+        case wait
+    }
+
+    enum Outcome {
+        /// Bound; so many entries were written (0 if it was bound before).
+        case done(entries: UInt64)
+        /// The bind fence, with a reference.
+        case underWay(FencePointer)
+        /// Nothing was bound: wait for this unbind (a reference) and try again. With the reaction `await` only if there is no
+        /// memory to await it.
+        case blocked(FencePointer)
+    }
+
+    let vma: VMAPointer
+    let vm: VMPointer
+    let device: DevicePointer
+    let calledAt: UInt64
+    let reaction: Reaction
+    /// By earlier tries.
+    let waitedFor: BindDependencies
+    /// Found by this one.
+    var dependencies = BindDependencies()
+
+    // Taken and not yet used; what is left at the end goes back.
+    private var resourceMemory: UnsafeMutableRawPointer?
+    private var timelineAwait: UnsafeMutableRawPointer?
+    private var workMemory: UnsafeMutableRawPointer?
+    /// For the edge from the bind to a later unbind of it: made last, as the fence is the work's.
+    private var bindUserMemory: UnsafeMutableRawPointer?
+    /// Edges from the unbinds in the way.
+    private var edges: AwaitPointer?
+    private var blocker: FencePointer?
+
+    init(vma: VMAPointer, calledAt: UInt64, reaction: Reaction, waitedFor: BindDependencies) {
+        self.vma = vma
+        vm = vma.pointee.vm
+        device = vm.pointee.device
+        self.calledAt = calledAt
+        self.reaction = reaction
+        self.waitedFor = waitedFor
+    }
+
+    mutating func run() throws(Status) -> Outcome {
+        defer { freeUnused() }
+        resourceMemory = try take(.resource)
+        if vm.pointee.options.policy == .timeline { timelineAwait = try take(.await) }
+        let reservation = vma.pointee.bo.pointee.reservation
+        reservation.pointee.lock.acquire()
+        defer { reservation.pointee.lock.release() }
+        try reservation.reserve(1)
+        var isBound = false
+        defer { if !isBound { reservation.unreserve(1) } }
+        vm.pointee.lock.acquire()
+        defer { vm.pointee.lock.release() }
+
+        if vm.isClosed { throw Status.closed }
+        vm.pointee.pending.reap()
+        if vma.node.pointee.isAllocated { return outcomeWhenBound() }
+        try takeRange()
+        defer { if !isBound { vm.pointee.ranges.remove(vma.node) } }
+        let binding = makeBinding()
+        collectDependencies(of: binding)
+        if let blocker { return .blocked(blocker) }
+        try vm.pointee.space.reserve(binding)
+        isBound = true
+        return install(binding)
+    }
+
+    private func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
+        guard let memory = device.cache(kind).take() else { throw Status.noMemory }
+        return memory
+    }
+
+    private func outcomeWhenBound() -> Outcome {
+        if vma.lockedState == .binding, let fence = vma.pointee.bindFence {
+            fence.retain()
+            return .underWay(fence)
+        }
+        return .done(entries: 0)
+    }
+
+    // MARK: The range
+
+    private func takeRange() throws(Status) {
+        let options = vma.pointee.options
+        let size = vma.size
+        if let address = options.fixedAddress {
+            try vm.pointee.ranges.reserve(vma.node, start: address, size: size, color: options.color)
+        } else {
+            let alignment = options.alignment != 0 ? options.alignment : naturalAlignment(size)
+            try vm.pointee.ranges.insert(
+                vma.node, size: size, alignment: max(alignment, vm.pointee.alignment), color: options.color,
+                placement: options.isHigh ? .high : .low, from: 0, to: vm.pointee.options.size)
+        }
+    }
+
+    /// The largest page size of the VM that fits the buffer.
+    private func naturalAlignment(_ size: UInt64) -> UInt64 {
+        var alignment = vm.pointee.alignment
+        var sizes = vm.pointee.options.pageSizes
+        while sizes != 0 {
+            let next = sizes & (~sizes &+ 1)
+            if next <= size { alignment = next }
+            sizes &= sizes &- 1
+        }
+        return alignment
+    }
+
+    private func makeBinding() -> Binding {
+        let pages = vma.pointee.bo.pointee.pages
+        return Binding(
+            start: vma.node.pointee.start, size: vma.size, physical: pages.pointee.physical,
+            isLocal: pages.pointee.isLocal, isReadOnly: vma.pointee.options.isReadOnly)
+    }
+
+    // MARK: Pending unbinds in the way
+
+    /// Finds what the VM's policy says to wait for, and an edge from each, or else `blocker`.
+    private mutating func collectDependencies(of binding: Binding) {
+        var start = binding.start
+        var last = binding.end &- 1
+        if vm.pointee.options.coloring {
+            start = start.subtractingSaturating(pageSize)
+            last = last.addingSaturating(pageSize)
+        }
+        let isTimeline = vm.pointee.options.policy == .timeline
+        vm.pointee.pending.forEachUnfinished(start: start, last: last) { resource in
+            dependencies.overlapping += 1
+            if !isTimeline { depend(on: resource.fence) }
+            return true
+        }
+        dependencies.awaited = dependencies.overlapping
+        if isTimeline, let unbind = vm.pointee.pending.pointee.lastScheduled, !unbind.isSignalled {
+            // It comes after all that are pending.
+            dependencies.awaited = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
+            depend(on: unbind)
+        }
+        if blocker == nil, let first = edges {
+            workMemory = device.cache(.bindWork).take()
+            bindUserMemory = device.cache(.await).take()
+            if workMemory == nil || bindUserMemory == nil { block(on: first.pointee.fence) }
+        }
+    }
+
+    private mutating func depend(on unbind: FencePointer) {
+        if blocker != nil { return }
+        guard reaction == .await, let edge = device.cache(.await).takeAwait(on: unbind, function: bindAwaitFired) else {
+            block(on: unbind)
+            return
+        }
+        edge.pointee.next = edges
+        edges = edge
+    }
+
+    private mutating func block(on unbind: FencePointer) {
+        unbind.retain()
+        blocker = unbind
+    }
+
+    // MARK: Success
+
+    /// Nothing fails from here on.
+    private mutating func install(_ binding: Binding) -> Outcome {
+        let boID = vma.pointee.bo.pointee.id
+        let now = device.now
+        let resource = ResourcePointer.initialize(
+            resourceMemory!, vm: vm, pages: vma.pointee.bo.pointee.pages, binding: binding, boID: boID,
+            timelineAwait: timelineAwait)
+        resourceMemory = nil
+        timelineAwait = nil
+        vma.pointee.resource = resource
+        vma.pointee.address.store(binding.start, ordering: .relaxed)
+        count(now: now)
+        let history = vm.pointee.history
+        history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
+        if edges != nil { return .underWay(startWork(resource)) }
+        let entries = vm.pointee.space.write(binding)
+        history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
+        return .done(entries: entries)
+    }
+
+    private func count(now: UInt64) {
+        let stats = vm.pointee.stats
+        stats.pointee.binds &+= 1
+        if waitedFor.awaited > 0 {
+            _ = stats.pointee.bindWaitNanoseconds.wrappingAdd(now.subtractingSaturating(calledAt), ordering: .relaxed)
+        }
+        let awaited = waitedFor.awaited + dependencies.awaited
+        if awaited == 0 { return }
+        stats.pointee.bindsWaited &+= 1
+        stats.pointee.awaited &+= awaited
+        stats.pointee.awaitedNotOverlapping &+= awaited.subtractingSaturating(
+            waitedFor.overlapping + dependencies.overlapping)
+    }
+
+    private mutating func startWork(_ resource: ResourcePointer) -> FencePointer {
+        let work = BindWorkPointer.initialize(workMemory!, vm: vm, resource: resource, calledAt: calledAt)
+        workMemory = nil
+        // One reference is the VMA's, one the later unbind's edge, one the caller's; the first is the work's own.
+        work.fence.retain()
+        vma.pointee.bindFence = work.fence
+        work.fence.retain()
+        let user = bindUserMemory!.bindMemory(to: Await.self, capacity: 1)
+        user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired, context: nil))
+        bindUserMemory = nil
+        vma.addUser(user)
+        work.fence.retain()
+        var next = edges
+        edges = nil
+        while let edge = next {
+            next = edge.pointee.next
+            work.awaitUnbind(edge)
+        }
+        work.commit()
+        return work.fence
+    }
+
+    private mutating func freeUnused() {
+        if let memory = resourceMemory { device.cache(.resource).give(memory) }
+        if let memory = timelineAwait { device.cache(.await).give(memory) }
+        if let memory = workMemory { device.cache(.bindWork).give(memory) }
+        if let memory = bindUserMemory { device.cache(.await).give(memory) }
+        while let edge = edges {
+            edges = edge.pointee.next
+            device.free(edge)
+        }
+    }
+}
