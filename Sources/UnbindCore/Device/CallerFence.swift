@@ -14,7 +14,8 @@ struct CallerFence: ~Copyable {
 
 extension UnsafeMutablePointer where Pointee == Device {
     func makeCallerFence() throws(Status) -> FencePointer {
-        let object = try makeUnlistedFence()
+        let fence = try makeUnlistedFence()
+        let object = UnsafeMutableRawPointer(fence).assumingMemoryBound(to: CallerFence.self)
         pointee.lock.acquire()
         // Under the lock: a close either sees this fence or is seen here.
         let isOpen = pointee.stateWord.load(ordering: .relaxed) == Device.State.open.rawValue
@@ -25,7 +26,6 @@ extension UnsafeMutablePointer where Pointee == Device {
             object.pointee.isListed = true
         }
         pointee.lock.release()
-        let fence = UnsafeMutableRawPointer(object).assumingMemoryBound(to: Fence.self)
         if !isOpen {
             fence.drop()
             throw Status.closed
@@ -33,26 +33,15 @@ extension UnsafeMutablePointer where Pointee == Device {
         return fence
     }
 
-    /// A fence that has signalled now, for work that was done within a call; the stub if there is no memory for one.
-    func makeSignalledFence() -> FencePointer {
-        guard let object = try? makeUnlistedFence() else {
-            pointee.stubFence.retain()
-            return pointee.stubFence
-        }
-        let fence = UnsafeMutableRawPointer(object).assumingMemoryBound(to: Fence.self)
-        fence.signal(at: now)
-        return fence
-    }
-
-    private func makeUnlistedFence() throws(Status) -> UnsafeMutablePointer<CallerFence> {
+    /// A fence that the library signals itself, before anybody sees it: for work that is done within a call.
+    func makeUnlistedFence() throws(Status) -> FencePointer {
         guard let memory = cache(.callerFence).take() else { throw Status.noMemory }
-        let object = memory.bindMemory(to: CallerFence.self, capacity: 1)
-        object.initialize(
+        memory.bindMemory(to: CallerFence.self, capacity: 1).initialize(
             to: CallerFence(
                 fence: Fence(owner: UnsafeMutableRawPointer(self), isSignalledByCaller: true, release: releaseCallerFence),
                 device: self))
         retain()
-        return object
+        return memory.assumingMemoryBound(to: Fence.self)
     }
 
     /// Takes a fence off the list, with a reference. Only close calls this: a fence that is off the list is not cancelled.

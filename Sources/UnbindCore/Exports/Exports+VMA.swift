@@ -81,10 +81,26 @@ public func unbind_vma_bind_async(
     cStatus { () throws(Status) in
         let vma: VMAPointer = try object(handle)
         try check(flags, allowed: 0)
-        if let fence = try vma.bindWithoutWaiting() {
-            handOut(fence, to: outFence)
-        } else if outFence != nil {
-            handOut(vma.pointee.vm.pointee.device.makeSignalledFence(), to: outFence)
+        try vma.bind(fenceTo: outFence)
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == VMA {
+    /// The fence for a bind that is done within the call is made first: afterwards nothing may fail.
+    fileprivate func bind(fenceTo out: UnsafeMutablePointer<OpaquePointer?>?) throws(Status) {
+        let device = pointee.vm.pointee.device
+        let ready = out == nil ? nil : try device.makeUnlistedFence()
+        do throws(Status) {
+            if let fence = try bindWithoutWaiting() {
+                ready?.drop()
+                handOut(fence, to: out)
+            } else if let ready {
+                ready.signal(at: device.now)
+                handOut(ready, to: out)
+            }
+        } catch {
+            ready?.drop()
+            throw error
         }
     }
 }
