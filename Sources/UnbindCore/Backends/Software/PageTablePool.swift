@@ -72,7 +72,7 @@ extension UnsafeMutablePointer where Pointee == PageTablePool {
         var children: UnsafeMutablePointer<PageTablePointer?>?
         if level > 0 {
             guard let page = takePage() else {
-                givePage(entries)
+                givePage(entries, isZero: true)
                 pointee.nodes.give(node)
                 return nil
             }
@@ -87,10 +87,11 @@ extension UnsafeMutablePointer where Pointee == PageTablePool {
         return table
     }
 
-    /// Takes a table back that no engine can read any more.
-    func give(_ table: PageTablePointer) {
-        givePage(UnsafeMutableRawPointer(table.pointee.entries))
-        if let children = table.pointee.children { givePage(UnsafeMutableRawPointer(children)) }
+    /// Takes a table back that no engine can read any more. An empty one, with no entry and no child, is given out again as
+    /// it is: zeroing its pages would cost more than all else about a small binding.
+    func give(_ table: PageTablePointer, isEmpty: Bool) {
+        givePage(UnsafeMutableRawPointer(table.pointee.entries), isZero: isEmpty)
+        if let children = table.pointee.children { givePage(UnsafeMutableRawPointer(children), isZero: isEmpty) }
         table.deinitialize(count: 1)
         pointee.nodes.give(UnsafeMutableRawPointer(table))
     }
@@ -102,24 +103,29 @@ extension UnsafeMutablePointer where Pointee == PageTablePool {
 
     /// A page of zeros: of empty entries, or of children that are nil.
     private func takePage() -> UnsafeMutableRawPointer? {
-        guard let page = takeRawPage() else { return nil }
+        pointee.lock.acquire()
+        if !pointee.uncached, let page = pointee.free {
+            pointee.free = page.pointee.next
+            pointee.live &+= 1
+            pointee.lock.release()
+            // The rest of it is zero: see givePage.
+            page.pointee.next = nil
+            return UnsafeMutableRawPointer(page)
+        }
+        let page = takeNewPage()
+        pointee.lock.release()
+        guard let page else { return nil }
         memset(page, 0, PageTablePool.pageBytes)
         return page
     }
 
-    private func takeRawPage() -> UnsafeMutableRawPointer? {
-        pointee.lock.acquire()
-        defer { pointee.lock.release() }
+    /// - Locking: held.
+    private func takeNewPage() -> UnsafeMutableRawPointer? {
         if pointee.uncached {
             let bytes = PageTablePool.pageBytes
             guard let page = pointee.memory.allocate(bytes: bytes, alignment: bytes) else { return nil }
             pointee.live &+= 1
             return page
-        }
-        if let page = pointee.free {
-            pointee.free = page.pointee.next
-            pointee.live &+= 1
-            return UnsafeMutableRawPointer(page)
         }
         if pointee.unusedCount == 0 {
             let alignment = PageTablePool.pageBytes
@@ -137,7 +143,15 @@ extension UnsafeMutablePointer where Pointee == PageTablePool {
         return page
     }
 
-    private func givePage(_ memory: UnsafeMutableRawPointer) {
+    /// Pages on the free list are zero but for their link.
+    private func givePage(_ memory: UnsafeMutableRawPointer, isZero: Bool) {
+        if !isZero && !pointee.uncached { memset(memory, 0, PageTablePool.pageBytes) }
+        if expensiveChecks, isZero {
+            let words = memory.assumingMemoryBound(to: UInt64.self)
+            for index in 0..<PageTableLevel.entryCount {
+                invariant(words[index] == 0, "a page table was given back as empty that was not")
+            }
+        }
         pointee.lock.acquire()
         defer { pointee.lock.release() }
         pointee.live &-= 1

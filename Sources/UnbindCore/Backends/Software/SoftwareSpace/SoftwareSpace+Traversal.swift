@@ -192,6 +192,6 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         if table.pointee.users != 0 { return }
         invariant(table.pointee.writers == 0, "a reservation was cancelled that was written")
         parent.pointee.children.unsafelyUnwrapped[index] = nil
-        if table.pointee.wasLinked { retire(table) } else { pointee.gpu.pointee.tables.give(table) }
+        if table.pointee.wasLinked { retire(table) } else { pointee.gpu.pointee.tables.give(table, isEmpty: true) }
     }
 }

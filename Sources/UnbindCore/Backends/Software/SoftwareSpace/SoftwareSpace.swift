@@ -98,7 +98,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         while let table = pointee.retired {
             pointee.retired = table.pointee.next
             if table.pointee.stamp <= pointee.acknowledged {
-                pool.give(table)
+                pool.give(table, isEmpty: true)
             } else {
                 table.pointee.next = kept
                 kept = table
@@ -120,7 +120,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         let pool = pointee.gpu.pointee.tables
         while let table = pointee.retired {
             pointee.retired = table.pointee.next
-            pool.give(table)
+            pool.give(table, isEmpty: true)
         }
         freeTree(pointee.root)
     }
@@ -132,7 +132,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
                 if let child = table.child(index) { freeTree(child) }
             }
         }
-        pointee.gpu.pointee.tables.give(table)
+        pointee.gpu.pointee.tables.give(table, isEmpty: false)
     }
 
     // MARK: Engines
