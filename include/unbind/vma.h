@@ -28,9 +28,12 @@ extern "C" {
 
 /* Flags of unbind_vma_options. */
 #define UNBIND_VMA_FIXED (1u << 0)     /* bind at options->address or not at all; not together
-                                          with HIGH or an alignment */
+                                          with HIGH, AVOID_PENDING or an alignment */
 #define UNBIND_VMA_HIGH (1u << 1)      /* automatic placement from the top down */
 #define UNBIND_VMA_READ_ONLY (1u << 2) /* GPU writes fault */
+#define UNBIND_VMA_AVOID_PENDING (1u << 3) /* automatic placement prefers a range that no pending
+                                          unbind covers, so that the bind need not wait; where
+                                          it goes then depends on what has finished */
 
 struct unbind_vma_options {
     uint32_t struct_size; /* sizeof(struct unbind_vma_options) */

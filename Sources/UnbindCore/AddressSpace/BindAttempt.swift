@@ -104,15 +104,48 @@ struct BindAttempt {
 
     private func takeRange() throws(Status) {
         let options = vma.pointee.options
-        let size = vma.size
         if let address = options.fixedAddress {
-            try vm.pointee.ranges.reserve(vma.node, start: address, size: size, color: options.color)
+            try vm.pointee.ranges.reserve(vma.node, start: address, size: vma.size, color: options.color)
+        } else if options.avoidsPending {
+            try placeAwayFromPendingUnbinds()
         } else {
-            let alignment = options.alignment != 0 ? options.alignment : naturalAlignment(size)
-            try vm.pointee.ranges.insert(
-                vma.node, size: size, alignment: max(alignment, vm.pointee.alignment), color: options.color,
-                placement: options.isHigh ? .high : .low, from: 0, to: vm.pointee.options.size)
+            try place(from: 0, to: .max)
         }
+    }
+
+    /// A range that nobody has to be waited for, if a few tries find one: the first free range is often one that was freed
+    /// a moment ago and that the GPU still uses.
+    private func placeAwayFromPendingUnbinds() throws(Status) {
+        var from: UInt64 = 0
+        var to = UInt64.max
+        for attempt in 0..<BindAttempt.quietRangeTries {
+            do throws(Status) {
+                try place(from: from, to: to)
+            } catch {
+                if attempt == 0 { throw error }
+                break
+            }
+            guard let unbind = vm.pointee.pending.firstUnfinished(overlapping: searchedRange(of: makeBinding())) else {
+                return
+            }
+            vm.pointee.ranges.remove(vma.node)
+            if vma.pointee.options.isHigh {
+                to = unbind.pointee.binding.start
+            } else {
+                from = unbind.pointee.binding.end
+            }
+        }
+        try place(from: 0, to: .max)
+    }
+
+    private static var quietRangeTries: Int { 8 }
+
+    private func place(from: UInt64, to: UInt64) throws(Status) {
+        let options = vma.pointee.options
+        let alignment = options.alignment != 0 ? options.alignment : naturalAlignment(vma.size)
+        try vm.pointee.ranges.insert(
+            vma.node, size: vma.size, alignment: max(alignment, vm.pointee.alignment), color: options.color,
+            placement: options.isHigh ? .high : .low, from: from, to: to)
     }
 
     /// The largest page size of the VM that fits the buffer.
@@ -136,16 +169,17 @@ struct BindAttempt {
 
     // MARK: Pending unbinds in the way
 
+    /// Where pending unbinds are in the way of a binding: next to it too, if colors matter (P12).
+    private func searchedRange(of binding: Binding) -> ClosedRange<UInt64> {
+        let last = binding.end &- 1
+        if !vm.pointee.options.coloring { return binding.start...last }
+        return binding.start.subtractingSaturating(pageSize)...last.addingSaturating(pageSize)
+    }
+
     /// Finds what the VM's policy says to wait for, and an edge from each, or else `blocker`.
     private mutating func collectDependencies(of binding: Binding) {
-        var start = binding.start
-        var last = binding.end &- 1
-        if vm.pointee.options.coloring {
-            start = start.subtractingSaturating(pageSize)
-            last = last.addingSaturating(pageSize)
-        }
         let isTimeline = vm.pointee.options.policy == .timeline
-        vm.pointee.pending.forEachUnfinished(start: start, last: last) { resource in
+        vm.pointee.pending.forEachUnfinished(overlapping: searchedRange(of: binding)) { resource in
             dependencies.overlapping += 1
             if !isTimeline { depend(on: resource.fence) }
             return true

@@ -13,6 +13,7 @@ struct VMAOptions {
     var fixedAddress: UInt64?
     var alignment: UInt64 = 0
     var isHigh = false
+    var avoidsPending = false
     var isReadOnly = false
     var color: UInt32 = 0
 }

@@ -20,6 +20,8 @@ public func unbind_vma_create(
     }
 }
 
+private let knownVMAFlags = UNBIND_VMA_FIXED | UNBIND_VMA_HIGH | UNBIND_VMA_READ_ONLY | UNBIND_VMA_AVOID_PENDING
+
 private func checkedVMAOptions(
     _ pointer: UnsafePointer<unbind_vma_options>?, vm: VMPointer, size: UInt64
 ) throws(Status) -> VMAOptions {
@@ -29,14 +31,17 @@ private func checkedVMAOptions(
     if !isAligned(size, to: alignment) { throw Status.invalid }
     if let pointer {
         let options = try read(pointer, zero: unbind_vma_options())
-        try check(options.flags, allowed: UNBIND_VMA_FIXED | UNBIND_VMA_HIGH | UNBIND_VMA_READ_ONLY)
+        try check(options.flags, allowed: knownVMAFlags)
         guard options.reserved == 0 else { throw Status.invalid }
         guard options.color == 0 || vm.pointee.options.coloring else { throw Status.invalid }
         checked.color = options.color
         checked.isReadOnly = options.flags & UNBIND_VMA_READ_ONLY != 0
         checked.isHigh = options.flags & UNBIND_VMA_HIGH != 0
+        checked.avoidsPending = options.flags & UNBIND_VMA_AVOID_PENDING != 0
         if options.flags & UNBIND_VMA_FIXED != 0 {
-            guard isAligned(options.address, to: alignment), options.alignment == 0, !checked.isHigh else {
+            guard isAligned(options.address, to: alignment), options.alignment == 0, !checked.isHigh,
+                !checked.avoidsPending
+            else {
                 throw Status.invalid
             }
             if options.address.addingReportingOverflow(size).overflow { throw Status.invalid }

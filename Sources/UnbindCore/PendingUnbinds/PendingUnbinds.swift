@@ -68,12 +68,21 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
         invariant(index.count == 0, "an address space was freed with unbinds in its index")
     }
 
-    /// Calls body with each unfinished unbind that overlaps start...last.
-    func forEachUnfinished(start: UInt64, last: UInt64, _ body: (ResourcePointer) -> Bool) {
-        index.forEachOverlap(start: start, last: last) { node in
+    /// Calls body with each unfinished unbind that overlaps the range, until it answers false.
+    func forEachUnfinished(overlapping range: ClosedRange<UInt64>, _ body: (ResourcePointer) -> Bool) {
+        index.forEachOverlap(start: range.lowerBound, last: range.upperBound) { node in
             let resource = ResourcePointer(containing: node)
             return resource.fence.isSignalled ? true : body(resource)
         }
+    }
+
+    func firstUnfinished(overlapping range: ClosedRange<UInt64>) -> ResourcePointer? {
+        var found: ResourcePointer?
+        forEachUnfinished(overlapping: range) { resource in
+            found = resource
+            return false
+        }
+        return found
     }
 
     /// Unbinds in the index, finished or not.

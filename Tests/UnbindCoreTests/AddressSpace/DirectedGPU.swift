@@ -56,11 +56,12 @@ final class DirectedGPU {
     /// A VMA of a buffer of its own, if none is given.
     func makeVMA(
         _ space: OpaquePointer, at address: UInt64?, buffer: OpaquePointer? = nil, size: UInt64 = 0x1000,
-        color: UInt32 = 0, isKept: Bool = true
+        color: UInt32 = 0, flags: UInt32 = 0, isKept: Bool = true
     ) -> OpaquePointer {
         var options = makeHeaderStruct(unbind_vma_options())
+        options.flags = flags
         if let address {
-            options.flags = UInt32(UNBIND_VMA_FIXED)
+            options.flags |= UInt32(UNBIND_VMA_FIXED)
             options.address = address
         }
         options.color = color

@@ -44,7 +44,9 @@ import Testing
         }
     }
 
-    @Test("when threads cannot be started, making a pool fails and ends those that were")
+    @Test(
+        "when threads cannot be started, making a pool fails and ends those that were",
+        .enabled(if: dlsym(nil, "__asan_init") == nil, "AddressSanitizer needs the address space that this test takes away"))
     func makingWithoutThreads() async {
         await #expect(processExitsWith: .exitCode(7)) {
             // Address space for a few stacks, not for all.

@@ -74,9 +74,23 @@ final class Simulation {
             }
             try settle()
             try tearDown()
+            breakCycles()
             return outcome
         } catch let failure as SimulationFailure {
             throw SimulationFailure("step \(step): \(failure)")
+        }
+    }
+
+    /// The model's objects name each other in circles.
+    private func breakCycles() {
+        for buffer in buffers {
+            buffer.writer = nil
+            buffer.readers = []
+        }
+        for vma in vmas { vma.binding = nil }
+        for space in spaces {
+            space.vmas = []
+            space.pending = []
         }
     }
 
