@@ -1,0 +1,32 @@
+// Objects that a handle or a callback keeps longer than all else.
+
+import CUnbind
+import Glibc
+import Testing
+
+@Suite(.serialized) struct LastReferenceTests {
+    @Test("a VM whose last reference goes during a dump is freed")
+    func dumpKeepsNothing() {
+        let gpu = DirectedGPU(executor: UInt32(UNBIND_EXECUTOR_POOL), workers: 1)
+        let isDone = SharedStatus()
+        let dumper = HeldUpThread {
+            while isDone.get() == nil { _ = unbind_device_dump(gpu.device, { _, _, _ in }, nil) }
+        }
+        for _ in 0..<300 {
+            var spaces: [OpaquePointer] = []
+            for _ in 0..<24 {
+                var space: OpaquePointer?
+                #expect(unbind_vm_create(gpu.device, nil, &space) == 0)
+                spaces.append(space!)
+            }
+            dumper.holdUp()
+            for (index, space) in spaces.reversed().enumerated() {
+                if index % 6 == 0 { dumper.holdUp() }
+                unbind_vm_unref(space)
+            }
+        }
+        isDone.set(0)
+        dumper.join()
+        gpu.close()
+    }
+}
