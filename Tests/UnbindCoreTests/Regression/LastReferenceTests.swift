@@ -5,6 +5,24 @@ import Glibc
 import Testing
 
 @Suite(.serialized) struct LastReferenceTests {
+    @Test("the fence of an unbound VMA outlives its device's other handles")
+    func stubFenceKeepsDevice() {
+        let gpu = DirectedGPU()
+        let vma = gpu.makeVMA(gpu.makeSpace(), at: 0x10000)
+        var fence: OpaquePointer?
+        #expect(unbind_vma_unbind_async(vma, 0, &fence) == 0)
+        gpu.dropObjects()
+        #expect(unbind_fence_ref(fence) == fence)
+        #expect(unbind_device_close(gpu.device, nil) == 0)
+        unbind_device_unref(gpu.device)
+        #expect(gpu.memory.complaint != nil, "the fence still belongs to the caller, and its memory with it")
+        if gpu.memory.complaint == nil { return }
+        unbind_fence_unref(fence)
+        #expect(unbind_fence_is_signaled(fence) == 1)
+        unbind_fence_unref(fence)
+        #expect(gpu.memory.complaint == nil)
+    }
+
     @Test("a VM whose last reference goes during a dump is freed")
     func dumpKeepsNothing() {
         let gpu = DirectedGPU(executor: UInt32(UNBIND_EXECUTOR_POOL), workers: 1)
