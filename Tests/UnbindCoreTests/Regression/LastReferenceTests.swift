@@ -23,6 +23,49 @@ import Testing
         #expect(gpu.memory.complaint == nil)
     }
 
+    private final class Seen: @unchecked Sendable {
+        var calls = 0
+        var error: Int32 = 1
+    }
+
+    @Test("a callback keeps its fence: dropped unsignalled, it is cancelled when the device closes")
+    func callbackKeepsFence() {
+        let gpu = DirectedGPU()
+        var fence: OpaquePointer?
+        #expect(unbind_fence_create(gpu.device, &fence) == 0)
+        let seen = Seen()
+        var storage = unbind_fence_callback()
+        withUnsafeMutablePointer(to: &storage) { storage in
+            let status = unbind_fence_add_callback(
+                fence, storage,
+                { fence, data in
+                    let seen = Unmanaged<Seen>.fromOpaque(data!).takeUnretainedValue()
+                    seen.calls += 1
+                    _ = unbind_fence_get_error(fence, &seen.error)
+                }, Unmanaged.passUnretained(seen).toOpaque())
+            #expect(status == 0)
+            unbind_fence_unref(fence)
+            #expect(seen.calls == 0)
+            #expect(gpu.closeDevice().fences_cancelled == 1)
+            #expect(seen.calls == 1 && seen.error == -ENOENT)
+        }
+    }
+
+    @Test("a callback that was removed keeps nothing")
+    func removedCallbackKeepsNothing() {
+        let gpu = DirectedGPU()
+        var fence: OpaquePointer?
+        #expect(unbind_fence_create(gpu.device, &fence) == 0)
+        var storage = unbind_fence_callback()
+        withUnsafeMutablePointer(to: &storage) { storage in
+            #expect(unbind_fence_add_callback(fence, storage, { _, _ in }, nil) == 0)
+            #expect(unbind_fence_remove_callback(fence, storage) == 0)
+            #expect(unbind_fence_remove_callback(fence, storage) == -ENOENT)
+            unbind_fence_unref(fence)
+            #expect(gpu.closeDevice().fences_cancelled == 0)
+        }
+    }
+
     @Test("a VM whose last reference goes during a dump is freed")
     func dumpKeepsNothing() {
         let gpu = DirectedGPU(executor: UInt32(UNBIND_EXECUTOR_POOL), workers: 1)
