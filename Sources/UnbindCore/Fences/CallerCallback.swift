@@ -39,6 +39,8 @@ private func callCaller(_ storage: UnsafeMutableRawPointer, _ fence: UnsafeMutab
     // Copied first: the storage is the caller's again as soon as its function begins.
     let callback = storage.assumingMemoryBound(to: CallerCallback.self).pointee
     let fence = fence.assumingMemoryBound(to: Fence.self)
-    SignallingSection.suspended { callback.function(OpaquePointer(fence), callback.callback.context) }
+    fence.device.callingBack {
+        SignallingSection.suspended { callback.function(OpaquePointer(fence), callback.callback.context) }
+    }
     fence.drop()
 }
