@@ -44,4 +44,83 @@ import Testing
         }
         gpu.close()
     }
+
+    /// The C library's memory until it is to fail.
+    private final class FailingMemory: @unchecked Sendable {
+        /// Calls until the one that fails; below 0: none does.
+        var callsLeft = -1
+
+        func hooks() -> unbind_allocator {
+            var hooks = makeHeaderStruct(unbind_allocator())
+            hooks.user_data = Unmanaged.passUnretained(self).toOpaque()
+            hooks.allocate = { data, size, alignment in
+                let failing = Unmanaged<FailingMemory>.fromOpaque(data!).takeUnretainedValue()
+                failing.callsLeft -= 1
+                if failing.callsLeft == -1 { return nil }
+                var memory: UnsafeMutableRawPointer?
+                return posix_memalign(&memory, alignment, size) == 0 ? memory : nil
+            }
+            hooks.deallocate = { _, memory, _ in free(memory) }
+            return hooks
+        }
+    }
+
+    @Test("a submit that fails for memory is not counted among the queue's submits")
+    func failedSubmitIsNotCounted() {
+        let failing = FailingMemory()
+        var hooks = failing.hooks()
+        var seqnos: [UInt64] = []
+        var device: OpaquePointer?
+        withUnsafeMutablePointer(to: &seqnos) { seqnos in
+            withUnsafePointer(to: &hooks) { hooks in
+                var options = makeHeaderStruct(unbind_device_options())
+                options.executor = UInt32(UNBIND_EXECUTOR_SIMULATED)
+                options.flags = UInt32(UNBIND_DEVICE_NO_SLABS)
+                options.allocator = hooks
+                options.fault_data = UnsafeMutableRawPointer(seqnos)
+                options.fault = { data, fault in
+                    data!.assumingMemoryBound(to: [UInt64].self).pointee.append(fault!.pointee.job_seqno)
+                }
+                #expect(unbind_device_open_software(&options, &device) == 0)
+            }
+            var space: OpaquePointer?
+            var buffer: OpaquePointer?
+            var vma: OpaquePointer?
+            var queue: OpaquePointer?
+            #expect(unbind_vm_create(device, nil, &space) == 0 && unbind_queue_create(space, 0, &queue) == 0)
+            #expect(unbind_bo_create(device, 0x1000, 0, 0, &buffer) == 0)
+            #expect(unbind_vma_create(space, buffer, nil, &vma) == 0 && unbind_vma_bind(vma, 0) == 0)
+            var store = unbind_command()
+            store.op = UInt32(UNBIND_COMMAND_STORE)
+            store.address = 1 << 40
+            var use = unbind_submit_vma(vma: vma, use: UInt32(UNBIND_USE_READ), reserved: 0)
+            var failures = 0
+            withUnsafePointer(to: &store) { store in
+                withUnsafePointer(to: &use) { use in
+                    var submit = makeHeaderStruct(unbind_submit())
+                    submit.commands = store
+                    submit.command_count = 1
+                    submit.vmas = use
+                    submit.vma_count = 1
+                    var calls = 0
+                    repeat {
+                        failing.callsLeft = calls
+                        let status = unbind_queue_submit(queue, &submit, nil)
+                        if status == 0 { break }
+                        #expect(status == -ENOMEM)
+                        failures += 1
+                        calls += 1
+                    } while calls < 100
+                }
+            }
+            failing.callsLeft = -1
+            #expect(unbind_device_run(device, 0, nil) == 0)
+            #expect(failures > 2 && seqnos.pointee == [1])
+            unbind_queue_unref(queue)
+            unbind_vma_unref(vma)
+            unbind_bo_unref(buffer)
+            unbind_vm_unref(space)
+            unbind_device_unref(device)
+        }
+    }
 }
