@@ -39,6 +39,11 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         let wasClosed = pointee.closedFlag.exchange(true, ordering: .acquiringAndReleasing)
         pointee.lock.release()
         if wasClosed { throw Status.closed }
+        unbindAll()
+    }
+
+    /// Of a closed VM. Several threads may do it at once; each returns when nothing is bound.
+    func unbindAll() {
         while let vma = firstBoundVMA() {
             _ = vma.unbindWithoutWaiting()?.drop()
             vma.drop()

@@ -21,11 +21,13 @@ struct UnbindDrain: ~Copyable {
     /// Only the running work item uses these: the batch in hand, oldest first.
     fileprivate var step = Step.take
     fileprivate var batch: ResourcePointer?
-    fileprivate var batchCount = 0
-    /// Ready and not yet taken; newest first.
+    /// Ready and not yet taken; newest first. Nil: the work item is at rest, and whoever pushes onto that submits it;
+    /// `taken`: it is at work on what it took, and looks again. One word for both, so that no thread is ever seen
+    /// between handing an unbind over and saying so.
     fileprivate let ready = Atomic<ResourcePointer?>(nil)
-    /// Ready and not yet completed. Whoever raises it from 0 submits the work item.
-    fileprivate let readyCount = Atomic<Int>(0)
+
+    /// No resource is there.
+    fileprivate static var taken: ResourcePointer { ResourcePointer(bitPattern: 16).unsafelyUnwrapped }
 
     static var itemOffset: Int { MemoryLayout<VMPointer>.size }
 
@@ -50,13 +52,14 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
     func makeReady(_ resource: ResourcePointer) {
         var head = pointee.ready.load(ordering: .relaxed)
         while true {
-            resource.pointee.next = head
+            resource.pointee.next = head == UnbindDrain.taken ? nil : head
             let result = pointee.ready.weakCompareExchange(
-                expected: head, desired: resource, successOrdering: .releasing, failureOrdering: .relaxed)
+                expected: head, desired: resource, successOrdering: .acquiringAndReleasing, failureOrdering: .relaxed)
             if result.exchanged { break }
             head = result.original
         }
-        if pointee.readyCount.wrappingAdd(1, ordering: .acquiringAndReleasing).oldValue == 0 {
+        // Otherwise it may be completed by now, and all this be gone.
+        if head == nil {
             // The pending unbinds hold the VM; the drain itself needs it until it has returned.
             pointee.vm.retain()
             pointee.vm.pointee.device.pointee.executor.submit(item)
@@ -82,10 +85,11 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                 pointee.step = .complete
             case .complete:
                 invalidateBatch()
-                let count = pointee.batchCount
                 completeBatch(at: time)
                 pointee.step = .take
-                if pointee.readyCount.wrappingSubtract(count, ordering: .acquiringAndReleasing).newValue == 0 {
+                let result = pointee.ready.compareExchange(
+                    expected: UnbindDrain.taken, desired: nil, successOrdering: .releasing, failureOrdering: .relaxed)
+                if result.exchanged {
                     SignallingSection.end()
                     vm.drop()
                     return
@@ -102,17 +106,14 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
 
     /// All that are ready, in the order in which they became so.
     private func takeBatch() {
-        var next = pointee.ready.exchange(nil, ordering: .acquiring)
+        var next = pointee.ready.exchange(UnbindDrain.taken, ordering: .acquiringAndReleasing)
         var batch: ResourcePointer?
-        var count = 0
         while let resource = next {
             next = resource.pointee.next
             resource.pointee.next = batch
             batch = resource
-            count += 1
         }
         pointee.batch = batch
-        pointee.batchCount = count
         _ = pointee.vm.pointee.stats.pointee.batches.wrappingAdd(1, ordering: .relaxed)
     }
 

@@ -50,12 +50,15 @@ extension UnsafeMutablePointer where Pointee == Device {
     /// Closes every VM and gives the number of unbinds that were pending in them.
     private func closeVMs() -> UInt64 {
         var pending: UInt64 = 0
-        while let vm = firstOpenVM() {
-            _ = try? vm.close()
+        var next = liveVM(after: nil)
+        while let vm = next {
+            // Closed already, it may be so by a thread that is still at it: what that has not come to is unbound here.
+            do throws(Status) { try vm.close() } catch { vm.unbindAll() }
+            next = liveVM(after: vm)
             vm.drop()
         }
         pointee.lock.acquire()
-        var next = pointee.firstVM
+        next = pointee.firstVM
         while let vm = next {
             pending += UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
             next = vm.pointee.nextInDevice
@@ -64,13 +67,13 @@ extension UnsafeMutablePointer where Pointee == Device {
         return pending
     }
 
-    /// With a reference.
-    private func firstOpenVM() -> VMPointer? {
+    /// The next VM of the list, or the first, with a reference. The one before must be held by a reference too.
+    private func liveVM(after previous: VMPointer?) -> VMPointer? {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
-        var next = pointee.firstVM
+        var next = previous == nil ? pointee.firstVM : previous!.pointee.nextInDevice
         while let vm = next {
-            if !vm.isClosed, vm.tryRetain() { return vm }
+            if vm.tryRetain() { return vm }
             next = vm.pointee.nextInDevice
         }
         return nil
@@ -89,8 +92,10 @@ extension UnsafeMutablePointer where Pointee == Device {
     private func drain() {
         while true {
             try? pointee.executor.waitIdle(timeout: .max, absolute: false, interruptible: false)
-            if pointee.outstanding.load(ordering: .acquiring) == 0 { return }
+            if pointee.outstanding.load(ordering: .acquiring) == 0 { break }
             sched_yield()
         }
+        // What ended last may still be on its way out of its work item, on another thread.
+        try? pointee.executor.waitIdle(timeout: .max, absolute: false, interruptible: false)
     }
 }

@@ -5,6 +5,7 @@
 //
 // - Locking: `lock` guards the lists of VMs and of the caller's fences; it is nearly a leaf (LockRank.device).
 
+import CSystem
 import Synchronization
 
 typealias DevicePointer = UnsafeMutablePointer<Device>
@@ -146,6 +147,19 @@ extension UnsafeMutablePointer where Pointee == Device {
 
     func unchargeSystemMemory(_ bytes: UInt64) {
         _ = pointee.systemBytes.wrappingSubtract(bytes, ordering: .relaxed)
+    }
+
+    // MARK: Calling back
+
+    /// Calls a callback of the caller's. For as long, this thread counts as one that does the device's work, whoever
+    /// brought it here: what called back is not over, and a close in there would wait for it.
+    @inline(__always)
+    func callingBack(_ body: () -> Void) {
+        let current = csys_thread_running_device()!
+        let outer = current.pointee
+        current.pointee = UnsafeMutableRawPointer(self)
+        body()
+        current.pointee = outer
     }
 
     // MARK: Work under way

@@ -34,8 +34,10 @@ public func unbind_bo_wrap(
         guard let memory else { throw Status.invalid }
         let address = UInt64(UInt(bitPattern: memory))
         try checkBufferSize(size)
-        // Page-table entries have 52 bits of address.
-        guard isAligned(address, to: pageSize), address.addingSaturating(size) <= 1 << 52 else { throw Status.invalid }
+        // Page-table entries have 52 bits of address, and the end of the memory must fit too.
+        guard isAligned(address, to: pageSize), address.addingSaturating(size) <= PageTableEntry.addressMask else {
+            throw Status.invalid
+        }
         try device.checkOpen()
         let bo = try BufferObjectPointer.make(device: device) { () throws(Status) in
             try PageListPointer.makeWrapped(

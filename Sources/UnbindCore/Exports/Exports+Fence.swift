@@ -86,7 +86,7 @@ public func unbind_fence_remove_callback(
     cStatus { () throws(Status) in
         let fence: FencePointer = try object(handle)
         guard let storage else { throw Status.invalid }
-        if !fence.remove(UnsafeMutableRawPointer(storage).assumingMemoryBound(to: FenceCallback.self)) { throw Status.closed }
+        if !fence.removeCaller(storage: UnsafeMutableRawPointer(storage)) { throw Status.closed }
     }
 }
 
@@ -103,15 +103,18 @@ public func unbind_fence_get_eventfd(_ handle: OpaquePointer!, _ outFD: UnsafeMu
 public func unbind_fence_ref(_ handle: OpaquePointer!) -> OpaquePointer! {
     guard let fence: FencePointer = try? object(handle) else { return nil }
     fence.retain()
-    fence.device.handleCreated(.fence)
+    fence.handleCreated()
     return handle
 }
 
 @implementation @_cdecl("unbind_fence_unref")
 public func unbind_fence_unref(_ handle: OpaquePointer!) {
     guard let fence: FencePointer = try? object(handle) else { return }
-    fence.device.handleDropped(.fence)
+    let device = fence.device
+    let isStub = fence == device.pointee.stubFence
+    device.handleDropped(.fence)
     fence.drop()
+    if isStub { device.drop() }
 }
 
 /// Gives a reference to the caller, or drops it if the caller does not want it.
@@ -120,6 +123,14 @@ func handOut(_ fence: FencePointer, to out: UnsafeMutablePointer<OpaquePointer?>
         fence.drop()
         return
     }
-    fence.device.handleCreated(.fence)
+    fence.handleCreated()
     out.pointee = OpaquePointer(fence)
+}
+
+extension UnsafeMutablePointer where Pointee == Fence {
+    /// The stub is part of its device: whoever holds it by a handle holds that.
+    fileprivate func handleCreated() {
+        if self == device.pointee.stubFence { device.retain() }
+        device.handleCreated(.fence)
+    }
 }

@@ -11,7 +11,8 @@ struct CallerCallback {
 }
 
 extension UnsafeMutablePointer where Pointee == Fence {
-    /// False if the fence has signalled: the callback will not be called, the storage is as it was.
+    /// False if the fence has signalled: the callback will not be called. It keeps the fence until it was called or is
+    /// removed: one that the caller drops unsignalled is cancelled when its device closes.
     func addCaller(
         storage: UnsafeMutableRawPointer, function: @escaping CallerCallbackFunction, userData: UnsafeMutableRawPointer?
     ) -> Bool {
@@ -20,12 +21,26 @@ extension UnsafeMutablePointer where Pointee == Fence {
         callback.initialize(
             to: CallerCallback(
                 callback: FenceCallback(function: callCaller, context: userData), function: function))
-        return add(storage.assumingMemoryBound(to: FenceCallback.self))
+        retain()
+        if add(storage.assumingMemoryBound(to: FenceCallback.self)) { return true }
+        drop()
+        return false
+    }
+
+    /// False if it was called, is being called or is not on this fence. The caller has a reference to the fence.
+    func removeCaller(storage: UnsafeMutableRawPointer) -> Bool {
+        if !remove(storage.assumingMemoryBound(to: FenceCallback.self)) { return false }
+        drop()
+        return true
     }
 }
 
 private func callCaller(_ storage: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     // Copied first: the storage is the caller's again as soon as its function begins.
     let callback = storage.assumingMemoryBound(to: CallerCallback.self).pointee
-    SignallingSection.suspended { callback.function(OpaquePointer(fence), callback.callback.context) }
+    let fence = fence.assumingMemoryBound(to: Fence.self)
+    fence.device.callingBack {
+        SignallingSection.suspended { callback.function(OpaquePointer(fence), callback.callback.context) }
+    }
+    fence.drop()
 }

@@ -53,7 +53,13 @@ extension UnsafeMutablePointer where Pointee == Queue {
             if let bindFence = use.vma.pointee.bindFence { try job.await(bindFence) }
         }
         let fence = pointee.engine!.admit(job)
-        try attach(fence, to: uses)
+        do throws(Status) {
+            try attach(fence, to: uses)
+        } catch {
+            // It was no submit: the next one gets its place.
+            pointee.engine!.pointee.lastAdmitted = job.pointee.seqno &- 1
+            throw error
+        }
         // One for the caller: the engine's own goes when the job ends.
         fence.retain()
         retain()

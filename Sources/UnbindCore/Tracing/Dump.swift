@@ -59,18 +59,19 @@ extension UnsafeMutablePointer where Pointee == Device {
     private func vm(withIDAbove id: UInt64) -> VMPointer? {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
-        var found: VMPointer?
-        var next = pointee.firstVM
-        // The newest comes first, so that the last one that qualifies has the lowest id.
-        while let vm = next {
-            next = vm.pointee.nextInDevice
-            if vm.pointee.id > id, vm.tryRetain() {
-                // Not the last reference: the list's VMs have one of their own until they leave it under this lock.
-                _ = found?.pointee.count.drop()
-                found = vm
+        var id = id
+        while true {
+            var found: VMPointer?
+            var next = pointee.firstVM
+            while let vm = next {
+                next = vm.pointee.nextInDevice
+                if vm.pointee.id > id, found == nil || vm.pointee.id < found!.pointee.id { found = vm }
             }
+            guard let vm = found else { return nil }
+            if vm.tryRetain() { return vm }
+            // It is on its way out.
+            id = vm.pointee.id
         }
-        return found
     }
 }
 
