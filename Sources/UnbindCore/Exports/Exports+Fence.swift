@@ -86,7 +86,7 @@ public func unbind_fence_remove_callback(
     cStatus { () throws(Status) in
         let fence: FencePointer = try object(handle)
         guard let storage else { throw Status.invalid }
-        if !fence.remove(UnsafeMutableRawPointer(storage).assumingMemoryBound(to: FenceCallback.self)) { throw Status.closed }
+        if !fence.removeCaller(storage: UnsafeMutableRawPointer(storage)) { throw Status.closed }
     }
 }
 

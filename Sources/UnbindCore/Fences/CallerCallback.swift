@@ -20,7 +20,20 @@ extension UnsafeMutablePointer where Pointee == Fence {
         callback.initialize(
             to: CallerCallback(
                 callback: FenceCallback(function: callCaller, context: userData), function: function))
-        return add(storage.assumingMemoryBound(to: FenceCallback.self))
+        // The fence stays until the callback is called or removed, even if the program drops all its references.
+        retain()
+        if add(storage.assumingMemoryBound(to: FenceCallback.self)) { return true }
+        drop()
+        return false
+    }
+
+    /// False if the callback was called, is being called, or is not on this fence.
+    ///
+    /// - Ownership: the caller holds a reference of its own.
+    func removeCaller(storage: UnsafeMutableRawPointer) -> Bool {
+        guard remove(storage.assumingMemoryBound(to: FenceCallback.self)) else { return false }
+        drop()
+        return true
     }
 }
 
@@ -28,4 +41,6 @@ private func callCaller(_ storage: UnsafeMutableRawPointer, _ fence: UnsafeMutab
     // Copied first: the storage is the caller's again as soon as its function begins.
     let callback = storage.assumingMemoryBound(to: CallerCallback.self).pointee
     SignallingSection.suspended { callback.function(OpaquePointer(fence), callback.callback.context) }
+    // Not the last one: who signals a fence holds one, too.
+    fence.assumingMemoryBound(to: Fence.self).drop()
 }
