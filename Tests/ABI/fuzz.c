@@ -209,6 +209,7 @@ static struct slot *keep(enum kind kind, void *handle, int device) {
         slot->device = device;
     }
     slot->references++;
+    trace("keep %d %p, %u references", kind, handle, slot->references);
     return slot;
 }
 
@@ -677,7 +678,7 @@ static void use_vma(void) {
         break;
     case 5:
         if (!may_wait()) { /* under UNBIND_POLICY_SYNC it waits; which policy, this program has forgotten */
-            if (other) drop(VMA, slot_of(VMA, other) ? slot_of(VMA, other) : &fuzz.slots[VMA][0]);
+            if (slot_of(VMA, other)) drop(VMA, slot_of(VMA, other));
             break;
         }
         trace("unbind async %p", (void *)other);
@@ -871,6 +872,7 @@ static void use_references(void) {
         if (handle_ref(wrong, slot->handle) != NULL) fuzz_failed("a reference of the wrong kind", wrong);
     }
     if (one_in(3)) {
+        trace("ref %d %p", kind, slot->handle);
         if (handle_ref(kind, slot->handle) == slot->handle) slot->references++;
         else fuzz_failed("a reference to something else", kind);
     } else if (kind != DEVICE || fuzz.is_closed[slot->device] || slot->references > 1) {

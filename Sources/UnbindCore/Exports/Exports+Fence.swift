@@ -103,15 +103,14 @@ public func unbind_fence_get_eventfd(_ handle: OpaquePointer!, _ outFD: UnsafeMu
 public func unbind_fence_ref(_ handle: OpaquePointer!) -> OpaquePointer! {
     guard let fence: FencePointer = try? object(handle) else { return nil }
     fence.retain()
-    fence.device.handleCreated(.fence)
+    fence.handleCreated()
     return handle
 }
 
 @implementation @_cdecl("unbind_fence_unref")
 public func unbind_fence_unref(_ handle: OpaquePointer!) {
     guard let fence: FencePointer = try? object(handle) else { return }
-    fence.device.handleDropped(.fence)
-    fence.drop()
+    fence.dropHandle()
 }
 
 /// Gives a reference to the caller, or drops it if the caller does not want it.
@@ -120,6 +119,23 @@ func handOut(_ fence: FencePointer, to out: UnsafeMutablePointer<OpaquePointer?>
         fence.drop()
         return
     }
-    fence.device.handleCreated(.fence)
+    fence.handleCreated()
     out.pointee = OpaquePointer(fence)
+}
+
+extension UnsafeMutablePointer where Pointee == Fence {
+    /// A reference is the caller's now. Other fences keep their device by themselves; the stub is a part of it.
+    fileprivate func handleCreated() {
+        let device = device
+        device.handleCreated(.fence)
+        if self == device.pointee.stubFence { device.retain() }
+    }
+
+    fileprivate func dropHandle() {
+        let device = device
+        let isStub = self == device.pointee.stubFence
+        device.handleDropped(.fence)
+        drop()
+        if isStub { device.drop() }
+    }
 }
