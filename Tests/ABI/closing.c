@@ -171,3 +171,25 @@ TEST(close_from_callback, "a device cannot be closed from a callback") {
     unbind_queue_unref(queue);
     gpu_close(&gpu);
 }
+
+TEST(last_fence, "the fence of an unbind that had nothing to do may be the last thing that a program holds") {
+    struct gpu gpu;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *vma = make_vma(&gpu, bo, 0x1000);
+    unbind_fence *fence = NULL, *second;
+    CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, &fence), 0);
+    unbind_vma_unref(vma);
+    unbind_bo_unref(bo);
+    unbind_vm_unref(gpu.vm);
+    CHECK_EQUAL(unbind_device_close(gpu.device, NULL), 0);
+    unbind_device_unref(gpu.device);
+    CHECK(gpu.hooks.blocks > 0);
+    CHECK_EQUAL(unbind_fence_is_signaled(fence), 1);
+    second = unbind_fence_ref(fence);
+    CHECK(second == fence);
+    unbind_fence_unref(fence);
+    CHECK_EQUAL(unbind_fence_wait(second, FOREVER, 0), 0);
+    unbind_fence_unref(second);
+    CHECK_EQUAL(gpu.hooks.blocks, 0);
+}

@@ -281,3 +281,23 @@ TEST(gpu_waits_for_fence, "a WAIT command stops its queue, not the others, until
     unbind_queue_unref(two);
     gpu_close(&gpu);
 }
+
+TEST(end_of_time, "when virtual time has come to its end, waits still end and the device closes") {
+    struct gpu gpu;
+    struct unbind_allocator allocator;
+    struct unbind_device_options options = gpu_options(&gpu, UNBIND_EXECUTOR_SIMULATED, &allocator);
+    struct unbind_cost_model costs = UNBIND_COST_MODEL_INIT;
+    costs.tlb_flush_ns = UINT64_MAX;
+    options.cost_model = &costs;
+    REQUIRE(unbind_device_open_software(&options, &gpu.device) == 0);
+    REQUIRE(unbind_vm_create(gpu.device, NULL, &gpu.vm) == 0);
+    unbind_vma *vma = bind_new(&gpu, PAGE, 0x1000);
+    CHECK_EQUAL(unbind_vma_unbind(vma, 0), 0);
+    CHECK(unbind_device_now(gpu.device) == UINT64_MAX);
+    CHECK_EQUAL(unbind_vma_bind(vma, 0), 0);
+    CHECK_EQUAL(unbind_vma_unbind(vma, 0), 0);
+    CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
+    CHECK_EQUAL(unbind_vma_bind(vma, 0), 0);
+    unbind_vma_unref(vma);
+    gpu_close(&gpu);
+}

@@ -292,3 +292,24 @@ TEST(errors_travel, "a job that waited for a failed fence is skipped and carries
     unbind_queue_unref(queue);
     gpu_close(&gpu);
 }
+
+TEST(dropped_with_callback, "a fence that is dropped with a callback waiting stays until the device is closed") {
+    struct gpu gpu;
+    struct unbind_fence_callback storage;
+    struct unbind_leak_report report = UNBIND_LEAK_REPORT_INIT;
+    struct calls calls;
+    memset(&calls, 0, sizeof calls);
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_fence *fence = make_fence(&gpu);
+    CHECK_EQUAL(unbind_fence_add_callback(fence, &storage, count_call, &calls), 0);
+    unbind_fence_unref(fence);
+    CHECK_EQUAL(calls.count, 0);
+    unbind_vm_unref(gpu.vm);
+    CHECK_EQUAL(unbind_device_close(gpu.device, &report), 0);
+    CHECK_EQUAL(calls.count, 1);
+    CHECK_EQUAL(calls.error, -ENOENT);
+    CHECK_EQUAL(report.fences, 0);
+    CHECK_EQUAL(report.fences_cancelled, 1);
+    unbind_device_unref(gpu.device);
+    CHECK_EQUAL(gpu.hooks.blocks, 0);
+}

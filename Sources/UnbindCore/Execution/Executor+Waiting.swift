@@ -40,7 +40,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
         if fence.isSignalled { return }
         if timeout == 0 { throw Status.timedOut }
         let deadline = deadline(timeout: timeout, absolute: absolute)
-        if deadline <= now { throw Status.timedOut }
+        if hasPassed(deadline) { throw Status.timedOut }
         switch pointee.kind {
         case .pool:
             try fence.sleep(until: sleepEnd(deadline, interruptible), interruptible: interruptible)
@@ -59,7 +59,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
         if isIdle { return }
-        if deadline <= now { throw Status.timedOut }
+        if hasPassed(deadline) { throw Status.timedOut }
         switch pointee.kind {
         case .pool: try sleepUntilIdle(deadline: deadline, interruptible: interruptible)
         case .manual: try workUntilIdle(deadline: deadline, interruptible: interruptible)
@@ -74,6 +74,9 @@ extension UnsafeMutablePointer where Pointee == Executor {
     private func deadline(timeout: UInt64, absolute: Bool) -> UInt64 {
         absolute || timeout == .max ? timeout : now.addingSaturating(timeout)
     }
+
+    /// Not for ever, even when virtual time has come to its end.
+    private func hasPassed(_ deadline: UInt64) -> Bool { deadline != .max && deadline <= now }
 
     /// The kernel restarts a futex wait without a deadline after a handler that was installed with SA_RESTART, as all
     /// of signal(2)'s are. One with a deadline, however far, ends with -EINTR.

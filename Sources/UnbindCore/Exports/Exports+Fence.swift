@@ -110,11 +110,7 @@ public func unbind_fence_ref(_ handle: OpaquePointer!) -> OpaquePointer! {
 @implementation @_cdecl("unbind_fence_unref")
 public func unbind_fence_unref(_ handle: OpaquePointer!) {
     guard let fence: FencePointer = try? object(handle) else { return }
-    let device = fence.device
-    let isStub = fence == device.pointee.stubFence
-    device.handleDropped(.fence)
-    fence.drop()
-    if isStub { device.drop() }
+    fence.dropHandle()
 }
 
 /// Gives a reference to the caller, or drops it if the caller does not want it.
@@ -128,9 +124,18 @@ func handOut(_ fence: FencePointer, to out: UnsafeMutablePointer<OpaquePointer?>
 }
 
 extension UnsafeMutablePointer where Pointee == Fence {
-    /// The stub is part of its device: whoever holds it by a handle holds that.
+    /// A reference is the caller's now. Other fences keep their device by themselves; the stub is a part of it.
     fileprivate func handleCreated() {
-        if self == device.pointee.stubFence { device.retain() }
+        let device = device
         device.handleCreated(.fence)
+        if self == device.pointee.stubFence { device.retain() }
+    }
+
+    fileprivate func dropHandle() {
+        let device = device
+        let isStub = self == device.pointee.stubFence
+        device.handleDropped(.fence)
+        drop()
+        if isStub { device.drop() }
     }
 }
