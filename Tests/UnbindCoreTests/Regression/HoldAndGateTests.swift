@@ -105,7 +105,9 @@ final class BindingHold: @unchecked Sendable {
         var gateError: Int32 { gate.pointee.error }
     }
 
-    @Test("P30: an error that arises in the middle of a chain reaches its end, also behind 4096 gates", arguments: [3, 4096])
+    @Test(
+        "P30: an error that arises in the middle of a chain reaches its end, also behind 4096 gates",
+        arguments: [3, 4096])
     func errorsTravel(length: Int) {
         let middle = length / 2
         let links = (0..<length).map { index in Link(error: index == middle ? -EIO : 0) }
