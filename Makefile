@@ -78,7 +78,7 @@ FORCE:
 $(TOOL): $(TOOLS) $(SHARED) build/rpath | setup
 	@mkdir -p build/bin
 	UNBIND_BUILD=tools $(SWIFT) build -c release --disable-local-rpath --static-swift-stdlib \
-	    --scratch-path .build-tools -Xlinker -L$(CURDIR)/build/lib -Xlinker -lunbind \
+	    --scratch-path .build-tools -Xlinker '-L$(CURDIR)/build/lib' -Xlinker -lunbind \
 	    -Xlinker -rpath -Xlinker '$(RPATH)'
 	$(STRIP) -o build/bin/swift_async_unbind .build-tools/release/swift_async_unbind
 	$(STRIP) -o $@ .build-tools/release/unbindctl

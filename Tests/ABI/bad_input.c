@@ -397,7 +397,7 @@ TEST(vma_create_refuses, "creating a VMA refuses every bad argument") {
     CHECK(vma == UNTOUCHED(unbind_vma));
     bad = good, bad.struct_size = 0;
     REFUSES(-EINVAL, vma_with(stage, stage->bo, bad));
-    bad = good, bad.flags = 8;
+    bad = good, bad.flags = 16;
     REFUSES(-EINVAL, vma_with(stage, stage->bo, bad));
     bad = good, bad.reserved = 1;
     REFUSES(-EINVAL, vma_with(stage, stage->bo, bad));

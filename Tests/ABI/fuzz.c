@@ -965,7 +965,7 @@ static unsigned open_descriptors(void) {
 
 static void many_seeds(uint32_t executor, unsigned usual) {
     const char *seeds = getenv("FUZZ_SEEDS"), *only = getenv("FUZZ_SEED");
-    uint64_t count = seeds ? strtoull(seeds, NULL, 10) : getenv("UNDER_VALGRIND") ? usual / 20 : usual;
+    uint64_t count = seeds ? strtoull(seeds, NULL, 10) : getenv("UNDER_VALGRIND") ? usual / 40 : usual;
     unsigned descriptors = open_descriptors();
     void *memory = NULL;
     static const int deaths[] = {SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGABRT, SIGALRM};
@@ -983,9 +983,9 @@ static void many_seeds(uint32_t executor, unsigned usual) {
 }
 
 TEST(fuzz_simulated, "random calls in a simulation: documented values, no crash, all memory back") {
-    many_seeds(UNBIND_EXECUTOR_SIMULATED, 1000);
+    many_seeds(UNBIND_EXECUTOR_SIMULATED, 3000);
 }
 
 TEST(fuzz_manual, "random calls on the manual executor: documented values, no crash, all memory back") {
-    many_seeds(UNBIND_EXECUTOR_MANUAL, 300);
+    many_seeds(UNBIND_EXECUTOR_MANUAL, 1000);
 }

@@ -70,13 +70,15 @@ const char *unbind_status_string(int status);
 
 /*
  * Receives one message, without a final newline, valid during the call only.
- * Called with no lock held, on the thread where the event happened.
+ * Called with no lock held, on the thread where the event happened. May call
+ * every function that is marked "Blocks: no".
  */
 typedef void (*unbind_log_fn)(void *user_data, uint32_t level, const char *message);
 
 /*
  * Receives a piece of a dump; the pieces in order make the text. Not
- * terminated: length counts. Called with no lock held.
+ * terminated: length counts. Called with no lock held, and may call every
+ * function that is marked "Blocks: no".
  */
 typedef void (*unbind_write_fn)(void *user_data, const char *text, size_t length);
 

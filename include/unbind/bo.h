@@ -43,7 +43,8 @@ typedef void (*unbind_release_fn)(void *user_data, void *memory);
 /*
  * Makes a buffer of the caller's memory (userptr).
  *
- * memory      aligned to 4 KiB; must stay valid until release is called
+ * memory      aligned to 4 KiB, ending below 2^52; must stay valid until release
+ *             is called
  * size        bytes, not 0, a multiple of 4 KiB
  * release     may be NULL; not called when this function fails
  *

@@ -78,13 +78,15 @@ struct unbind_fault {
     uint64_t last_bo_id;      /* what was last mapped there, 0 if nothing is remembered */
     uint64_t last_start;      /* start of that mapping */
     uint64_t last_size;       /* size of that mapping */
-    uint64_t last_bound_ns;   /* when it was bound, 0 if no longer remembered */
+    uint64_t last_bound_ns;   /* when it was bound, 0 if no longer remembered
+                                 (or at virtual time 0) */
     uint64_t last_unbound_ns; /* when its unbind was scheduled, 0 if still bound */
 };
 
 /*
- * Receives faults, with no lock held, on the thread that runs the queue. The
- * struct is valid during the call only.
+ * Receives faults, with no lock held, on the thread that runs the queue, before
+ * the job's fence signals. The struct is valid during the call only. May call
+ * every function that is marked "Blocks: no".
  */
 typedef void (*unbind_fault_fn)(void *user_data, const struct unbind_fault *fault);
 
@@ -162,12 +164,14 @@ int unbind_device_open_software(const struct unbind_device_options *options,
  * end, worker threads stop. After that every fence of the device has signalled,
  * and functions on objects that are still alive return -ENOENT; they must still
  * be dropped with _unref. What is still alive goes to the report and, as a
- * warning, to the log. Closing twice returns -ENOENT.
+ * warning, to the log. Closing twice returns -ENOENT. Not from a callback: in
+ * the device's own work that is refused, inside unbind_fence_signal it would wait
+ * for ever for what the other callbacks of the fence have yet to set free.
  *
  * out_report  may be NULL
  *
  * Blocks: until accepted GPU work has ended. Errors: -EINVAL, -E2BIG, -ENOENT,
- * -EDEADLK (called from a callback that runs in the device's own work). Since: 0.1
+ * -EDEADLK (called from a callback). Since: 0.1
  */
 int unbind_device_close(unbind_device *device, struct unbind_leak_report *out_report);
 
@@ -217,7 +221,10 @@ int unbind_device_run_until(unbind_device *device, uint64_t time_ns);
  * could go on, no unbind or bind is ready. Work that waits for a fence of the
  * caller's own does not count.
  *
- * Blocks: yes. Errors: -EINVAL, -ENOENT, -ETIME, -EINTR. Since: 0.1
+ * timeout_ns, flags   as for unbind_fence_wait
+ *
+ * Blocks: yes. Errors: -EINVAL, -ENOENT, -ETIME, -EINTR, -EDEADLK (from a
+ * callback). Since: 0.1
  */
 int unbind_device_wait_idle(unbind_device *device, uint64_t timeout_ns, uint32_t flags);
 

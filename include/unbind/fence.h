@@ -28,13 +28,15 @@ extern "C" {
  * Called once when the fence signals, with no lock held, on the thread that
  * signals it: a worker, the thread inside unbind_device_run or a waiting
  * function, or the one inside unbind_fence_signal. The callback may call every
- * function that is marked "Blocks: no".
+ * function that is marked "Blocks: no"; one that waits, or unbind_device_close,
+ * could wait for itself.
  */
 typedef void (*unbind_fence_callback_fn)(unbind_fence *fence, void *user_data);
 
 /*
  * Storage for one callback, owned by the caller, who keeps it in place until
- * the callback has been called or removed. Nothing in it is for the caller.
+ * the callback has been called or removed, and does not add it again before. It
+ * is free again when the callback begins. Nothing in it is for the caller.
  */
 struct unbind_fence_callback {
     uint64_t reserved[6];
@@ -67,14 +69,16 @@ int unbind_fence_signal(unbind_fence *fence, int error);
  * simulation, and virtual time passes.
  *
  * timeout_ns  relative, or with UNBIND_WAIT_ABSOLUTE a time of the device's
- *             clock; 0 asks without waiting; UNBIND_TIMEOUT_INFINITE
+ *             clock; 0 asks without waiting; UNBIND_TIMEOUT_INFINITE, with
+ *             either meaning, waits for ever
  * flags       UNBIND_WAIT_*
  *
  * Returns 0 when signalled, whatever error the fence carries.
  * Blocks: yes. Errors: -EINVAL, -ETIME (not signalled in time), -EINTR, -EDEADLK
  * (simulated executor, infinite timeout: no runnable work is left, so that
  * waiting cannot help; a dump goes to the log. With a finite timeout virtual time
- * passes and -ETIME is returned). Since: 0.1
+ * passes and -ETIME is returned. The other executors cannot know, and wait for
+ * ever for a fence that nobody signals). Since: 0.1
  */
 int unbind_fence_wait(unbind_fence *fence, uint64_t timeout_ns, uint32_t flags);
 
@@ -101,9 +105,12 @@ int unbind_fence_get_error(const unbind_fence *fence, int *out_error);
 int unbind_fence_get_timestamp(const unbind_fence *fence, uint64_t *out_time_ns);
 
 /*
- * Calls function(fence, user_data) once the fence signals.
+ * Calls function(fence, user_data) once the fence signals. The fence stays alive
+ * for it, even when the caller drops every reference: one of the caller's own that
+ * nobody signals then calls when its device is closed.
  *
- * callback    storage of the caller's, untouched until called or removed
+ * callback    storage of the caller's, untouched until called or removed; need
+ *             not be initialised
  *
  * Blocks: no. Errors: -EINVAL, -ENOENT (already signalled: not added, will not
  * be called). Since: 0.1
@@ -132,7 +139,9 @@ int unbind_fence_get_eventfd(unbind_fence *fence, int *out_fd);
 unbind_fence *unbind_fence_ref(unbind_fence *fence);
 
 /*
- * Drops a reference. Work that awaits the fence keeps its own reference.
+ * Drops a reference. Work that awaits the fence keeps its own reference, and so
+ * does a callback; a fence of the caller's that nobody can signal any more is
+ * cancelled when its device is closed.
  *
  * Blocks: no. Since: 0.1
  */

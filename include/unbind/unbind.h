@@ -38,6 +38,8 @@
  *               -EIO         the device is lost
  *               -EFAULT      fence error only: the job hit a GPU page fault
  *               -EOPNOTSUPP  this executor or backend cannot do that
+ *               -EMFILE      this process has too many open files
+ *               -ENFILE      the system has too many open files
  *
  * Handles     Objects are opaque and reference counted: a create function
  *             gives one reference, _ref adds one, _unref drops one. _ref of
@@ -45,8 +47,8 @@
  *             fully dropped must not be used again.
  *
  * Structs     The first member of every options, stats and report struct is
- *             struct_size, the caller's sizeof (at least 4, a multiple of 4);
- *             use the *_INIT macros. Members a newer library knows and an older
+ *             struct_size, the caller's sizeof (4 to 4096, a multiple of 4,
+ *             not ending inside a member); use the *_INIT macros. Members a newer library knows and an older
  *             caller does not send are 0; members a newer caller knows and an
  *             older library does not must be 0, also in structs that it fills.
  *

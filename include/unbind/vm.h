@@ -22,7 +22,8 @@ extern "C" {
 #define UNBIND_POLICY_TIMELINE 1u /* all pending unbinds: unbinds finish in the order in which
                                      they were scheduled, as with one timeline per VM */
 #define UNBIND_POLICY_SYNC 2u     /* nothing: every unbind waits for its own end instead, also
-                                     unbind_vma_unbind_async */
+                                     unbind_vma_unbind_async. What drops or closes something
+                                     does not wait (unbind_vma_unref, unbind_vm_close) */
 
 /* Flags of unbind_vm_options. */
 #define UNBIND_VM_CACHE_COLORING (1u << 0) /* neighbours of different color are kept one 4 KiB
@@ -81,7 +82,9 @@ struct unbind_page {
 #define UNBIND_PAGE_INIT { sizeof(struct unbind_page), 0, 0, 0, 0, 0 }
 
 /*
- * Makes an address space from 0 to options->size.
+ * Makes an address space from 0 to options->size. 0 is an address like any other,
+ * and automatic placement gives it out: keep it taken with a fixed VMA if a GPU
+ * address of 0 means "none" to you.
  *
  * options     NULL for the defaults
  *

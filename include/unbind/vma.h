@@ -29,7 +29,9 @@ extern "C" {
 /* Flags of unbind_vma_options. */
 #define UNBIND_VMA_FIXED (1u << 0)     /* bind at options->address or not at all; not together
                                           with HIGH, AVOID_PENDING or an alignment */
-#define UNBIND_VMA_HIGH (1u << 1)      /* automatic placement from the top down */
+#define UNBIND_VMA_HIGH (1u << 1)      /* automatic placement from the top down, not from the
+                                          bottom up. Either way a range whose unbind is pending
+                                          counts as free: a bind may be put there, and waits */
 #define UNBIND_VMA_READ_ONLY (1u << 2) /* GPU writes fault */
 #define UNBIND_VMA_AVOID_PENDING (1u << 3) /* automatic placement prefers a range that no pending
                                           unbind covers, so that the bind need not wait; where
@@ -95,11 +97,13 @@ int unbind_vma_bind(unbind_vma *vma, uint32_t flags);
  * by themselves.
  *
  * flags       0
- * out_fence   signals when the VMA is bound; may be NULL
+ * out_fence   signals when the VMA is bound: has signalled if it is already. May
+ *             be NULL. The address is known when this returns
  *
  * Blocks: no, but for this: if memory to await a pending unbind cannot be had,
- * it waits for that unbind instead of failing. Errors: -EINVAL, -ENOENT, -ENOSPC,
- * -ENOMEM as unbind_vma_bind; -EDEADLK only from the wait just named. Since: 0.1
+ * it waits for that unbind instead of failing (from a callback: it fails with
+ * -ENOMEM). Errors: -EINVAL, -ENOENT, -ENOSPC, -ENOMEM as unbind_vma_bind;
+ * -EDEADLK only from the wait just named. Since: 0.1
  */
 int unbind_vma_bind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fence);
 
@@ -127,7 +131,8 @@ int unbind_vma_unbind(unbind_vma *vma, uint32_t flags);
  *             May be NULL
  *
  * Blocks: no (under UNBIND_POLICY_SYNC: yes, as unbind_vma_unbind). Errors:
- * -EINVAL. Since: 0.1
+ * -EINVAL; under UNBIND_POLICY_SYNC also -EDEADLK, the VMA is still bound then.
+ * Since: 0.1
  */
 int unbind_vma_unbind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fence);
 

@@ -42,6 +42,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
             case .underWay(let fence): return fence
             case .blocked(let fence):
                 defer { fence.drop() }
+                // Waiting for an unbind from within the work that may be about to complete it would last for ever.
+                if reaction == .await, device.pointee.executor.isRunningOnThisThread { throw Status.noMemory }
                 if waitedFor.awaited == 0 { waitedFor = attempt.dependencies }
                 try device.wait(for: fence, interruptible: interruptible)
             }
