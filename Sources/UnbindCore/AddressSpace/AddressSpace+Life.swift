@@ -62,7 +62,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
 
     /// The last strong reference is gone: no VMA, no queue, nothing under way.
     func tearDown() {
-        invariant(pointee.pendingCount.load(ordering: .acquiring) == 0, "an address space was freed with unbinds pending")
+        let pending = pointee.pendingCount.load(ordering: .acquiring)
+        invariant(pending == 0, "an address space was freed with unbinds pending")
         pointee.device.remove(self)
         pointee.pending.reapAll()
         pointee.magic = 0

@@ -35,7 +35,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
             }
         }
         return PageInfo(
-            address: page.address, size: page.leaf.size, isWritable: entry.isWritable, isLocal: entry.isLocal, boID: boID,
-            boOffset: boOffset)
+            address: page.address, size: page.leaf.size, isWritable: entry.isWritable, isLocal: entry.isLocal,
+            boID: boID, boOffset: boOffset)
     }
 }

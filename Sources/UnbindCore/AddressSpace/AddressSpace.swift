@@ -1,11 +1,11 @@
 // AddressSpace: one GPU virtual address space (i915_address_space, drivers/gpu/drm/i915/gt/intel_gtt.h).
 //
-// It knows three things about an address: which VMA has it now (ranges), which unfinished unbinds still cover it (pending),
-// and what the page tables say (space). Its VMA handing a range back does not wait for the other two: a new owner of the
-// range waits for the pending unbinds that overlap.
+// It knows three things about an address: which VMA has it now (ranges), which unfinished unbinds still cover it
+// (pending), and what the page tables say (space). Its VMA handing a range back does not wait for the other two: a
+// new owner of the range waits for the pending unbinds that overlap.
 //
-// Two counts keep it: strong references (the caller's handle, VMAs, queues, work under way) keep it working; weak ones (the
-// memory of VMAResources and jobs, which may outlive all that in a caller's fence) only keep the struct.
+// Two counts keep it: strong references (the caller's handle, VMAs, queues, work under way) keep it working; weak
+// ones (the memory of VMAResources and jobs, which may outlive all that in a caller's fence) only keep the struct.
 //
 // - Locking: `lock` guards everything that is not atomic. Completion of unbinds never takes it.
 

@@ -1,8 +1,8 @@
 // BindAttempt: one try at binding a VMA.
 //
-// Under the buffer's reservation and the VM's lock: take a range, look for pending unbinds in the way, reserve the page
-// tables, and either write the entries at once or leave them to a BindWork that awaits those unbinds. Everything that the
-// later unbind will need is reserved here. What a try that fails has taken goes back.
+// Under the buffer's reservation and the VM's lock: take a range, look for pending unbinds in the way, reserve the
+// page tables, and either write the entries at once or leave them to a BindWork that awaits those unbinds. Everything
+// that the later unbind will need is reserved here. What a try that fails has taken goes back.
 
 import Synchronization
 
@@ -27,8 +27,8 @@ struct BindAttempt {
         case done(entries: UInt64)
         /// The bind fence, with a reference.
         case underWay(FencePointer)
-        /// Nothing was bound: wait for this unbind (a reference) and try again. With the reaction `await` only if there is no
-        /// memory to await it.
+        /// Nothing was bound: wait for this unbind (a reference) and try again. With the reaction `await` only if
+        /// there is no memory to await it.
         case blocked(FencePointer)
     }
 
@@ -113,8 +113,8 @@ struct BindAttempt {
         }
     }
 
-    /// A range that nobody has to be waited for, if a few tries find one: the first free range is often one that was freed
-    /// a moment ago and that the GPU still uses.
+    /// A range that nobody has to be waited for, if a few tries find one: the first free range is often one that was
+    /// freed a moment ago and that the GPU still uses.
     private func placeAwayFromPendingUnbinds() throws(Status) {
         var from: UInt64 = 0
         var to = UInt64.max

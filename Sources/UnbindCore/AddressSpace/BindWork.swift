@@ -1,7 +1,7 @@
 // BindWork: a bind that has to wait for pending unbinds (the async bind work of i915_vma.c).
 //
-// Begins with the bind fence; its gate awaits the unbinds; when that opens an executor writes the page tables. Made only when
-// there is something to wait for: otherwise the bind is done within the call.
+// Begins with the bind fence; its gate awaits the unbinds; when that opens an executor writes the page tables. Made
+// only when there is something to wait for: otherwise the bind is done within the call.
 //
 // - Signalling: the work. What it needs (page tables, pages) was reserved by the bind.
 

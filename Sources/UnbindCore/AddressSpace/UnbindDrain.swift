@@ -1,11 +1,11 @@
 // UnbindDrain: the one piece of work that finishes the deferred unbinds of an address space.
 //
-// An unbind whose gate opens is pushed on a list; the first one submits the work item. When it runs, it takes all that are
-// ready, clears their entries, invalidates the TLB once for all of them, and completes each. So neighbours in time share
-// an invalidation, and one worker is enough for any number of pending unbinds.
+// An unbind whose gate opens is pushed on a list; the first one submits the work item. When it runs, it takes all
+// that are ready, clears their entries, invalidates the TLB once for all of them, and completes each. So neighbours
+// in time share an invalidation, and one worker is enough for any number of pending unbinds.
 //
-// The steps take the time that the cost model says: clear -> (entries written) -> invalidate -> (TLB flushed) -> complete.
-// On real time with costs of 0 they follow each other within one call.
+// The steps take the time that the cost model says: clear -> (entries written) -> invalidate -> (TLB flushed) ->
+// complete. On real time with costs of 0 they follow each other within one call.
 //
 // - Locking: takes the page-table and engine locks, never the VM's.
 // - Signalling: all of it.
@@ -34,7 +34,8 @@ struct UnbindDrain: ~Copyable {
     init(vm: VMPointer) {
         self.vm = vm
         item = WorkItem(
-            label: vm.pointee.id << 8 | WorkLabel.drain, context: UnsafeMutableRawPointer(vm.pointee.drain), function: runDrain)
+            label: vm.pointee.id << 8 | WorkLabel.drain, context: UnsafeMutableRawPointer(vm.pointee.drain),
+            function: runDrain)
     }
 }
 
@@ -157,8 +158,8 @@ private func runDrain(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
 }
 
 extension UnsafeMutablePointer where Pointee == AddressSpace {
-    /// When this returns, no engine uses a translation that the page tables do not hold, and tables that were taken out of
-    /// them before the call have been freed.
+    /// When this returns, no engine uses a translation that the page tables do not hold, and tables that were taken
+    /// out of them before the call have been freed.
     func invalidate(start: UInt64, size: UInt64) {
         pointee.device.pointee.gpu.invalidate(pointee.space, start: start, size: size)
         pointee.space.freeRetired()
@@ -166,8 +167,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
-    /// Takes the binding out of the page tables, or leaves it there if its VM is closed and nobody can walk them any more.
-    /// Returns the number of entries cleared.
+    /// Takes the binding out of the page tables, or leaves it there if its VM is closed and nobody can walk them any
+    /// more. Returns the number of entries cleared.
     func clear(at time: UInt64) -> UInt64 {
         let vm = pointee.vm
         let binding = pointee.binding

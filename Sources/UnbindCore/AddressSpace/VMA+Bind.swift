@@ -1,16 +1,16 @@
 // Binding (i915_vma_pin_ww and i915_vma_bind); each try is a BindAttempt.
 //
 // Two ways to deal with pending unbinds that are in the way: an asynchronous bind takes its range at once and has its
-// entries written when they are done; a synchronous bind waits for them before it takes anything, so that a wait that fails
-// has changed nothing (P24). Neither holds a lock while it waits (P31).
+// entries written when they are done; a synchronous bind waits for them before it takes anything, so that a wait that
+// fails has changed nothing (P24). Neither holds a lock while it waits (P31).
 
 extension UnsafeMutablePointer where Pointee == VMA {
-    /// Binds without waiting for pending unbinds. The bind fence, with a reference; nil if the VMA is bound already or the
-    /// bind was done at once.
+    /// Binds without waiting for pending unbinds. The bind fence, with a reference; nil if the VMA is bound already
+    /// or the bind was done at once.
     ///
     /// - Locking: nothing may be held.
-    /// - Failure: closed, noSpace, noMemory; deadlock only if there was no memory to await an unbind, so that it had to be
-    ///   waited for.
+    /// - Failure: closed, noSpace, noMemory; deadlock only if there was no memory to await an unbind, so that it had
+    ///   to be waited for.
     func bindWithoutWaiting() throws(Status) -> FencePointer? {
         try bind(onPendingUnbinds: .await, interruptible: false)
     }

@@ -1,14 +1,14 @@
 // Unbinding (i915_vma_unbind_async, __i915_vma_evict and i915_vma_resource_unbind).
 //
-// The order is the kernel's, and each step needs the one before (facts R1): lock the buffer's reservation, whose slot was
-// reserved at bind; lock the VM; hang the unbind on all that uses the binding; decide between immediate and deferred;
-// publish a deferred one among the pending unbinds; hand the range back; commit the gate; unlock; put the fence in the
-// reservation. After "publish" nothing can fail, and nothing before it allocates.
+// The order is the kernel's, and each step needs the one before (facts R1): lock the buffer's reservation, whose slot
+// was reserved at bind; lock the VM; hang the unbind on all that uses the binding; decide between immediate and
+// deferred; publish a deferred one among the pending unbinds; hand the range back; commit the gate; unlock; put the
+// fence in the reservation. After "publish" nothing can fail, and nothing before it allocates.
 //
-// Immediate means that there was nothing to wait for when it was looked at, no GPU work and no TLB invalidation that takes
-// the device's time: the entries are cleared and the TLB invalidated under the VM's lock, as the range must not have a new
-// owner before that. The decision is made before the gate is committed:
-// an unbind whose last dependency ends in between is finished by the drain like any deferred one.
+// Immediate means that there was nothing to wait for when it was looked at, no GPU work and no TLB invalidation that
+// takes the device's time: the entries are cleared and the TLB invalidated under the VM's lock, as the range must not
+// have a new owner before that. The decision is made before the gate is committed: an unbind whose last dependency
+// ends in between is finished by the drain like any deferred one.
 
 import Synchronization
 
@@ -24,8 +24,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
     }
 
-    /// As the VM's policy says: waiting only under the sync policy. The unbind fence, with a reference; nil if there was no
-    /// binding, or the unbind is over.
+    /// As the VM's policy says: waiting only under the sync policy. The unbind fence, with a reference; nil if there
+    /// was no binding, or the unbind is over.
     func unbindUnderPolicy() throws(Status) -> FencePointer? {
         guard pointee.vm.pointee.options.policy == .sync else { return unbindWithoutWaiting() }
         return try unbindWaiting(interruptible: false)
@@ -116,7 +116,9 @@ extension UnsafeMutablePointer where Pointee == VMA {
             next = user.pointee.next
         }
         let vm = pointee.vm
-        if vm.pointee.options.policy == .timeline, let last = vm.pointee.pending.pointee.lastScheduled, !last.isSignalled {
+        if vm.pointee.options.policy == .timeline, let last = vm.pointee.pending.pointee.lastScheduled,
+            !last.isSignalled
+        {
             last.retain()
             return last
         }
@@ -219,7 +221,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
     }
 }
 
-/// Something that a scheduled unbind awaited has signalled. An error it carries does not keep the unbind from happening.
+/// Something that a scheduled unbind awaited has signalled. An error it carries does not keep the unbind from
+/// happening.
 func unbindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     let edge = callback.assumingMemoryBound(to: Await.self)
     let resource = edge.pointee.callback.context!.assumingMemoryBound(to: VMAResource.self)

@@ -1,6 +1,7 @@
 // VMA: one buffer object at one place in one address space (i915_vma, drivers/gpu/drm/i915/i915_vma.c).
 //
-// The long-lived record; each time it is bound it gets a range and a VMAResource, which leaves it again when it is unbound.
+// The long-lived record; each time it is bound it gets a range and a VMAResource, which leaves it again when it is
+// unbound.
 //
 // - Locking: everything but `count` and `address` is guarded by the VM's lock.
 
@@ -134,8 +135,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
         reservation.add(fence, usage: .write)
     }
 
-    /// Adds an edge to what the present binding's unbind waits for. The edges of work that has ended, and of earlier work
-    /// on the same timeline, go. Takes over the Await and its reference to the fence.
+    /// Adds an edge to what the present binding's unbind waits for. The edges of work that has ended, and of earlier
+    /// work on the same timeline, go. Takes over the Await and its reference to the fence.
     func addUser(_ edge: AwaitPointer) {
         let cache = pointee.vm.pointee.device.cache(.await)
         var kept: AwaitPointer?

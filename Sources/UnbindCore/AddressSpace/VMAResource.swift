@@ -1,12 +1,12 @@
 // VMAResource: a snapshot of one binding, and its unbind (i915_vma_resource, drivers/gpu/drm/i915/i915_vma_resource.c).
 //
-// Made when a VMA is bound, it has everything that clearing the binding will need: range, pages, the unbind fence that is
-// also its reference count, the gate that opens when the GPU is done with the range, and its place among the pending
-// unbinds. So the VMA is free to be bound anew, or to go, while the unbind is still to come.
+// Made when a VMA is bound, it has everything that clearing the binding will need: range, pages, the unbind fence
+// that is also its reference count, the gate that opens when the GPU is done with the range, and its place among the
+// pending unbinds. So the VMA is free to be bound anew, or to go, while the unbind is still to come.
 //
-// Life: installed on its VMA -> scheduled (published in PendingUnbinds, unless nothing is awaited) -> ready (the gate has
-// opened) -> cleared -> held (somebody still looks at it) -> completed (the fence has signalled) -> reaped by the next
-// lookup -> freed with the last reference to its fence.
+// Life: installed on its VMA -> scheduled (published in PendingUnbinds, unless nothing is awaited) -> ready (the gate
+// has opened) -> cleared -> held (somebody still looks at it) -> completed (the fence has signalled) -> reaped by the
+// next lookup -> freed with the last reference to its fence.
 //
 // - Signalling: everything from ready on.
 
@@ -73,8 +73,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     // MARK: Holds
 
-    /// Keeps the binding's pages and delays its unbind fence until `unhold`, for whoever wants to read what is bound there.
-    /// False if the unbind has completed: there is nothing to look at any more.
+    /// Keeps the binding's pages and delays its unbind fence until `unhold`, for whoever wants to read what is bound
+    /// there. False if the unbind has completed: there is nothing to look at any more.
     func hold() -> Bool {
         var count = pointee.holds.load(ordering: .relaxed)
         while count != 0 {
@@ -94,8 +94,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         if pointee.holds.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { complete(at: time) }
     }
 
-    /// The last hold is gone: tells everybody, lets go of the pages, and leaves the index to the next lookup. The chain's
-    /// reference goes with the index entry, so that no lookup meets freed memory (P15, P22).
+    /// The last hold is gone: tells everybody, lets go of the pages, and leaves the index to the next lookup. The
+    /// chain's reference goes with the index entry, so that no lookup meets freed memory (P15, P22).
     private func complete(at time: UInt64) {
         let vm = pointee.vm
         let pages = pointee.pages

@@ -38,13 +38,15 @@ extension UnsafeMutablePointer where Pointee == Device {
         guard let memory = cache(.callerFence).take() else { throw Status.noMemory }
         memory.bindMemory(to: CallerFence.self, capacity: 1).initialize(
             to: CallerFence(
-                fence: Fence(owner: UnsafeMutableRawPointer(self), isSignalledByCaller: true, release: releaseCallerFence),
+                fence: Fence(
+                    owner: UnsafeMutableRawPointer(self), isSignalledByCaller: true, release: releaseCallerFence),
                 device: self))
         retain()
         return memory.assumingMemoryBound(to: Fence.self)
     }
 
-    /// Takes a fence off the list, with a reference. Only close calls this: a fence that is off the list is not cancelled.
+    /// Takes a fence off the list, with a reference. Only close calls this: a fence that is off the list is not
+    /// cancelled.
     func takeListedCallerFence() -> FencePointer? {
         pointee.lock.acquire()
         defer { pointee.lock.release() }

@@ -88,7 +88,8 @@ extension UnsafeMutablePointer where Pointee == Device {
         return cancelled
     }
 
-    /// Runs until no job, bind or unbind is under way. Each ends by itself now that nothing of the caller's holds it back.
+    /// Runs until no job, bind or unbind is under way. Each ends by itself now that nothing of the caller's holds it
+    /// back.
     private func drain() {
         while true {
             try? pointee.executor.waitIdle(timeout: .max, absolute: false, interruptible: false)

@@ -3,7 +3,8 @@
 import CUnbind
 
 /// How the C header declares it.
-typealias FaultCallback = @convention(c) (_ userData: UnsafeMutableRawPointer?, _ fault: UnsafePointer<unbind_fault>?) -> Void
+typealias FaultCallback =
+    @convention(c) (_ userData: UnsafeMutableRawPointer?, _ fault: UnsafePointer<unbind_fault>?) -> Void
 
 /// Called by an engine for each fault, with no lock held.
 func deviceFaultSink(_ context: UnsafeMutableRawPointer?, _ record: UnsafeRawPointer) {

@@ -49,8 +49,8 @@ extension UnsafeMutablePointer where Pointee == Device {
         }
     }
 
-    /// Waits for a fence. If that cannot succeed because nothing that could run is left, the log is told what everything
-    /// is waiting for.
+    /// Waits for a fence. If that cannot succeed because nothing that could run is left, the log is told what
+    /// everything is waiting for.
     func wait(
         for fence: FencePointer, timeout: UInt64 = .max, absolute: Bool = false, interruptible: Bool = false
     ) throws(Status) {
@@ -64,9 +64,10 @@ extension UnsafeMutablePointer where Pointee == Device {
 
     private func logDeadlock() {
         log(.error) { writer in
-            writer.text("deadlock: a fence is waited for, and nothing that could run is left; signal the fence that the")
-            writer.text(" pending work waits for\n")
-            self.writeState(to: &writer)
+            writer.text("deadlock: a fence is waited for, and nothing that could run is left; ")
+            writer.text("signal the fence that the pending work waits for\n")
+            // Without memory for all of it, what there is of it will have to do.
+            do throws(Status) { try self.dump(to: &writer) } catch {}
         }
     }
 

@@ -43,11 +43,11 @@ private struct OpeningDevice {
     mutating func open(_ options: DeviceOptions, memory prototype: consuming Memory) throws(Status) -> DevicePointer {
         guard let memory = Self.makeMemory(prototype) else { throw Status.noMemory }
         self.memory = memory
-        guard
-            let device = memory.allocateArray(of: Device.self, count: 1)
-        else { throw Status.noMemory }
+        guard let device = memory.allocateArray(of: Device.self, count: 1) else { throw Status.noMemory }
         self.device = device
-        guard let caches = memory.allocateArray(of: SlabCache.self, count: CacheKind.count) else { throw Status.noMemory }
+        guard let caches = memory.allocateArray(of: SlabCache.self, count: CacheKind.count) else {
+            throw Status.noMemory
+        }
         Self.initialize(caches, memory: memory, uncached: !options.usesSlabs)
         self.caches = caches
         guard let nextIDs = memory.allocateArray(of: Atomic<UInt64>.self, count: ObjectKind.count) else {
@@ -66,7 +66,8 @@ private struct OpeningDevice {
         self.local = local
         guard let stub = memory.allocateArray(of: Fence.self, count: 1) else { throw Status.noMemory }
         // The device frees the stub itself, when nothing can hold a reference any more.
-        stub.initialize(to: Fence(owner: UnsafeMutableRawPointer(device)) { _ in panic("the stub fence was over-dropped") })
+        stub.initialize(
+            to: Fence(owner: UnsafeMutableRawPointer(device)) { _ in panic("the stub fence was over-dropped") })
         stub.signal(at: 0)
         self.stub = stub
         let executor = try ExecutorPointer.make(
@@ -119,13 +120,16 @@ private struct OpeningDevice {
 
     static func free(_ memory: UnsafeMutablePointer<Memory>) {
         let bytes = MemoryLayout<Memory>.stride
-        invariant(memory.pointee.bytes.load(ordering: .relaxed) == bytes, "a device was freed before all its memory was")
+        let held = memory.pointee.bytes.load(ordering: .relaxed)
+        invariant(held == bytes, "a device was freed before all its memory was")
         let (deallocate, userData) = (memory.pointee.deallocateFunction, memory.pointee.userData)
         memory.deinitialize(count: 1)
         deallocate(userData, UnsafeMutableRawPointer(memory), bytes)
     }
 
-    static func initialize(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>, uncached: Bool) {
+    static func initialize(
+        _ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>, uncached: Bool
+    ) {
         func make<T: ~Copyable>(_ kind: CacheKind, _ type: T.Type) {
             (caches + kind.rawValue).initialize(to: SlabCache(for: type, memory: memory, uncached: uncached))
         }
@@ -155,7 +159,8 @@ private struct OpeningDevice {
 extension UnsafeMutablePointer where Pointee == Device {
     /// The last reference is gone: nothing of the device is alive.
     func destroy() {
-        invariant(pointee.stateWord.load(ordering: .acquiring) == Device.State.closed.rawValue, "a device was freed open")
+        let state = pointee.stateWord.load(ordering: .acquiring)
+        invariant(state == Device.State.closed.rawValue, "a device was freed open")
         let memory = pointee.memory
         let (caches, nextIDs, liveHandles) = (pointee.caches, pointee.nextIDs, pointee.liveHandles)
         let stub = pointee.stubFence

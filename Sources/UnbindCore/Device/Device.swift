@@ -44,7 +44,8 @@ struct Device: ~Copyable {
 
 /// The callbacks of the host program.
 struct HostCallbacks {
-    typealias Log = @convention(c) (_ userData: UnsafeMutableRawPointer?, _ level: UInt32, _ message: UnsafePointer<CChar>?) -> Void
+    typealias Log =
+        @convention(c) (_ userData: UnsafeMutableRawPointer?, _ level: UInt32, _ message: UnsafePointer<CChar>?) -> Void
 
     var log: Log?
     var logData: UnsafeMutableRawPointer?
@@ -61,7 +62,8 @@ enum ObjectKind: Int, CaseIterable {
 
 /// The slab caches of a device.
 enum CacheKind: Int {
-    case callerFence, pageList, rangeNode, bufferObject, reservation, vma, resource, bindWork, await, queue, job, eventfd
+    case callerFence, pageList, rangeNode, bufferObject, reservation, vma, resource, bindWork, await, queue, job
+    case eventfd
 
     static var count: Int { 12 }
 }

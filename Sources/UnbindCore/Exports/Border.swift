@@ -96,7 +96,8 @@ func read<T: BitwiseCopyable>(_ pointer: UnsafePointer<T>, zero value: T) throws
 func write<T: BitwiseCopyable>(_ value: T, to pointer: UnsafeMutablePointer<T>) throws(Status) {
     let size = try checkedSize(of: pointer, known: MemoryLayout<T>.size)
     let sizeField = MemoryLayout<UInt32>.size
-    withUnsafeBytes(of: value) {
-        _ = memcpy(UnsafeMutableRawPointer(pointer) + sizeField, $0.baseAddress! + sizeField, min(size, $0.count) - sizeField)
+    withUnsafeBytes(of: value) { bytes in
+        let (to, from) = (UnsafeMutableRawPointer(pointer) + sizeField, bytes.baseAddress! + sizeField)
+        _ = memcpy(to, from, min(size, bytes.count) - sizeField)
     }
 }

@@ -2,7 +2,8 @@
 // unbind_fence_callback), so that adding one allocates nothing.
 
 /// How the C header declares it, with the fence as an opaque pointer.
-typealias CallerCallbackFunction = @convention(c) (_ fence: OpaquePointer?, _ userData: UnsafeMutableRawPointer?) -> Void
+typealias CallerCallbackFunction =
+    @convention(c) (_ fence: OpaquePointer?, _ userData: UnsafeMutableRawPointer?) -> Void
 
 struct CallerCallback {
     /// First: a pointer to it is a pointer to the CallerCallback. Its context is the caller's user data.

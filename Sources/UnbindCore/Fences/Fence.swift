@@ -207,7 +207,8 @@ extension UnsafeMutablePointer where Pointee == Fence {
             {
                 continue
             }
-            // The kernel restarts a futex wait without a deadline after a handler with SA_RESTART; one with a deadline ends.
+            // The kernel restarts a futex wait without a deadline after a handler with SA_RESTART; one with a
+            // deadline ends.
             let wake = interruptible ? Swift.min(deadline, .max - 1) : deadline
             switch csys_futex_wait(pointee.state.address, 2, wake) {
             case -ETIMEDOUT: if isSignalled { return } else { throw Status.timedOut }

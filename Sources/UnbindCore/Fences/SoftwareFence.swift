@@ -1,8 +1,8 @@
 // SoftwareFence: a join gate (i915_sw_fence). It opens when everything it awaits is done and it is committed.
 //
-// Embedded in what is to happen then (an unbind, an asynchronous bind, a job), which is told so by whoever makes the last
-// decrement: `complete` and `commit` answer true exactly once. There is no callback here and so no recursion, however
-// long a chain of gates is: the owner hands its work to an executor.
+// Embedded in what is to happen then (an unbind, an asynchronous bind, a job), which is told so by whoever makes the
+// last decrement: `complete` and `commit` answer true exactly once. There is no callback here and so no recursion,
+// however long a chain of gates is: the owner hands its work to an executor.
 //
 // The first error to arrive is kept; it belongs to the edge it came in by (P30), because every awaited fence is asked
 // for its own.

@@ -19,8 +19,8 @@ struct BufferObject: ~Copyable {
 typealias BufferObjectPointer = UnsafeMutablePointer<BufferObject>
 
 extension UnsafeMutablePointer where Pointee == BufferObject {
-    /// A buffer of the pages that `makePages` makes, last of all: pages that were made would have to be released again, and
-    /// a caller's release function must not be called for a buffer that there never was.
+    /// A buffer of the pages that `makePages` makes, last of all: pages that were made would have to be released
+    /// again, and a caller's release function must not be called for a buffer that there never was.
     static func make(
         device: DevicePointer, makePages: () throws(Status) -> PageListPointer
     ) throws(Status) -> BufferObjectPointer {

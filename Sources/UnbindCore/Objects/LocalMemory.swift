@@ -1,8 +1,8 @@
 // LocalMemory: the memory of the GPU's own, as one arena that the CPU sees too.
 //
-// Pages are handed out by a RangeAllocator over the arena's offsets, which are also the physical addresses in page-table
-// entries. The arena takes real memory on first touch only; what is freed is given back to the system, so that the next
-// owner finds zeros.
+// Pages are handed out by a RangeAllocator over the arena's offsets, which are also the physical addresses in
+// page-table entries. The arena takes real memory on first touch only; what is freed is given back to the system, so
+// that the next owner finds zeros.
 
 import CSystem
 import Synchronization

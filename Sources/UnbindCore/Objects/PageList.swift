@@ -1,8 +1,8 @@
 // PageList: the pages behind a buffer object (i915_refct_sgt), counted.
 //
-// The buffer object holds one reference, each VMAResource one until its unbind has completed: pages outlive every mapping
-// and hold that can still reach them, whoever drops the buffer first. One contiguous piece, so that a single pair of
-// addresses describes it and large pages fit.
+// The buffer object holds one reference, each VMAResource one until its unbind has completed: pages outlive every
+// mapping and hold that can still reach them, whoever drops the buffer first. One contiguous piece, so that a single
+// pair of addresses describes it and large pages fit.
 //
 // - Signalling: drop() may run in a signalling section: it frees, it does not allocate.
 

@@ -1,9 +1,9 @@
 // PendingUnbinds: the unbinds of one address space that have not finished (i915_address_space.pending_unbind).
 //
-// An unbind is published here before its range is handed out again, under the VM's lock, and a bind looks here under the
-// same lock: that is all the order there is between an old and a new owner of a range. Leaving is different: a completed
-// unbind is pushed on a list without any lock, and the next lookup takes it out. So completion never waits for a thread
-// that holds the lock (P31), and a lookup must tolerate fences that have signalled (P15).
+// An unbind is published here before its range is handed out again, under the VM's lock, and a bind looks here under
+// the same lock: that is all the order there is between an old and a new owner of a range. Leaving is different: a
+// completed unbind is pushed on a list without any lock, and the next lookup takes it out. So completion never waits
+// for a thread that holds the lock (P31), and a lookup must tolerate fences that have signalled (P15).
 //
 // - Locking: the VM's lock, but for `push`.
 

@@ -1,8 +1,8 @@
 // Submitting a job (i915_gem_do_execbuffer, in what concerns the address space).
 //
-// Everything that can fail comes first: the job with its commands and awaits, a reservation slot and an edge for each VMA
-// it uses. Then, under the VM's lock, the job takes its place in the timeline, its fence is attached to each VMA's present
-// binding, and it is appended. From then on an unbind of any of those VMAs waits for it.
+// Everything that can fail comes first: the job with its commands and awaits, a reservation slot and an edge for each
+// VMA it uses. Then, under the VM's lock, the job takes its place in the timeline, its fence is attached to each
+// VMA's present binding, and it is appended. From then on an unbind of any of those VMAs waits for it.
 
 import Synchronization
 

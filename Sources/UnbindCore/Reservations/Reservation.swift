@@ -3,8 +3,8 @@
 // Each fence has a usage; asking at a usage gives that one and all stronger ones. A slot is reserved before the
 // operation that will need it may still fail, and filled after its point of no return: `add` cannot fail.
 //
-// Unlike the kernel's, reservations add up (P2): reserve(1) twice is two slots. A fence without a timeline (context 0) never
-// replaces another (P11).
+// Unlike the kernel's, reservations add up (P2): reserve(1) twice is two slots. A fence without a timeline (context
+// 0) never replaces another (P11).
 //
 // - Locking: everything but `wait` is called with `lock` held.
 
@@ -67,8 +67,8 @@ extension UnsafeMutablePointer where Pointee == Reservation {
         pointee.reserved -= slots
     }
 
-    /// Fills a reserved slot; retains the fence. An earlier fence of the same timeline and usage gives up its slot, if it is
-    /// among the last few; one that is missed costs a slot until it has signalled.
+    /// Fills a reserved slot; retains the fence. An earlier fence of the same timeline and usage gives up its slot,
+    /// if it is among the last few; one that is missed costs a slot until it has signalled.
     func add(_ fence: FencePointer, usage: FenceUsage) {
         invariant(pointee.reserved > 0, "a fence was added to a reservation without a reserved slot")
         pointee.reserved -= 1
@@ -90,8 +90,9 @@ extension UnsafeMutablePointer where Pointee == Reservation {
         pointee.count += 1
     }
 
-    /// A fence at this usage or a stronger one that has not signalled, with a reference for the caller. Takes the last one,
-    /// and forgets the signalled ones behind it, so that waiting for all of many does not look at each again and again.
+    /// A fence at this usage or a stronger one that has not signalled, with a reference for the caller. Takes the
+    /// last one, and forgets the signalled ones behind it, so that waiting for all of many does not look at each
+    /// again and again.
     func anyUnsignalled(usage: FenceUsage) -> FencePointer? {
         var index = pointee.count - 1
         while index >= 0 {

@@ -49,7 +49,8 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     /// Uninitialised memory for one object, or nil.
     func take() -> UnsafeMutableRawPointer? {
         if pointee.uncached {
-            guard let object = pointee.memory.allocate(bytes: pointee.objectBytes, alignment: pointee.alignment) else { return nil }
+            let object = pointee.memory.allocate(bytes: pointee.objectBytes, alignment: pointee.alignment)
+            guard let object else { return nil }
             pointee.lock.acquire()
             pointee.live &+= 1
             pointee.taken &+= 1

@@ -46,10 +46,7 @@ struct FutexLock: ~Copyable {
         #if DEBUG
             LockOrder.willAcquire(rank)
         #endif
-        if word.compareExchange(expected: 0, desired: 1, successOrdering: .acquiring, failureOrdering: .relaxed).exchanged {
-            return
-        }
-        acquireSlowly()
+        if !tryAcquire() { acquireSlowly() }
     }
 
     @inline(__always)
@@ -60,16 +57,16 @@ struct FutexLock: ~Copyable {
         if word.exchange(0, ordering: .releasing) == 2 { wakeOne() }
     }
 
+    @inline(__always)
+    private func tryAcquire() -> Bool {
+        word.compareExchange(expected: 0, desired: 1, successOrdering: .acquiring, failureOrdering: .relaxed).exchanged
+    }
+
     @inline(never)
     private func acquireSlowly() {
         // A short spin covers the usual case, a holder that is about to leave.
         for _ in 0..<64 {
-            if word.load(ordering: .relaxed) == 0,
-                word.compareExchange(expected: 0, desired: 1, successOrdering: .acquiring, failureOrdering: .relaxed)
-                    .exchanged
-            {
-                return
-            }
+            if word.load(ordering: .relaxed) == 0, tryAcquire() { return }
         }
         while word.exchange(2, ordering: .acquiring) != 0 {
             // -EAGAIN (the word changed) and -EINTR both mean: look again.

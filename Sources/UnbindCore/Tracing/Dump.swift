@@ -18,6 +18,12 @@ extension UnsafeMutablePointer where Pointee == Device {
     /// - Failure: noMemory.
     func dump(to write: @escaping WriteFunction, userData: UnsafeMutableRawPointer?) throws(Status) {
         var writer = TextWriter(write: write, userData: userData)
+        try dump(to: &writer)
+        writer.flush()
+    }
+
+    /// The device, a line for each address space, then each of those in full.
+    func dump(to writer: inout TextWriter) throws(Status) {
         writeState(to: &writer)
         var cursor: UInt64 = 0
         while let vm = vm(withIDAbove: cursor) {
@@ -25,11 +31,10 @@ extension UnsafeMutablePointer where Pointee == Device {
             defer { vm.drop() }
             try vm.dump(to: &writer)
         }
-        writer.flush()
     }
 
     /// The device and a line for each address space.
-    func writeState(to writer: inout TextWriter) {
+    private func writeState(to writer: inout TextWriter) {
         writer.text("device: executor ")
         switch pointee.executor.kind {
         case .pool: writer.text("pool")

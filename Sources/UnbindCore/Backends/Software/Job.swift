@@ -76,7 +76,8 @@ extension UnsafeMutablePointer where Pointee == Job {
         invariant(pointee.commandCount < pointee.commandCapacity, "a job was given more commands than it was made for")
         if command.kind == .wait {
             guard let fence = command.fence else { panic("a WAIT command was made without a fence") }
-            guard let wait = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: engineWaitEnded) else { throw .noMemory }
+            let wait = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: engineWaitEnded)
+            guard let wait else { throw .noMemory }
             wait.pointee.callback.context = UnsafeMutableRawPointer(pointee.engine)
             wait.pointee.next = pointee.waits
             pointee.waits = wait
@@ -96,7 +97,8 @@ extension UnsafeMutablePointer where Pointee == Job {
             }
             return
         }
-        guard let edge = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: jobAwaitEnded) else { throw .noMemory }
+        let edge = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: jobAwaitEnded)
+        guard let edge else { throw .noMemory }
         edge.pointee.callback.context = UnsafeMutableRawPointer(self)
         edge.pointee.next = pointee.awaits
         pointee.awaits = edge

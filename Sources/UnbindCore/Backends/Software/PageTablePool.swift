@@ -87,8 +87,8 @@ extension UnsafeMutablePointer where Pointee == PageTablePool {
         return table
     }
 
-    /// Takes a table back that no engine can read any more. An empty one, with no entry and no child, is given out again as
-    /// it is: zeroing its pages would cost more than all else about a small binding.
+    /// Takes a table back that no engine can read any more. An empty one, with no entry and no child, is given out
+    /// again as it is: zeroing its pages would cost more than all else about a small binding.
     func give(_ table: PageTablePointer, isEmpty: Bool) {
         givePage(UnsafeMutableRawPointer(table.pointee.entries), isZero: isEmpty)
         if let children = table.pointee.children { givePage(UnsafeMutableRawPointer(children), isZero: isEmpty) }
