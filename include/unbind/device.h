@@ -109,7 +109,7 @@ struct unbind_device_options {
 #define UNBIND_DEVICE_OPTIONS_INIT \
     { sizeof(struct unbind_device_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL }
 
-/* What was still alive when a device was closed: nothing, if vms to fences are 0. */
+/* What was still alive when a device was closed: nothing, if vms to fences and timelines are 0. */
 struct unbind_leak_report {
     uint32_t struct_size;        /* sizeof(struct unbind_leak_report) */
     uint32_t vms;                /* objects with references not dropped: */
@@ -120,8 +120,10 @@ struct unbind_leak_report {
     uint64_t bo_bytes;           /* memory of those buffers */
     uint64_t unbinds_completed;  /* unbinds that were pending and were finished by the close */
     uint64_t fences_cancelled;   /* caller's fences signalled with -ENOENT by the close */
+    uint32_t timelines;          /* as vms to fences */
+    uint32_t reserved;
 };
-#define UNBIND_LEAK_REPORT_INIT { sizeof(struct unbind_leak_report), 0, 0, 0, 0, 0, 0, 0, 0 }
+#define UNBIND_LEAK_REPORT_INIT { sizeof(struct unbind_leak_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 struct unbind_device_stats {
     uint32_t struct_size;       /* sizeof(struct unbind_device_stats) */
@@ -167,7 +169,7 @@ int unbind_device_open_software(const struct unbind_device_options *options,
  * out_report  may be NULL
  *
  * Blocks: until accepted GPU work has ended. Errors: -EINVAL, -E2BIG, -ENOENT,
- * -EDEADLK (called from a callback that runs in the device's own work). Since: 0.1
+ * -EDEADLK (called from a callback). Since: 0.1
  */
 int unbind_device_close(unbind_device *device, struct unbind_leak_report *out_report);
 

@@ -13,6 +13,7 @@
  *     unbind_vma      one buffer at one place in one VM   <unbind/vma.h>
  *     unbind_queue    runs commands through a VM          <unbind/queue.h>
  *     unbind_fence    says when something has finished    <unbind/fence.h>
+ *     unbind_timeline numbers that grow, with fences      <unbind/timeline.h>
  *
  * CONVENTIONS
  *
@@ -76,5 +77,6 @@
 #include "bo.h"
 #include "vma.h"
 #include "queue.h"
+#include "timeline.h"
 
 #endif /* UNBIND_UNBIND_H */

@@ -33,7 +33,7 @@ struct Device: ~Copyable {
     let systemBytes = Atomic<UInt64>(0)
     let boHandleBytes = Atomic<UInt64>(0)
     let lastContext = Atomic<UInt64>(0)
-    /// Jobs, asynchronous binds and deferred unbinds under way: what close waits for.
+    /// Jobs, asynchronous binds, deferred unbinds, fence arrays and timeline points under way: what close waits for.
     let outstanding = Atomic<Int>(0)
     let nextIDs: UnsafeMutablePointer<Atomic<UInt64>>
     let liveHandles: UnsafeMutablePointer<Atomic<UInt32>>
@@ -53,16 +53,17 @@ struct HostCallbacks {
 
 /// The kinds of object with a C handle, for ids and for the leak report.
 enum ObjectKind: Int, CaseIterable {
-    case vm, bufferObject, vma, queue, fence
+    case vm, bufferObject, vma, queue, fence, timeline
 
-    static var count: Int { 5 }
+    static var count: Int { 6 }
 }
 
 /// The slab caches of a device.
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, bufferObject, reservation, vma, resource, bindWork, await, queue, job, eventfd
+    case timeline, timelinePoint
 
-    static var count: Int { 12 }
+    static var count: Int { 14 }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
@@ -88,7 +89,7 @@ extension UnsafeMutablePointer where Pointee == Device {
     /// The caller lets go of a handle; the last one closes.
     func dropHandle() {
         guard pointee.count.dropHandle() else { return }
-        if pointee.executor.isRunningOnThisThread {
+        if isWorkingOnThisThread {
             // It cannot wait for the work that it is part of. Kept, rather than freed under the feet of that work.
             log(.error) { $0.text("the last reference to a device was dropped by its own work: it is never closed") }
             return
@@ -97,6 +98,9 @@ extension UnsafeMutablePointer where Pointee == Device {
         _ = try? close()
         drop()
     }
+
+    /// True in the device's own work, and in callbacks: whoever waits there for all work to end waits for itself.
+    var isWorkingOnThisThread: Bool { pointee.executor.isRunningOnThisThread || Relay.isOpen }
 
     // MARK: Names and counts
 
