@@ -8,6 +8,11 @@
  * the timeline's value grows in order. Nothing is kept of a point that has been
  * reached.
  *
+ * The fences of the points signal one after the other, in the order of their
+ * numbers, one thread at a time. A call that makes a point ready while another
+ * thread is signalling one before it, or from a callback of one before it, leaves
+ * it to that thread.
+ *
  * A point depends only on what was there before it, so that timelines cannot
  * wait for each other in a circle.
  */
@@ -54,10 +59,6 @@ int unbind_timeline_add_point(unbind_timeline *timeline, uint64_t seqno, unbind_
 /*
  * Adds a point that has nothing of its own to wait for: it is reached when all
  * points before it are, if there are none within this call.
- *
- * Fences of points signal one after the other, in the order of their numbers. A
- * call from a callback of such a fence, or while another thread is signalling
- * one, returns at once: its point is reached when those before it are.
  *
  * seqno       as for unbind_timeline_add_point
  *

@@ -31,7 +31,7 @@
  *               -ENOMEM      no memory
  *               -ENOSPC      no free address range, or the fixed one is taken
  *               -ENODEV      the range lies outside the address space
- *               -EAGAIN      not now: not signalled yet, or closing; retry
+ *               -EAGAIN      not now: not signalled yet, no such point yet; retry
  *               -EBUSY       cannot be done while in use, or cannot go async
  *               -EINTR       the wait was interrupted by a signal
  *               -ETIME       the wait expired

@@ -1,10 +1,10 @@
-// FenceArray: one fence for many (dma_fence_array, drivers/dma-buf/dma-fence-array.c): signals when all its members have,
-// or the first of them has. Made in one piece of memory: the array, then its members.
+// FenceArray: one fence for many (dma_fence_array, drivers/dma-buf/dma-fence-array.c): signals when all its members
+// have, or the first of them has. Made in one piece of memory: the array, then its members.
 //
-// Life. The references are those of its fence. Beside them there are holds: one for each member that may still call back,
-// and one for the array itself until it is torn down, which happens once: when it has signalled, or when nobody refers to
-// it any more. Tearing down takes the callbacks back; one that is running meanwhile on another thread keeps its hold, so
-// that the memory stays, and finds that the array is not to be signalled. The last hold drops the members.
+// Life. The references are those of its fence. Beside them there are holds: one for each member that may still call
+// back, and one for the array itself until it is torn down, which happens once: when it has signalled, or when nobody
+// refers to it any more. Tearing down takes the callbacks back; one that is running meanwhile on another thread keeps
+// its hold, so that the memory stays, and finds that the array is not to be signalled. The last hold drops the members.
 //
 // - Locking: `lock` guards the members against those who look inside (FenceUnwrap). Nothing is called with it held.
 

@@ -3,8 +3,8 @@
 // A fence made of others is replaced by those it waits for; signalled ones go; of the fences of one context the latest
 // stays, which signals after the others.
 //
-// Looking inside is never needed for the result to be right, since an array or a point is a fence like any other: where it
-// would take too much (arrays of arrays of arrays), they stay as they are.
+// Looking inside is never needed for the result to be right, since an array or a point is a fence like any other: where
+// it would take too much (arrays of arrays of arrays), they stay as they are.
 
 extension UnsafeMutablePointer where Pointee == Device {
     /// A fence that has signalled, with a reference.
@@ -123,7 +123,7 @@ extension FenceList {
         shorten(to: kept)
     }
 
-    /// By context, the latest first; those without context by address. Heapsort (Williams, 1964): in place, and never slow.
+    /// By context, the latest first; those without context by address. Heapsort (Williams, 1964): in place, never slow.
     mutating func sortByContext() {
         var start = count / 2
         while start > 0 {

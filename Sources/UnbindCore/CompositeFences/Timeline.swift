@@ -1,15 +1,15 @@
-// Timeline: growing sequence numbers and the fences that say when each has been reached (dma_fence_chain and drm_syncobj,
-// drivers/dma-buf/dma-fence-chain.c).
+// Timeline: growing sequence numbers and the fences that say when each has been reached (dma_fence_chain,
+// drivers/dma-buf/dma-fence-chain.c, and drm_syncobj).
 //
-// The points that have not been reached are in a ring, in the order of their seqnos, so that a seqno is found by halving.
-// A point leaves the ring when it is the first and its own fence has signalled; nothing is kept of it but the timeline's
+// The points that have not been reached are in a ring, in the order of their seqnos, so that halving finds a seqno. A
+// point leaves the ring when it is the first and its own fence has signalled; nothing is kept of it but the timeline's
 // value. Fences signal in the order of the seqnos: one thread at a time takes points out and signals them (the drain);
 // others that complete a point meanwhile leave it to that one.
 //
 // Every point depends on what was there before it, so that timelines cannot form a circle.
 //
-// Life: handles, the points (each until it is freed) and a drain under way hold references. The ring holds a reference to
-// each of its points.
+// Life: handles, the points (each until it is freed) and a drain under way hold references. The ring holds a reference
+// to each of its points.
 //
 // - Locking: `lock` guards the ring, the value and the state of the points. No fence is signalled or dropped under it.
 

@@ -36,7 +36,8 @@ extension UnsafeMutablePointer where Pointee == TimelinePoint {
                 fence: Fence(
                     owner: UnsafeMutableRawPointer(device), context: timeline.pointee.context, seqno: seqno,
                     kind: .timelinePoint, release: releaseTimelinePoint),
-                callback: FenceCallback(function: awaitedSignalled, context: memory), timeline: timeline, awaited: awaited))
+                callback: FenceCallback(function: awaitedSignalled, context: memory), timeline: timeline,
+                awaited: awaited))
         awaited?.retain()
         timeline.retain()
         return point

@@ -27,7 +27,9 @@ public func unbind_timeline_unref(_ handle: OpaquePointer!) {
 }
 
 @implementation @_cdecl("unbind_timeline_add_point")
-public func unbind_timeline_add_point(_ handle: OpaquePointer!, _ seqno: UInt64, _ fenceHandle: OpaquePointer!) -> Int32 {
+public func unbind_timeline_add_point(
+    _ handle: OpaquePointer!, _ seqno: UInt64, _ fenceHandle: OpaquePointer!
+) -> Int32 {
     cStatus { () throws(Status) in
         let timeline: TimelinePointer = try object(handle)
         let fence: FencePointer = try object(fenceHandle)

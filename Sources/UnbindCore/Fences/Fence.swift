@@ -4,7 +4,7 @@
 // job, an asynchronous bind begin with their Fence, and `release` frees the whole. Waiters sleep on the state word;
 // callbacks run one by one after the signal, each with no lock held.
 //
-// Fences made of others (arrays, timelines) signal in turn, through a Relay: no chain of them, however long, needs stack.
+// Fences made of others (arrays, timelines) signal in turn, through a Relay: a chain of them needs no stack.
 //
 // A fence of a context (a queue's timeline) is ordered with the others of that context by its seqno. Context 0 means
 // unordered: such a fence is never compared with, nor replaced by, another.
@@ -124,8 +124,8 @@ extension UnsafeMutablePointer where Pointee == Fence {
 
     // MARK: Signalling
 
-    /// Signals the fence, and then the fences made of it, and so on: all of that has happened when this returns. False if
-    /// it had signalled already; nothing changes then.
+    /// Signals the fence, and then the fences made of it, and so on: all of that has happened when this returns. False
+    /// if it had signalled already; nothing changes then.
     ///
     /// - Locking: nothing may be held: callbacks run here.
     @discardableResult

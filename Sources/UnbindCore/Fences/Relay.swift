@@ -1,7 +1,7 @@
 // Relay: what a signal sets off in fences that are made of fences, one after the other instead of one inside the other.
 //
-// An array of arrays of arrays, or a timeline whose points await points of another, may be a hundred thousand deep. So a
-// callback that finds its fence complete does not signal it: it hands that over to the relay of its thread, which runs
+// An array of arrays of arrays, or a timeline whose points await points of another, may be a hundred thousand deep. So
+// a callback that finds its fence complete does not signal it: it hands that over to the relay of its thread, which runs
 // when the callbacks of the signal under way have run, and before that signal returns. Freeing goes the same way.
 //
 // A relay lives on the stack of whoever opened it. The thread has at most one that is filled: opening another one (a
@@ -48,7 +48,9 @@ struct Relay {
     /// Calls `function(context)` when its turn comes: at once and within this call, if no relay is open on this thread.
     ///
     /// - Ownership: the item stays in place until then.
-    static func hand(_ item: RelayItemPointer, context: UnsafeMutableRawPointer, _ function: @escaping RelayItem.Function) {
+    static func hand(
+        _ item: RelayItemPointer, context: UnsafeMutableRawPointer, _ function: @escaping RelayItem.Function
+    ) {
         guard let open = csys_thread_relay()!.pointee else {
             Relay.open { function(context) }
             return

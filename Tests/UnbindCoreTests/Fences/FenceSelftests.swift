@@ -70,7 +70,8 @@ import Testing
                     let isAdded = other.add(callback.pointer)
                     own.signal(at: 1)
                     if waits {
-                        #expect(status { () throws(Status) in try other.sleep(until: .max, interruptible: false) } == nil)
+                        let result = status { () throws(Status) in try other.sleep(until: .max, interruptible: false) }
+                        #expect(result == nil)
                     }
                     if isAdded, !other.remove(callback.pointer) {
                         while callback.count == 0 { sched_yield() }

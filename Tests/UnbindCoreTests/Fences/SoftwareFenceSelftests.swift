@@ -1,7 +1,7 @@
 // The selftests of i915_sw_fence (kernel semantics, section 3, items 1 to 10) for gates, edges and the executor.
 //
-// Item 2 (dag, with the kernel's debugging check for cycles) has no counterpart: an edge goes from a fence that exists to
-// a gate that is not committed, whose own fence nobody else knows yet. No call can make a circle of them.
+// The check for cycles of item 2 (dag) has no counterpart: an edge goes from a fence that exists to a gate that is not
+// committed, whose own fence nobody else knows yet. No call can make a circle of them.
 
 import CSystem
 import Synchronization
@@ -121,7 +121,8 @@ import Testing
         executor.finish()
     }
 
-    @Test("9 timer: work for a past time is done at once, work for a later one never early", arguments: [2, 3, 5, 7, 11, 13])
+    @Test(
+        "9 timer: work for a past time is done at once, work for a later one never early", arguments: [2, 3, 5, 7, 11, 13])
     func timer(delay: UInt64) {
         let executor = TestExecutor(.simulated)
         let fence = makeTestFence()

@@ -24,7 +24,9 @@ final class TestDevice: @unchecked Sendable {
 
     func makeFence() -> FencePointer { mustHave { () throws(Status) in try pointer.makeCallerFence() } }
 
-    func makeTimeline() -> TimelinePointer { mustHave { () throws(Status) in try TimelinePointer.make(device: pointer) } }
+    func makeTimeline() -> TimelinePointer {
+        mustHave { () throws(Status) in try TimelinePointer.make(device: pointer) }
+    }
 
     func array(_ fences: [FencePointer], any: Bool = false) -> FencePointer {
         var fences = fences

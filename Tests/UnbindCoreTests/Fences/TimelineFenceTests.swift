@@ -142,6 +142,7 @@ import Testing
                 crossing.drop()
             }
             let last = point(timelines.value[1], UInt64(count))!
+            let points = (1...count).map { point(timelines.value[1], UInt64($0))! }
             let threads = (0..<2).map { half in
                 TestThread {
                     for index in stride(from: half, to: 2 * count, by: 2) { fences.value[index].signal(at: 1) }
@@ -150,11 +151,14 @@ import Testing
             while timelines.value[1].value < count {
                 let merged = device.merge([last, device.pointer.signalledFence])
                 merged.drop()
+                // A point that has signalled vouches for those before it.
+                for index in stride(from: count - 1, to: 0, by: -1) where points[index].isSignalled {
+                    #expect(points[index - 1].isSignalled)
+                }
             }
             for thread in threads { thread.join() }
             #expect(last.isSignalled && timelines.value[0].pendingCount == 0)
-            last.drop()
-            for fence in fences.value { fence.drop() }
+            for fence in fences.value + points + [last] { fence.drop() }
             for timeline in timelines.value { timeline.dropHandle() }
         }
         device.close()
