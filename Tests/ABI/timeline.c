@@ -156,6 +156,39 @@ TEST(timeline_callback, "a callback of a point may add the next one") {
     gpu_close(&gpu);
 }
 
+struct next {
+    unbind_fence *fence, *point;
+    int inside;
+};
+
+static void signal_next_fence(unbind_fence *fence, void *user_data) {
+    struct next *next = (struct next *)user_data;
+    (void)fence;
+    CHECK_EQUAL(unbind_fence_signal(next->fence, 0), 0);
+    next->inside = unbind_fence_is_signaled(next->point);
+}
+
+TEST(timeline_one_by_one, "the callbacks of a point end before the next point signals") {
+    struct gpu gpu;
+    struct unbind_fence_callback callback;
+    unbind_fence *fences[2];
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_timeline *timeline = make_timeline(&gpu);
+    make_fences(&gpu, fences, 2);
+    for (int i = 0; i < 2; i++) CHECK_EQUAL(unbind_timeline_add_point(timeline, (uint64_t)i + 1, fences[i]), 0);
+    unbind_fence *first = point_of(timeline, 1);
+    struct next next = {fences[1], point_of(timeline, 2), 1};
+    CHECK_EQUAL(unbind_fence_add_callback(first, &callback, signal_next_fence, &next), 0);
+    CHECK_EQUAL(unbind_fence_signal(fences[0], 0), 0);
+    CHECK_EQUAL(next.inside, 0);
+    CHECK_EQUAL(unbind_fence_is_signaled(next.point), 1);
+    unbind_fence_unref(next.point);
+    unbind_fence_unref(first);
+    drop_fences(fences, 2);
+    unbind_timeline_unref(timeline);
+    gpu_close(&gpu);
+}
+
 /* MARK: everywhere */
 
 TEST(everywhere, "arrays and points work with jobs, unbinds and eventfds under every executor") {
