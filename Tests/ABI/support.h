@@ -141,6 +141,7 @@ static inline void device_close_clean(unbind_device *device, struct hooks *hooks
     CHECK_EQUAL(report.vmas, 0);
     CHECK_EQUAL(report.queues, 0);
     CHECK_EQUAL(report.fences, 0);
+    CHECK_EQUAL(report.timelines, 0);
     CHECK_EQUAL(report.bo_bytes, 0);
     unbind_device_unref(device);
     if (hooks) {
@@ -205,6 +206,53 @@ static inline int finish(unbind_fence *fence) {
     CHECK_EQUAL(unbind_fence_get_error(fence, &error), 0);
     unbind_fence_unref(fence);
     return error;
+}
+
+/* How long a chain of fences is made, to see that it needs no stack. */
+static inline unsigned deep(void) { return getenv("UNDER_VALGRIND") ? 10000 : 100000; }
+
+static inline unbind_fence *array_of(unbind_fence *const *fences, uint32_t count, uint32_t flags) {
+    unbind_fence *array = NULL;
+    REQUIRE(unbind_fence_array_create(fences, count, flags, &array) == 0);
+    return array;
+}
+
+static inline unbind_fence *merge_of(unbind_fence *const *fences, uint32_t count) {
+    unbind_fence *merged = NULL;
+    REQUIRE(unbind_fence_merge(fences, count, &merged) == 0);
+    return merged;
+}
+
+static inline unbind_fence *stub_of(struct gpu *gpu) {
+    unbind_fence *stub = NULL;
+    REQUIRE(unbind_fence_get_stub(gpu->device, &stub) == 0);
+    return stub;
+}
+
+static inline unbind_timeline *make_timeline(struct gpu *gpu) {
+    unbind_timeline *timeline = NULL;
+    REQUIRE(unbind_timeline_create(gpu->device, &timeline) == 0);
+    return timeline;
+}
+
+static inline unbind_fence *point_of(unbind_timeline *timeline, uint64_t seqno) {
+    unbind_fence *fence = NULL;
+    REQUIRE(unbind_timeline_get_point(timeline, seqno, &fence) == 0);
+    return fence;
+}
+
+static inline uint64_t value_of(unbind_timeline *timeline) {
+    uint64_t value = 77;
+    CHECK_EQUAL(unbind_timeline_value(timeline, &value), 0);
+    return value;
+}
+
+static inline void make_fences(struct gpu *gpu, unbind_fence **fences, unsigned count) {
+    for (unsigned i = 0; i < count; i++) fences[i] = make_fence(gpu);
+}
+
+static inline void drop_fences(unbind_fence **fences, unsigned count) {
+    for (unsigned i = 0; i < count; i++) unbind_fence_unref(fences[i]);
 }
 
 static inline struct unbind_command command_fill(uint64_t address, uint64_t size, uint32_t pattern) {

@@ -7,6 +7,12 @@
  * unbind_vma_bind_async and unbind_queue_submit, and from unbind_fence_create
  * for events of the caller's own. A fence of the caller's own that is never
  * signalled delays whatever awaits it, until its device is closed.
+ *
+ * Fences can be made of fences: of several (unbind_fence_array_create,
+ * unbind_fence_merge) and of points of a timeline (unbind_timeline_get_point).
+ * Such a fence works wherever another does. It signals on the thread that
+ * signalled the last thing it waited for, after that one's callbacks. They may
+ * be made of each other to any depth.
  */
 #ifndef UNBIND_FENCE_H
 #define UNBIND_FENCE_H
@@ -134,6 +140,51 @@ int unbind_fence_remove_callback(unbind_fence *fence, struct unbind_fence_callba
  * Blocks: no. Errors: -EINVAL, -ENOMEM, -EMFILE, -ENFILE. Since: 0.1
  */
 int unbind_fence_get_eventfd(unbind_fence *fence, int *out_fd);
+
+/*
+ * Gives a fence that has signalled, at time 0 and without error: for whoever
+ * must have a fence and has nothing to wait for. Allocates nothing.
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT (device closed). Since: 0.1
+ */
+int unbind_fence_get_stub(unbind_device *device, unbind_fence **out_fence);
+
+/* Flags of unbind_fence_array_create. */
+#define UNBIND_FENCE_ARRAY_ALL 0u         /* signals when all have */
+#define UNBIND_FENCE_ARRAY_ANY (1u << 0) /* signals when the first has */
+
+/*
+ * Makes one fence for many. It carries the error of the first that signalled
+ * with one (ALL), or that of the one that made it signal (ANY); of those that
+ * have signalled already, the first in the list counts as the first. Only the
+ * library signals it. It keeps references to the fences, until it has signalled.
+ *
+ * fences      all of one device; the same one may be there more than once
+ * count       1 to 65,536
+ * flags       UNBIND_FENCE_ARRAY_*
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT (device closed), -ENOMEM. Since: 0.1
+ */
+int unbind_fence_array_create(unbind_fence *const *fences, uint32_t count, uint32_t flags,
+                              unbind_fence **out_fence);
+
+/*
+ * Gives a fence that signals when all of the list have, made of as few as
+ * possible: arrays (ALL) and timeline points are replaced by what they still
+ * wait for, fences that have signalled are dropped, and of the fences of one
+ * queue or timeline only the latest stays. What remains is given as it is if it
+ * is one, else as an array; if nothing does, the result is that of
+ * unbind_fence_get_stub.
+ *
+ * A fence that is dropped takes its error along: use unbind_fence_array_create
+ * if the errors matter.
+ *
+ * fences      all of one device
+ * count       1 to 65,536
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT (device closed), -ENOMEM. Since: 0.1
+ */
+int unbind_fence_merge(unbind_fence *const *fences, uint32_t count, unbind_fence **out_fence);
 
 /* Adds a reference and returns the same fence. Blocks: no. Since: 0.1 */
 unbind_fence *unbind_fence_ref(unbind_fence *fence);

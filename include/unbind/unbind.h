@@ -13,6 +13,7 @@
  *     unbind_vma      one buffer at one place in one VM   <unbind/vma.h>
  *     unbind_queue    runs commands through a VM          <unbind/queue.h>
  *     unbind_fence    says when something has finished    <unbind/fence.h>
+ *     unbind_timeline numbers that grow, with fences      <unbind/timeline.h>
  *
  * CONVENTIONS
  *
@@ -30,7 +31,7 @@
  *               -ENOMEM      no memory
  *               -ENOSPC      no free address range, or the fixed one is taken
  *               -ENODEV      the range lies outside the address space
- *               -EAGAIN      not now: not signalled yet, or closing; retry
+ *               -EAGAIN      not now: not signalled yet, no such point yet; retry
  *               -EBUSY       cannot be done while in use, or cannot go async
  *               -EINTR       the wait was interrupted by a signal
  *               -ETIME       the wait expired
@@ -78,5 +79,6 @@
 #include "bo.h"
 #include "vma.h"
 #include "queue.h"
+#include "timeline.h"
 
 #endif /* UNBIND_UNBIND_H */

@@ -95,9 +95,11 @@ const char *csys_version_string(void);
 _Noreturn void csys_panic(const char *message, size_t length);
 
 /* Each thread's own words, 0 at first: the ranks of the locks it holds, and the depth of its
- * signalling sections (debug builds); the device whose work it is running. */
+ * signalling sections (debug builds); the device whose work it is running; where what a signal
+ * sets off waits for its turn. */
 uint64_t *csys_thread_held_ranks(void);
 uint32_t *csys_thread_signalling_depth(void);
 void **csys_thread_running_device(void);
+void **csys_thread_relay(void);
 
 #endif /* UNBIND_CSYSTEM_H */

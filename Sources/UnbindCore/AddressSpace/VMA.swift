@@ -106,13 +106,6 @@ extension UnsafeMutablePointer where Pointee == VMA {
         return .bound
     }
 
-    /// The fence to give out when there is nothing to wait for, with a reference.
-    var stubFence: FencePointer {
-        let fence = pointee.vm.pointee.device.pointee.stubFence
-        fence.retain()
-        return fence
-    }
-
     // MARK: Users
 
     /// Attaches GPU work that somebody else submits to the present binding.

@@ -13,12 +13,14 @@ struct LeakReport {
     var boBytes: UInt64 = 0
     var unbindsCompleted: UInt64 = 0
     var fencesCancelled: UInt64 = 0
+    var timelines: UInt32 = 0
 
-    var isEmpty: Bool { vms == 0 && bos == 0 && vmas == 0 && queues == 0 && fences == 0 }
+    var isEmpty: Bool { vms == 0 && bos == 0 && vmas == 0 && queues == 0 && fences == 0 && timelines == 0 }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
-    /// - Failure: closed, when it is (being) closed already; deadlock, from within the device's own work.
+    /// - Failure: closed, when it is (being) closed already; deadlock, from within the device's own work or a
+    ///   callback.
     func close() throws(Status) -> LeakReport {
         if pointee.executor.isRunningOnThisThread { throw Status.deadlock }
         guard
@@ -42,6 +44,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         report.vmas = liveHandles(.vma)
         report.queues = liveHandles(.queue)
         report.fences = liveHandles(.fence)
+        report.timelines = liveHandles(.timeline)
         report.boBytes = pointee.boHandleBytes.load(ordering: .relaxed)
         if !report.isEmpty { logLeaks(report) }
         return report
@@ -88,8 +91,8 @@ extension UnsafeMutablePointer where Pointee == Device {
         return cancelled
     }
 
-    /// Runs until no job, bind or unbind is under way. Each ends by itself now that nothing of the caller's holds it
-    /// back.
+    /// Runs until no job, bind or unbind is under way, and no array or point waits for one. Each ends by itself now that
+    /// nothing of the caller's holds it back.
     private func drain() {
         while true {
             try? pointee.executor.waitIdle(timeout: .max, absolute: false, interruptible: false)

@@ -84,7 +84,9 @@ extension UnsafeMutablePointer where Pointee == Device {
             writer.decimal(UInt64(report.queues))
             writer.text(" queues, ")
             writer.decimal(UInt64(report.fences))
-            writer.text(" fence references; drop them with the _unref functions")
+            writer.text(" fence references, ")
+            writer.decimal(UInt64(report.timelines))
+            writer.text(" timelines; drop them with the _unref functions")
         }
     }
 }

@@ -145,6 +145,8 @@ private struct OpeningDevice {
         make(.queue, Queue.self)
         make(.job, Job.self)
         make(.eventfd, EventfdCallback.self)
+        make(.timeline, Timeline.self)
+        make(.timelinePoint, TimelinePoint.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {

@@ -34,7 +34,7 @@ struct Device: ~Copyable {
     let systemBytes = Atomic<UInt64>(0)
     let boHandleBytes = Atomic<UInt64>(0)
     let lastContext = Atomic<UInt64>(0)
-    /// Jobs, asynchronous binds and deferred unbinds under way: what close waits for.
+    /// Jobs, asynchronous binds, deferred unbinds, fence arrays and timeline points under way: what close waits for.
     let outstanding = Atomic<Int>(0)
     let nextIDs: UnsafeMutablePointer<Atomic<UInt64>>
     let liveHandles: UnsafeMutablePointer<Atomic<UInt32>>
@@ -55,17 +55,17 @@ struct HostCallbacks {
 
 /// The kinds of object with a C handle, for ids and for the leak report.
 enum ObjectKind: Int, CaseIterable {
-    case vm, bufferObject, vma, queue, fence
+    case vm, bufferObject, vma, queue, fence, timeline
 
-    static var count: Int { 5 }
+    static var count: Int { 6 }
 }
 
 /// The slab caches of a device.
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, bufferObject, reservation, vma, resource, bindWork, await, queue, job
-    case eventfd
+    case eventfd, timeline, timelinePoint
 
-    static var count: Int { 12 }
+    static var count: Int { 14 }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {

@@ -28,6 +28,7 @@ extension AddressSpace: HandleObject {}
 extension BufferObject: HandleObject {}
 extension VMA: HandleObject {}
 extension Queue: HandleObject {}
+extension Timeline: HandleObject {}
 
 /// A C handle as a pointer to the object, if the object there is of that kind and alive. What `magic` cannot see (a
 /// pointer to memory that is no object at all) is the caller's to avoid.
@@ -45,6 +46,11 @@ func required<T>(_ pointer: UnsafeMutablePointer<T>?) throws(Status) -> UnsafeMu
     guard let pointer else { throw Status.invalid }
     return pointer
 }
+
+// MARK: Lists
+
+/// The most entries that a list of the caller's may have.
+let listLimit: UInt32 = 65536
 
 // MARK: Flags and times
 

@@ -83,6 +83,7 @@ public func unbind_device_close(
         result.bo_bytes = report.boBytes
         result.unbinds_completed = report.unbindsCompleted
         result.fences_cancelled = report.fencesCancelled
+        result.timelines = report.timelines
         try write(result, to: outReport)
     }
 }

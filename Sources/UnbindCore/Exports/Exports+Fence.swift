@@ -139,3 +139,58 @@ extension UnsafeMutablePointer where Pointee == Fence {
         if isStub { device.drop() }
     }
 }
+
+// MARK: Fences made of fences
+
+@implementation @_cdecl("unbind_fence_get_stub")
+public func unbind_fence_get_stub(
+    _ deviceHandle: OpaquePointer!, _ outFence: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let device: DevicePointer = try object(deviceHandle)
+        let out = try required(outFence)
+        try device.checkOpen()
+        handOut(device.signalledFence, to: out)
+    }
+}
+
+@implementation @_cdecl("unbind_fence_array_create")
+public func unbind_fence_array_create(
+    _ fences: UnsafePointer<OpaquePointer?>!, _ count: UInt32, _ flags: UInt32,
+    _ outFence: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let out = try required(outFence)
+        try check(flags, allowed: UNBIND_FENCE_ARRAY_ANY)
+        let list = try checkedList(fences, count)
+        let device = list.fences[0].device
+        let signalsOnAny = flags & UNBIND_FENCE_ARRAY_ANY != 0
+        handOut(try device.makeFenceArray(of: list.fences, count: list.count, signalsOnAny: signalsOnAny), to: out)
+    }
+}
+
+@implementation @_cdecl("unbind_fence_merge")
+public func unbind_fence_merge(
+    _ fences: UnsafePointer<OpaquePointer?>!, _ count: UInt32, _ outFence: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let out = try required(outFence)
+        var list = try checkedList(fences, count)
+        let device = list.fences[0].device
+        handOut(try device.merge(&list), to: out)
+    }
+}
+
+/// At least one fence, all of one open device.
+private func checkedList(_ fences: UnsafePointer<OpaquePointer?>?, _ count: UInt32) throws(Status) -> FenceList {
+    guard let fences, count != 0, count <= listLimit else { throw Status.invalid }
+    let first: FencePointer = try object(fences[0])
+    for index in 1..<max(1, Int(count)) {
+        let fence: FencePointer = try object(fences[index])
+        if fence.device != first.device { throw Status.invalid }
+    }
+    try first.device.checkOpen()
+    var list = try FenceList(memory: first.device.pointee.memory, capacity: Int(count))
+    for index in 0..<Int(count) { list.append(retaining: FencePointer(fences[index].unsafelyUnwrapped)) }
+    return list
+}

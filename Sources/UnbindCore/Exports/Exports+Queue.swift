@@ -69,9 +69,6 @@ public func unbind_queue_submit(
     }
 }
 
-/// The most of each that a job may have.
-private let listLimit: UInt32 = 65536
-
 private func checkCounts(_ submit: unbind_submit) throws(Status) {
     guard submit.flags == 0, submit.reserved == 0,
         submit.command_count <= listLimit, submit.vma_count <= listLimit, submit.wait_fence_count <= listLimit,

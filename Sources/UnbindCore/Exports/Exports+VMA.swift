@@ -126,7 +126,7 @@ public func unbind_vma_unbind_async(
     cStatus { () throws(Status) in
         let vma: VMAPointer = try object(handle)
         try check(flags, allowed: 0)
-        handOut(try vma.unbindUnderPolicy() ?? vma.stubFence, to: outFence)
+        handOut(try vma.unbindUnderPolicy() ?? vma.pointee.vm.pointee.device.signalledFence, to: outFence)
     }
 }
 

@@ -4,6 +4,8 @@
 // job, an asynchronous bind begin with their Fence, and `release` frees the whole. Waiters sleep on the state word;
 // callbacks run one by one after the signal, each with no lock held.
 //
+// Fences made of others (arrays, timelines) signal in turn, through a Relay: a chain of them needs no stack.
+//
 // A fence of a context (a queue's timeline) is ordered with the others of that context by its seqno. Context 0 means
 // unordered: such a fence is never compared with, nor replaced by, another.
 
@@ -17,6 +19,8 @@ struct Fence: ~Copyable {
     var magic: UInt32
     /// Made by unbind_fence_create: only the caller signals it, and only the caller may.
     let isSignalledByCaller: Bool
+    /// What object begins with it, for those who look inside.
+    let kind: Kind
     /// Set before the signal, read after it.
     fileprivate(set) var error: Int32 = 0
     /// Bit 0: signalled. Bit 1: somebody sleeps on this word.
@@ -35,12 +39,22 @@ struct Fence: ~Copyable {
 
     static var magic: UInt32 { 0x7566_6365 }
 
+    enum Kind: UInt8 {
+        /// Ends by itself.
+        case plain
+        /// A FenceArray: made of others.
+        case array
+        /// A TimelinePoint: made of another, and of the points before it.
+        case timelinePoint
+    }
+
     init(
         owner: UnsafeMutableRawPointer, context: UInt64 = 0, seqno: UInt64 = 0, isSignalledByCaller: Bool = false,
-        release: @escaping @convention(c) (UnsafeMutableRawPointer) -> Void
+        kind: Kind = .plain, release: @escaping @convention(c) (UnsafeMutableRawPointer) -> Void
     ) {
         magic = Fence.magic
         self.isSignalledByCaller = isSignalledByCaller
+        self.kind = kind
         self.owner = owner
         self.context = context
         self.seqno = seqno
@@ -110,16 +124,32 @@ extension UnsafeMutablePointer where Pointee == Fence {
 
     // MARK: Signalling
 
-    /// Signals the fence. False if it had signalled already; nothing changes then.
+    /// Signals the fence, and then the fences made of it, and so on: all of that has happened when this returns. False
+    /// if it had signalled already; nothing changes then.
     ///
     /// - Locking: nothing may be held: callbacks run here.
     @discardableResult
     func signal(error: Int32 = 0, at time: UInt64) -> Bool {
+        guard let hasCallbacks = markSignalled(error: error, at: time) else { return false }
+        if hasCallbacks { Relay.open { runCallbacks() } }
+        return true
+    }
+
+    /// As signal, for a piece of a relay: what this sets off comes after that piece, not inside it.
+    @discardableResult
+    func signalInTurn(error: Int32, at time: UInt64) -> Bool {
+        guard let hasCallbacks = markSignalled(error: error, at: time) else { return false }
+        if hasCallbacks { runCallbacks() }
+        return true
+    }
+
+    /// Whether there are callbacks to run; nil if it had signalled already.
+    private func markSignalled(error: Int32, at time: UInt64) -> Bool? {
         LockOrder.assertNoneHeld("a fence was signalled with a lock held")
         pointee.lock.acquire()
         if pointee.state.load(ordering: .relaxed) & 1 != 0 {
             pointee.lock.release()
-            return false
+            return nil
         }
         pointee.error = error
         pointee.timestamp = time
@@ -127,8 +157,7 @@ extension UnsafeMutablePointer where Pointee == Fence {
         let hasCallbacks = pointee.callbacks.first != nil
         pointee.lock.release()
         if old & 2 != 0 { csys_futex_wake(pointee.state.address, .max) }
-        if hasCallbacks { runCallbacks() }
-        return true
+        return hasCallbacks
     }
 
     private func runCallbacks() {

@@ -24,6 +24,8 @@ enum LockRank: UInt8 {
     case executor
     /// A device's lists of objects.
     case device
+    /// What one array of fences or one timeline is made of.
+    case fenceSet
     case fence
     case slab
 }

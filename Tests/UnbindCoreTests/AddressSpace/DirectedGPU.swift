@@ -186,7 +186,7 @@ final class DirectedGPU {
     func closeDevice() -> unbind_leak_report {
         var report = makeHeaderStruct(unbind_leak_report())
         #expect(unbind_device_close(device, &report) == 0)
-        #expect(report.vms == 0 && report.bos == 0 && report.vmas == 0 && report.queues == 0 && report.fences == 0)
+        #expect(report.vms == 0 && report.bos == 0 && report.vmas == 0 && report.queues == 0 && report.fences == 0 && report.timelines == 0)
         unbind_device_unref(device)
         #expect(memory.complaint == nil)
         return report
