@@ -179,10 +179,16 @@ struct BindAttempt {
     /// Finds what the VM's policy says to wait for, and an edge from each, or else `blocker`.
     private mutating func collectDependencies(of binding: Binding) {
         let isTimeline = vm.pointee.options.policy == .timeline
-        vm.pointee.pending.forEachUnfinished(overlapping: searchedRange(of: binding)) { resource in
-            dependencies.overlapping += 1
-            if !isTimeline { depend(on: resource.fence) }
-            return true
+        let range = searchedRange(of: binding)
+        let unbinds = vm.pointee.pending.unfinished(in: range)
+        dependencies.overlapping = unbinds.count
+        if !isTimeline, let last = unbinds.lastOfAll {
+            depend(on: last.fence)
+        } else if !isTimeline, unbinds.count > 0 {
+            vm.pointee.pending.forEachUnfinished(overlapping: range) { resource in
+                depend(on: resource.fence)
+                return true
+            }
         }
         dependencies.awaited = dependencies.overlapping
         if isTimeline, let unbind = vm.pointee.pending.pointee.lastScheduled, !unbind.isSignalled {

@@ -164,6 +164,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             stats.pointee.unbindsDeferred &+= 1
             let pending = UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
             stats.pointee.pendingPeak = max(stats.pointee.pendingPeak, pending)
+            pointee.order = stats.pointee.unbindsDeferred
             vm.pointee.pending.publish(self)
         }
         vma.detachBinding()

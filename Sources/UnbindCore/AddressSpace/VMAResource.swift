@@ -27,6 +27,8 @@ struct VMAResource: ~Copyable {
     /// In the index, and so in the reaper's hands when completed.
     var isPublished = false
     var isScheduled = false
+    /// Its place in the order in which the VM's unbinds were scheduled.
+    var order: UInt64 = 0
     /// Weak, until freed.
     let vm: VMPointer
     /// A reference, until completed.

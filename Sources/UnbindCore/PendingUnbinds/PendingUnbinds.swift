@@ -85,6 +85,25 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
         return found
     }
 
+    /// How many unfinished unbinds overlap the range, and the one that is sure to finish last, if there is such a one.
+    ///
+    /// That is the one scheduled last, if its own range covers the whole: what was bound there came after each of the
+    /// others had been unbound, its bind waited for them, and its unbind waits for its bind. So a range that is bound
+    /// again and again while the GPU stalls costs one edge each time, and not one for every unbind before.
+    func unfinished(in range: ClosedRange<UInt64>) -> (count: UInt64, lastOfAll: ResourcePointer?) {
+        var count: UInt64 = 0
+        var latest: ResourcePointer?
+        forEachUnfinished(overlapping: range) { resource in
+            count += 1
+            if latest == nil || resource.pointee.order > latest!.pointee.order { latest = resource }
+            return true
+        }
+        guard let latest else { return (0, nil) }
+        let binding = latest.pointee.binding
+        let isCovering = binding.start <= range.lowerBound && binding.end &- 1 >= range.upperBound
+        return (count, isCovering ? latest : nil)
+    }
+
     /// Unbinds in the index, finished or not.
     var publishedCount: Int { index.count }
 }

@@ -56,6 +56,37 @@ import Testing
         gpu.close()
     }
 
+    @Test("binding one range again and again while the GPU stalls costs the same each time, and all end")
+    func streaming() {
+        let gpu = DirectedGPU()
+        let space = gpu.makeSpace()
+        let vmas = (0..<100).map { _ in gpu.makeVMA(space, at: 0x10000) }
+        let wide = gpu.makeVMA(space, at: 0x10000, size: 0x2000)
+        let beside = gpu.makeVMA(space, at: 0x11000)
+        gpu.bind(vmas[0])
+        gpu.bind(beside)
+        let users = [gpu.makeUser(of: vmas[0]), gpu.makeUser(of: beside)]
+        var unbinds = [gpu.unbindAsync(vmas[0]), gpu.unbindAsync(beside)]
+        var costs: [UInt64] = []
+        for vma in vmas.dropFirst() {
+            let before = deviceStats(gpu.device).slab_allocations
+            #expect(unbind_vma_bind_async(vma, 0, nil) == 0)
+            costs.append(deviceStats(gpu.device).slab_allocations - before)
+            unbinds.append(gpu.unbindAsync(vma))
+        }
+        #expect(costs.allSatisfy { $0 == costs[0] }, "\(costs)")
+        #expect(spaceStats(space).awaited == (1...99).reduce(0, +), "what it waits for is counted all the same")
+        // The last unbind does not cover this one: the one beside counts by itself.
+        let bind = gpu.bindAsync(wide)
+        gpu.signal(users[0])
+        gpu.run()
+        #expect(!gpu.isSignalled(bind) && gpu.isSignalled(unbinds.last!))
+        gpu.signal(users[1])
+        gpu.run()
+        #expect(unbinds.allSatisfy { gpu.isSignalled($0) } && gpu.isBound(wide))
+        gpu.close()
+    }
+
     @Test("1.6: a synchronous bind waits too, and virtual time passes meanwhile")
     func synchronousBindWaits() {
         var cost = makeHeaderStruct(unbind_cost_model())
