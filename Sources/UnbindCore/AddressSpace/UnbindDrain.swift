@@ -39,11 +39,10 @@ struct UnbindDrain: ~Copyable {
     }
 }
 
-/// The low byte of a work item's label, for the schedule's digest.
+/// The low byte of the label of a VM's work items, for the schedule's digest.
 enum WorkLabel {
     static var drain: UInt64 { 1 }
     static var bind: UInt64 { 2 }
-    static var engine: UInt64 { 3 }
 }
 
 extension UnsafeMutablePointer where Pointee == UnbindDrain {

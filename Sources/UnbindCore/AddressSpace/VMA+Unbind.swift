@@ -1,6 +1,6 @@
 // Unbinding (i915_vma_unbind_async, __i915_vma_evict and i915_vma_resource_unbind).
 //
-// The order is the kernel's, and each step needs the one before (facts R1): lock the buffer's reservation, whose slot
+// The order is the kernel's, and each step needs the one before: lock the buffer's reservation, whose slot
 // was reserved at bind; lock the VM; hang the unbind on all that uses the binding; decide between immediate and
 // deferred; publish a deferred one among the pending unbinds; hand the range back; commit the gate; unlock; put the
 // fence in the reservation. After "publish" nothing can fail, and nothing before it allocates.

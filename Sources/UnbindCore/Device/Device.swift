@@ -54,7 +54,7 @@ struct HostCallbacks {
 }
 
 /// The kinds of object with a C handle, for ids and for the leak report.
-enum ObjectKind: Int, CaseIterable {
+enum ObjectKind: Int {
     case vm, bufferObject, vma, queue, fence, timeline
 
     static var count: Int { 6 }
