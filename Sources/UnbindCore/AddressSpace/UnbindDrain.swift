@@ -39,10 +39,12 @@ struct UnbindDrain: ~Copyable {
     }
 }
 
-/// The low byte of the label of a VM's work items, for the schedule's digest.
+/// The low byte of the label of the engine's work items, for the schedule's digest.
 enum WorkLabel {
     static var drain: UInt64 { 1 }
     static var bind: UInt64 { 2 }
+    /// Of a buffer's, not a VM's.
+    static var move: UInt64 { 3 }
 }
 
 extension UnsafeMutablePointer where Pointee == UnbindDrain {
@@ -177,6 +179,10 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         if vm.isClosed, vm.pointee.jobsInFlight.load(ordering: .acquiring) == 0 {
             vm.pointee.space.skip(binding)
             _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
+            return 0
+        }
+        if pointee.isUnwritten {
+            vm.pointee.space.cancel(binding)
             return 0
         }
         return vm.pointee.space.clear(binding)

@@ -17,10 +17,10 @@ extension UnsafeMutablePointer where Pointee == VMA {
     ///
     /// - Locking: nothing may be held.
     func unbindWithoutWaiting() -> FencePointer? {
-        switch unbindUnlessBusy(blockers: .ignored) {
+        switch tryUnbind(UnbindManner()) {
         case .unbound: return nil
         case .scheduled(let fence): return fence
-        case .busy: panic("an unbind that waits for nothing was kept waiting")
+        case .blocked, .refused: panic("an unbind that respects nothing was refused")
         }
     }
 
@@ -37,13 +37,17 @@ extension UnsafeMutablePointer where Pointee == VMA {
     }
 
     /// The unbind fence, which has signalled, with a reference; nil if there was no binding.
-    private func unbindWaiting(interruptible: Bool) throws(Status) -> FencePointer? {
+    func unbindWaiting(
+        _ manner: UnbindManner = UnbindManner(respectsUsers: true), interruptible: Bool
+    ) throws(Status) -> FencePointer? {
         let device = pointee.vm.pointee.device
         while true {
-            switch unbindUnlessBusy(blockers: .respected) {
+            switch tryUnbind(manner) {
             case .unbound: return nil
-            case .busy(let blocker):
+            case .refused(let status): throw status
+            case .blocked(let blocker):
                 defer { blocker.drop() }
+                if manner.refusesUsers { throw Status.busy }
                 try device.wait(for: blocker, interruptible: interruptible)
             case .scheduled(let fence):
                 // Nothing of the caller's is left to wait for: this ends by itself.
@@ -58,51 +62,49 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
     }
 
-    fileprivate enum Blockers { case ignored, respected }
-
-    fileprivate enum Outcome {
-        case unbound
-        case scheduled(FencePointer)
-        /// Not unbound: this fence, with a reference, is to be waited for first.
-        case busy(FencePointer)
-    }
-
-    fileprivate func unbindUnlessBusy(blockers: Blockers) -> Outcome {
+    /// One try. The fences it gives come with a reference.
+    ///
+    /// - Locking: nothing may be held.
+    func tryUnbind(_ manner: UnbindManner) -> UnbindOutcome {
         let vm = pointee.vm
-        let device = vm.pointee.device
         let reservation = pointee.bo.pointee.reservation
         reservation.pointee.lock.acquire()
-        vm.pointee.lock.acquire()
+        if !manner.triesLock {
+            vm.pointee.lock.acquire()
+        } else if !vm.pointee.lock.tryAcquire() {
+            reservation.pointee.lock.release()
+            return .refused(.busy)
+        }
         vm.pointee.pending.reap()
-        guard node.pointee.isAllocated, let resource = pointee.resource else {
+        if let outcome = outcomeWithoutUnbinding(manner) {
             vm.pointee.lock.release()
             reservation.pointee.lock.release()
-            return .unbound
+            return outcome
         }
-        if blockers == .respected, let blocker = firstBlocker() {
-            vm.pointee.lock.release()
-            reservation.pointee.lock.release()
-            return .busy(blocker)
-        }
+        let resource = pointee.resource!
         let schedule = resource.schedule(detachFrom: self)
         vm.pointee.lock.release()
         // An immediate unbind that nobody holds is over when this returns: nobody needs to find its fence.
-        if case .immediate = schedule, resource.pointee.holds.load(ordering: .relaxed) == 1 {
+        var isOver = false
+        if case .immediate = schedule { isOver = resource.dropLastHold() }
+        if isOver {
             reservation.unreserve(1)
         } else {
             reservation.add(resource.fence, usage: .bookkeep)
         }
         reservation.pointee.lock.release()
 
-        switch schedule {
-        case .immediate(let entries):
-            // Time passes for the caller: it has done the backend's work itself.
-            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
-            resource.dropHold(at: device.now)
-        case .ready: vm.pointee.drain.makeReady(resource)
-        case .deferred: break
-        }
+        resource.finishScheduling(schedule, isOver: isOver)
         return .scheduled(resource.fence)
+    }
+
+    /// Nil if the binding can be taken away.
+    /// - Locking: the VM's lock is held.
+    private func outcomeWithoutUnbinding(_ manner: UnbindManner) -> UnbindOutcome? {
+        if !node.pointee.isAllocated || pointee.resource == nil { return .unbound }
+        if manner.respectsPins, pointee.pinCount != 0 { return .refused(.again) }
+        if manner.respectsUsers, let blocker = firstBlocker() { return .blocked(blocker) }
+        return nil
     }
 
     /// What a caller that is willing to wait waits for before the unbind is scheduled, with a reference.
@@ -126,8 +128,29 @@ extension UnsafeMutablePointer where Pointee == VMA {
     }
 }
 
+/// What an unbind stops at. By default at nothing, and so it cannot fail.
+struct UnbindManner {
+    /// At GPU work that still uses the binding: blocked.
+    var respectsUsers = false
+    /// Whoever meets GPU work does not wait for it either: -EBUSY.
+    var refusesUsers = false
+    /// At a pin: -EAGAIN.
+    var respectsPins = false
+    /// At somebody else's use of the VM's lock: -EBUSY.
+    var triesLock = false
+}
+
+enum UnbindOutcome {
+    /// There was no binding.
+    case unbound
+    case scheduled(FencePointer)
+    /// Not unbound: this is to be waited for first.
+    case blocked(FencePointer)
+    case refused(Status)
+}
+
 /// How an unbind was scheduled.
-private enum UnbindSchedule {
+enum UnbindSchedule {
     /// Its entries are cleared and the TLB is invalidated; the fence has not signalled yet.
     case immediate(entries: UInt64)
     /// What it awaited has ended meanwhile: it goes to the drain.
@@ -138,7 +161,7 @@ private enum UnbindSchedule {
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Schedules the unbind and hands its range back. The VMA's reference is now the caller's.
     /// - Locking: the VM's lock and the reservation's are held.
-    fileprivate func schedule(detachFrom vma: VMAPointer) -> UnbindSchedule {
+    func schedule(detachFrom vma: VMAPointer) -> UnbindSchedule {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
         pointee.isScheduled = true
@@ -172,6 +195,23 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let isOpen = pointee.gate.commit()
         if isImmediate { return .immediate(entries: entries) }
         return isOpen ? .ready : .deferred
+    }
+
+    /// Does what had to wait until the locks were released.
+    ///
+    /// - Parameter isOver: the last hold was dropped already.
+    /// - Locking: nothing may be held.
+    func finishScheduling(_ schedule: UnbindSchedule, isOver: Bool = false) {
+        let vm = pointee.vm
+        let device = vm.pointee.device
+        switch schedule {
+        case .immediate(let entries):
+            // Time passes for the caller: it has done the backend's work itself.
+            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
+            if isOver { complete(at: device.now) } else { dropHold(at: device.now) }
+        case .ready: vm.pointee.drain.makeReady(self)
+        case .deferred: break
+        }
     }
 
     /// Turns the VMA's users into edges to this unbind.
@@ -215,6 +255,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// The binding is the resource's alone now; the range is free.
     fileprivate func detachBinding() {
         pointee.vm.pointee.ranges.remove(node)
+        pointee.bo.pointee.boundCount = pointee.bo.pointee.boundCount &- 1
         pointee.resource = nil
         pointee.bindFence?.drop()
         pointee.bindFence = nil

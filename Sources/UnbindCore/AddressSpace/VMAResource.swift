@@ -27,6 +27,8 @@ struct VMAResource: ~Copyable {
     /// In the index, and so in the reaper's hands when completed.
     var isPublished = false
     var isScheduled = false
+    /// Its bind failed after it had been scheduled: there are no entries.
+    var isUnwritten = false
     /// Its place in the order in which the VM's unbinds were scheduled.
     var order: UInt64 = 0
     /// Weak, until freed.
@@ -91,6 +93,20 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// - Locking: nothing may be held.
     func unhold() { dropHold(at: pointee.vm.pointee.device.now) }
 
+    /// The entries are cleared, and if nobody else holds the binding, nobody can any more: the caller is to complete the
+    /// unbind. False: it goes on as an unbind that somebody holds.
+    func dropLastHold() -> Bool {
+        pointee.holds.compareExchange(expected: 1, desired: 0, ordering: .acquiringAndReleasing).exchanged
+    }
+
+    /// Scheduled, and not completed.
+    var isUnbinding: Bool {
+        let vm = pointee.vm
+        vm.pointee.lock.acquire()
+        defer { vm.pointee.lock.release() }
+        return pointee.isScheduled && !fence.isSignalled
+    }
+
     /// The entries are cleared and no translation is left, or a hold has ended.
     func dropHold(at time: UInt64) {
         if pointee.holds.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { complete(at: time) }
@@ -98,7 +114,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// The last hold is gone: tells everybody, lets go of the pages, and leaves the index to the next lookup. The
     /// chain's reference goes with the index entry, so that no lookup meets freed memory (P15, P22).
-    private func complete(at time: UInt64) {
+    func complete(at time: UInt64) {
         let vm = pointee.vm
         let pages = pointee.pages
         let binding = pointee.binding

@@ -147,6 +147,8 @@ private struct OpeningDevice {
         make(.eventfd, EventfdCallback.self)
         make(.timeline, Timeline.self)
         make(.timelinePoint, TimelinePoint.self)
+        make(.hold, Hold.self)
+        make(.migration, Migration.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {
@@ -166,6 +168,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         let memory = pointee.memory
         let (caches, nextIDs, liveHandles) = (pointee.caches, pointee.nextIDs, pointee.liveHandles)
         let stub = pointee.stubFence
+        pointee.copyQueue?.free()
         pointee.gpu.free()
         pointee.executor.free()
         pointee.localMemory.free()
