@@ -41,7 +41,7 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     }
 
     private func unbind(_ vma: VMAPointer, _ options: ObjectUnbindOptions) throws(Status) {
-        if vma.state == .unbound { return }
+        if !(try vma.isBound(triesLock: options.triesLock)) { return }
         if options.onlyTests { throw Status.busy }
         // Whoever closes a VM unbinds all that is in it; doing a part of that is the same as waiting for it.
         if vma.pointee.vm.isClosed, !options.waitsForClosing { throw Status.again }
@@ -66,5 +66,19 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     private func unbindAsynchronously(_ vma: VMAPointer, triesLock: Bool) -> UnbindOutcome {
         if !pages.pointee.isCounted || vma.pointee.vm.pointee.options.policy == .sync { return .refused(.busy) }
         return vma.tryUnbind(UnbindManner(respectsPins: true, triesLock: triesLock))
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == VMA {
+    /// - Failure: busy, if only a try at the VM's lock is allowed and it is taken.
+    fileprivate func isBound(triesLock: Bool) throws(Status) -> Bool {
+        let vm = pointee.vm
+        if !triesLock {
+            vm.pointee.lock.acquire()
+        } else if !vm.pointee.lock.tryAcquire() {
+            throw Status.busy
+        }
+        defer { vm.pointee.lock.release() }
+        return node.pointee.isAllocated
     }
 }

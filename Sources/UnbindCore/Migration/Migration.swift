@@ -80,6 +80,7 @@ extension UnsafeMutablePointer where Pointee == Migration {
                 }
             } else {
                 bo.pointee.isLost.store(true, ordering: .relaxed)
+                SignallingSection.suspended { tellOfLoss() }
             }
         }
         // Also if an earlier move of the chain lost it: this one has copied garbage.
@@ -87,6 +88,15 @@ extension UnsafeMutablePointer where Pointee == Migration {
         fence.signal(error: isLost ? Status.lost.raw : 0, at: time)
         SignallingSection.end()
         end()
+    }
+
+    private func tellOfLoss() {
+        let id = pointee.bo.pointee.id
+        pointee.device.log(.error) { writer in
+            writer.text("the memory of buffer ")
+            writer.decimal(id)
+            writer.text(" was lost: its copy failed, and copying by the CPU was not allowed")
+        }
     }
 
     private func copyByCPU() -> UInt64 {
@@ -97,15 +107,7 @@ extension UnsafeMutablePointer where Pointee == Migration {
 
     private func end() {
         let (bo, device, source, target) = (pointee.bo, pointee.device, pointee.source, pointee.target)
-        let isLost = fence.error != 0
         device.retain()
-        if isLost, pointee.copyError != 0 {
-            device.log(.error) { writer in
-                writer.text("the memory of buffer ")
-                writer.decimal(bo.pointee.id)
-                writer.text(" was lost: its copy failed, and copying by the CPU was not allowed")
-            }
-        }
         fence.drop()
         source.drop()
         target.drop()

@@ -178,7 +178,12 @@ struct MigrationAttempt {
     }
 
     private func finishUnbinds() {
-        for index in 0..<boundCount { bound![index].resource.finishScheduling(bound![index].schedule) }
+        for index in 0..<boundCount {
+            let resource = bound![index].resource
+            resource.finishScheduling(bound![index].schedule)
+            // The VMA's.
+            resource.fence.drop()
+        }
     }
 
     private mutating func freeUnused() {
