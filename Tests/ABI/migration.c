@@ -47,6 +47,7 @@ TEST(keeps_bytes, "selftest 33: a buffer keeps its bytes from system to local me
                     CHECK_EQUAL(migrate(bo, (uint32_t)to, 0), 0);
                     CHECK_EQUAL(unbind_bo_region(bo), to);
                     check_pattern(bo, (uint32_t)(from * 100 + to));
+                    CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
                     CHECK_EQUAL(device_stats(gpu.device).local_bytes, to ? sizes[size] : 0);
                     unbind_bo_unref(bo);
                 }
@@ -127,6 +128,7 @@ static void hop_behind_spinner(uint32_t executor, uint32_t flags) {
     }
     CHECK_EQUAL(words[5 * 1024], 0xaaaaaaaa);
     CHECK_EQUAL(gpu.faults, 0);
+    CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
     CHECK_EQUAL(device_stats(gpu.device).system_bytes, 0);
     unbind_queue_unref(queue);
     unbind_vma_unref(vma);

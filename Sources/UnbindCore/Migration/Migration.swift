@@ -85,6 +85,9 @@ extension UnsafeMutablePointer where Pointee == Migration {
         }
         // Also if an earlier move of the chain lost it: this one has copied garbage.
         let isLost = bo.pointee.isLost.load(ordering: .relaxed)
+        // Before the signal: who waits for the move may want the memory.
+        pointee.source.drop()
+        pointee.target.drop()
         fence.signal(error: isLost ? Status.lost.raw : 0, at: time)
         SignallingSection.end()
         end()
@@ -106,11 +109,9 @@ extension UnsafeMutablePointer where Pointee == Migration {
     }
 
     private func end() {
-        let (bo, device, source, target) = (pointee.bo, pointee.device, pointee.source, pointee.target)
+        let (bo, device) = (pointee.bo, pointee.device)
         device.retain()
         fence.drop()
-        source.drop()
-        target.drop()
         bo.drop()
         device.workEnded()
         device.drop()
