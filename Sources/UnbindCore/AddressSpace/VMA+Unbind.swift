@@ -82,7 +82,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
             return outcome
         }
         let resource = pointee.resource!
-        let schedule = resource.schedule(detachFrom: self)
+        let schedule = scheduleUnbind(of: resource)
         vm.pointee.lock.release()
         // An immediate unbind that nobody holds is over when this returns: nobody needs to find its fence.
         var isOver = false
@@ -94,8 +94,17 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
         reservation.pointee.lock.release()
 
-        resource.finishScheduling(schedule, isOver: isOver)
+        resource.follow(schedule, isOver: isOver)
         return .scheduled(resource.fence)
+    }
+
+    /// Schedules the unbind of the present binding, whose reference is the caller's then.
+    /// - Locking: the VM's lock and the reservation's are held.
+    @inline(__always)
+    func scheduleUnbind(of resource: ResourcePointer) -> UnbindSchedule {
+        let users = pointee.users
+        pointee.users = nil
+        return resource.schedule(awaiting: users) { detachBinding() }
     }
 
     /// Nil if the binding can be taken away.
@@ -159,15 +168,17 @@ enum UnbindSchedule {
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
-    /// Schedules the unbind and hands its range back. The VMA's reference is now the caller's.
+    /// Schedules the unbind. `users` are the edges to what it waits for; `handRangeBack` is called once binds that
+    /// overlap find the unbind, and before its gate can open. The result is for `follow`.
     /// - Locking: the VM's lock and the reservation's are held.
-    func schedule(detachFrom vma: VMAPointer) -> UnbindSchedule {
+    @inline(__always)
+    func schedule(awaiting users: AwaitPointer?, handRangeBack: () -> Void) -> UnbindSchedule {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
         pointee.isScheduled = true
         // The chain's own reference: dropped when the completed unbind is reaped.
         fence.retain()
-        awaitUsers(of: vma)
+        awaitUsers(users)
         if vm.pointee.options.policy == .timeline { awaitLastScheduled() }
 
         let now = vm.pointee.device.now
@@ -190,18 +201,19 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             pointee.order = stats.pointee.unbindsDeferred
             vm.pointee.pending.publish(self)
         }
-        vma.detachBinding()
+        handRangeBack()
         // Immediate: nothing was awaited, so that committing opens the gate; there is nobody else who could.
         let isOpen = pointee.gate.commit()
         if isImmediate { return .immediate(entries: entries) }
         return isOpen ? .ready : .deferred
     }
 
-    /// Does what had to wait until the locks were released.
+    /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop.
     ///
     /// - Parameter isOver: the last hold was dropped already.
     /// - Locking: nothing may be held.
-    func finishScheduling(_ schedule: UnbindSchedule, isOver: Bool = false) {
+    @inline(__always)
+    func follow(_ schedule: UnbindSchedule, isOver: Bool = false) {
         let vm = pointee.vm
         let device = vm.pointee.device
         switch schedule {
@@ -214,10 +226,9 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         }
     }
 
-    /// Turns the VMA's users into edges to this unbind.
-    private func awaitUsers(of vma: VMAPointer) {
-        var next = vma.pointee.users
-        vma.pointee.users = nil
+    /// Turns the users of the binding into edges to this unbind.
+    private func awaitUsers(_ users: AwaitPointer?) {
+        var next = users
         while let user = next {
             next = user.pointee.next
             user.pointee.next = nil

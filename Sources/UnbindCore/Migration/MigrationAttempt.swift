@@ -148,7 +148,7 @@ struct MigrationAttempt {
             let vm = entry.pointee.vma.pointee.vm
             vm.pointee.lock.acquire()
             vm.pointee.pending.reap()
-            entry.pointee.schedule = entry.pointee.resource.schedule(detachFrom: entry.pointee.vma)
+            entry.pointee.schedule = entry.pointee.vma.scheduleUnbind(of: entry.pointee.resource)
             vm.pointee.lock.release()
         }
         let (migration, job, memory, whole) = (migration!, job!, edgeMemory!, whole!)
@@ -180,7 +180,7 @@ struct MigrationAttempt {
     private func finishUnbinds() {
         for index in 0..<boundCount {
             let resource = bound![index].resource
-            resource.finishScheduling(bound![index].schedule)
+            resource.follow(bound![index].schedule)
             // The VMA's.
             resource.fence.drop()
         }
