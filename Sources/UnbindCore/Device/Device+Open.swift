@@ -147,6 +147,7 @@ private struct OpeningDevice {
         make(.eventfd, EventfdCallback.self)
         make(.timeline, Timeline.self)
         make(.timelinePoint, TimelinePoint.self)
+        make(.timedFence, TimedFence.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {
