@@ -101,8 +101,8 @@ void unbind_lock_context_unlock_all(struct unbind_lock_context *context);
  * flags       0 or UNBIND_WAIT_INTERRUPTIBLE
  *
  * Blocks: yes. Errors: -EINVAL, -EINTR, -ENOENT (device closed), -EDEADLK
- * (simulated executor: nothing that could run is left); nothing is locked then.
- * Since: 0.1
+ * (simulated executor: nothing that could run is left); nothing is locked then, and
+ * the call can be repeated. Since: 0.1
  */
 int unbind_lock_context_retry(struct unbind_lock_context *context, uint32_t flags);
 

@@ -45,15 +45,15 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
         if !isLocked(by: context) { throw Status.invalid }
         if other == self { return }
         let memory = pointee.device.pointee.memory
-        var room = 4
+        var needed = 4
         while true {
+            let room = needed
             guard let slots = memory.allocateArray(of: Reservation.Slot.self, count: room) else {
                 throw Status.noMemory
             }
-            let needed = other.copySlots(to: slots, room: room)
             defer { memory.deallocateArray(slots, count: room) }
+            needed = other.copySlots(to: slots, room: room)
             if needed <= room { return try add(slots, count: needed) }
-            room = needed
         }
     }
 
@@ -61,8 +61,8 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     private func copySlots(to slots: UnsafeMutablePointer<Reservation.Slot>, room: Int) -> Int {
         pointee.reservation.pointee.lock.acquire()
         defer { pointee.reservation.pointee.lock.release() }
-        let needed = pointee.reservation.pointee.count
-        return needed > room ? needed : pointee.reservation.copyUnsignalled(to: slots)
+        let present = pointee.reservation.pointee.count
+        return present > room ? present : pointee.reservation.copyUnsignalled(to: slots)
     }
 
     /// Takes the references over.

@@ -104,14 +104,13 @@ extension UnsafeMutablePointer where Pointee == LockContext {
     }
 
     /// Gives up every lock and waits for the one that it did not get. False if there is none.
-    /// - Failure: as lock; nothing is locked then.
+    /// - Failure: as lock; nothing is locked then, and the next call waits for the same one.
     func retry(interruptible: Bool) throws(Status) -> Bool {
         guard let bo = pointee.contended else { return false }
         unlock()
-        pointee.contended = nil
-        defer { bo.drop() }
         try bo.lock(by: self, interruptible: interruptible)
         pointee.prelocked = bo
+        clearContended()
         return true
     }
 
