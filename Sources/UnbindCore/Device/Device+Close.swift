@@ -91,6 +91,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         var cancelled: UInt64 = 0
         while let fence = takeListedCallerFence() {
             if fence.signal(error: Status.closed.raw, at: now) { cancelled += 1 }
+            if fence.pointee.kind == .timed { fence.stopTimer() }
             fence.drop()
         }
         return cancelled

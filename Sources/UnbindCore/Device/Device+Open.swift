@@ -149,6 +149,7 @@ private struct OpeningDevice {
         make(.timelinePoint, TimelinePoint.self)
         make(.hold, Hold.self)
         make(.migration, Migration.self)
+        make(.timedFence, TimedFence.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {

@@ -37,6 +37,8 @@ struct Device: ~Copyable {
     let systemBytes = Atomic<UInt64>(0)
     let boHandleBytes = Atomic<UInt64>(0)
     let lastContext = Atomic<UInt64>(0)
+    /// Of lock contexts: who began later is younger.
+    let lastLockStamp = Atomic<UInt64>(0)
     /// Jobs, asynchronous binds, deferred unbinds, fence arrays and timeline points under way: what close waits for.
     let outstanding = Atomic<Int>(0)
     let nextIDs: UnsafeMutablePointer<Atomic<UInt64>>
@@ -66,9 +68,9 @@ enum ObjectKind: Int {
 /// The slab caches of a device.
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, bufferObject, reservation, vma, resource, bindWork, await, queue, job
-    case eventfd, timeline, timelinePoint, hold, migration
+    case eventfd, timeline, timelinePoint, hold, migration, timedFence
 
-    static var count: Int { 16 }
+    static var count: Int { timedFence.rawValue + 1 }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {

@@ -16,6 +16,8 @@ struct BufferObject: ~Copyable {
     /// Its VMAs, bound or not, newest first; under `listLock`.
     var firstVMA: VMAPointer?
     let listLock = FutexLock(.objectList)
+    /// The callers' lock; under the reservation's.
+    var outerLock = BufferLock()
 
     // Under the reservation's lock.
 
@@ -95,18 +97,22 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     /// The caller lets go of a handle.
     func dropHandle() {
         guard pointee.count.dropHandle() else { return }
+        // A lock without a context has no owner who could still unlock it; one with a context keeps the buffer.
+        unlock(by: nil)
         pointee.device.handleDropped(.bufferObject, bytes: size)
         drop()
     }
 
-    /// Waits for every fence of the reservation, one at a time and with no lock held.
-    func wait(timeout: UInt64, absolute: Bool, interruptible: Bool) throws(Status) {
+    /// Waits for every fence of the reservation at a usage, one at a time and with no lock held.
+    func wait(
+        usage: FenceUsage = .bookkeep, timeout: UInt64, absolute: Bool, interruptible: Bool
+    ) throws(Status) {
         let device = pointee.device
         let isRelative = !absolute && timeout != 0 && timeout != .max
         let deadline = isRelative ? device.now.addingSaturating(timeout) : timeout
         while true {
             pointee.reservation.pointee.lock.acquire()
-            let fence = pointee.reservation.anyUnsignalled(usage: .bookkeep)
+            let fence = pointee.reservation.anyUnsignalled(usage: usage)
             pointee.reservation.pointee.lock.release()
             guard let fence else { return }
             defer { fence.drop() }
