@@ -18,6 +18,8 @@ struct BindWork: ~Copyable {
     /// A reference, until the bind is done.
     let resource: ResourcePointer
     let calledAt: UInt64
+    /// The bind's reference that keeps the device awake, until the entries are there.
+    let power: UnsafeMutablePointer<PowerReferences>?
     /// The entries are there; what is left is the time that writing them takes.
     var isWritten = false
 
@@ -27,6 +29,7 @@ struct BindWork: ~Copyable {
 typealias BindWorkPointer = UnsafeMutablePointer<BindWork>
 
 extension UnsafeMutablePointer where Pointee == BindWork {
+    /// Takes over the bind's power reference, if it has one.
     static func initialize(
         _ memory: UnsafeMutableRawPointer, vm: VMPointer, resource: ResourcePointer, calledAt: UInt64
     ) -> BindWorkPointer {
@@ -35,7 +38,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
             to: BindWork(
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseBindWork),
                 item: WorkItem(label: vm.pointee.id << 8 | WorkLabel.bind, context: memory, function: runBind),
-                vm: vm, resource: resource, calledAt: calledAt))
+                vm: vm, resource: resource, calledAt: calledAt, power: vm.power))
         vm.retain()
         vm.retainWeakly()
         resource.fence.retain()
@@ -76,7 +79,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
             _ = vm.pointee.stats.pointee.bindWaitNanoseconds.wrappingAdd(
                 time.subtractingSaturating(pointee.calledAt), ordering: .relaxed)
             SignallingSection.begin()
-            let cost = device.pointee.gpu.cost(ofEntries: vm.pointee.space.write(binding))
+            let cost = device.pointee.gpu.cost(ofEntries: resource.writeEntries())
             SignallingSection.end()
             if cost > 0 {
                 device.pointee.executor.submit(item, at: time.addingSaturating(cost))
@@ -88,6 +91,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
             .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
         fence.signal(at: time)
         SignallingSection.end()
+        pointee.power?.put()
         resource.fence.drop()
         fence.drop()
         device.retain()

@@ -27,12 +27,18 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// As the VM's policy says: waiting only under the sync policy. The unbind fence, with a reference; nil if there
     /// was no binding, or the unbind is over.
     func unbindUnderPolicy() throws(Status) -> FencePointer? {
+        let power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         guard pointee.vm.pointee.options.policy == .sync else { return unbindWithoutWaiting() }
         return try unbindWaiting(interruptible: false)
     }
 
     /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound.
     func unbindAndWait(interruptible: Bool) throws(Status) {
+        let power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         try unbindWaiting(interruptible: interruptible)?.drop()
     }
 
@@ -71,6 +77,10 @@ extension UnsafeMutablePointer where Pointee == VMA {
         let vm = pointee.vm
         let device = vm.pointee.device
         let reservation = pointee.bo.pointee.reservation
+        // The unbind's own, never waking the device (P17). Before the locks: it may sleep.
+        var power = vm.power
+        if power?.getIfInUse() != true { power = nil }
+        defer { power?.put() }
         reservation.pointee.lock.acquire()
         vm.pointee.lock.acquire()
         vm.pointee.pending.reap()
@@ -84,6 +94,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
             reservation.pointee.lock.release()
             return .busy(blocker)
         }
+        resource.pointee.holdsPower = power != nil
         let schedule = resource.schedule(detachFrom: self)
         vm.pointee.lock.release()
         // An immediate unbind that nobody holds is over when this returns: nobody needs to find its fence.
@@ -98,9 +109,11 @@ extension UnsafeMutablePointer where Pointee == VMA {
         case .immediate(let entries):
             // Time passes for the caller: it has done the backend's work itself.
             device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
-            resource.dropHold(at: device.now)
-        case .ready: vm.pointee.drain.makeReady(resource)
-        case .deferred: break
+            if !resource.dropHold(at: device.now, power: .toCaller) { power = nil }
+        case .ready:
+            power = nil
+            vm.pointee.drain.makeReady(resource)
+        case .deferred: power = nil
         }
         return .scheduled(resource.fence)
     }
