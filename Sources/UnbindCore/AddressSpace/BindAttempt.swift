@@ -41,6 +41,8 @@ struct BindAttempt {
     let waitedFor: BindDependencies
     /// Found by this one.
     var dependencies = BindDependencies()
+    /// A BindWork goes on with it, and with the caller's power reference.
+    private(set) var isLeftToWork = false
 
     // Taken and not yet used; what is left at the end goes back.
     private var resourceMemory: UnsafeMutableRawPointer?
@@ -241,7 +243,7 @@ struct BindAttempt {
         let history = vm.pointee.history
         history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
         if edges != nil { return .underWay(startWork(resource)) }
-        let entries = vm.pointee.space.write(binding)
+        let entries = resource.writeEntries()
         history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
         return .done(entries: entries)
     }
@@ -263,6 +265,7 @@ struct BindAttempt {
     private mutating func startWork(_ resource: ResourcePointer) -> FencePointer {
         let work = BindWorkPointer.initialize(workMemory!, vm: vm, resource: resource, calledAt: calledAt)
         workMemory = nil
+        isLeftToWork = true
         // One reference is the VMA's, one the later unbind's edge, one the caller's; the first is the work's own.
         work.fence.retain()
         vma.pointee.bindFence = work.fence

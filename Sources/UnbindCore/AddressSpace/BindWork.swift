@@ -19,6 +19,8 @@ struct BindWork: ~Copyable {
     /// A reference, until the bind is done.
     let resource: ResourcePointer
     let calledAt: UInt64
+    /// The bind's reference that keeps the device awake, until the entries are there.
+    let power: UnsafeMutablePointer<PowerReferences>?
     /// The entries are there; what is left is the time that writing them takes.
     var isWritten = false
 
@@ -28,6 +30,7 @@ struct BindWork: ~Copyable {
 typealias BindWorkPointer = UnsafeMutablePointer<BindWork>
 
 extension UnsafeMutablePointer where Pointee == BindWork {
+    /// Takes over the bind's power reference, if it has one.
     static func initialize(
         _ memory: UnsafeMutableRawPointer, vm: VMPointer, resource: ResourcePointer, calledAt: UInt64
     ) -> BindWorkPointer {
@@ -36,7 +39,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
             to: BindWork(
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseBindWork),
                 item: WorkItem(label: vm.pointee.id << 8 | WorkLabel.bind, context: memory, function: runBind),
-                vm: vm, resource: resource, calledAt: calledAt))
+                vm: vm, resource: resource, calledAt: calledAt, power: vm.power))
         vm.retain()
         vm.retainWeakly()
         resource.fence.retain()
@@ -77,7 +80,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
             _ = vm.pointee.stats.pointee.bindWaitNanoseconds.wrappingAdd(
                 time.subtractingSaturating(pointee.calledAt), ordering: .relaxed)
             SignallingSection.begin()
-            let cost = device.pointee.gpu.cost(ofEntries: write(binding))
+            let cost = device.pointee.gpu.cost(ofEntries: writeUnlessLost())
             SignallingSection.end()
             if cost > 0 {
                 device.pointee.executor.submit(item, at: time.addingSaturating(cost))
@@ -89,6 +92,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
             .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
         fence.signal(error: pointee.gate.error, at: time)
         SignallingSection.end()
+        pointee.power?.put()
         resource.fence.drop()
         fence.drop()
         device.retain()
@@ -100,10 +104,8 @@ extension UnsafeMutablePointer where Pointee == BindWork {
 
 extension UnsafeMutablePointer where Pointee == BindWork {
     /// How many entries were written: none if the memory was lost on its way.
-    private func write(_ binding: Binding) -> UInt64 {
-        if pointee.gate.error == 0 { return pointee.vm.pointee.space.write(binding) }
-        pointee.resource.pointee.isUnwritten = true
-        return 0
+    private func writeUnlessLost() -> UInt64 {
+        pointee.gate.error == 0 ? pointee.resource.writeEntries() : 0
     }
 }
 

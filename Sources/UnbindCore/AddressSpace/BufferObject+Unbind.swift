@@ -41,6 +41,9 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     }
 
     private func unbind(_ vma: VMAPointer, _ options: ObjectUnbindOptions) throws(Status) {
+        let power = options.onlyTests ? nil : vma.pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         if !(try vma.isBound(triesLock: options.triesLock)) { return }
         if options.onlyTests { throw Status.busy }
         // Whoever closes a VM unbinds all that is in it; doing a part of that is the same as waiting for it.

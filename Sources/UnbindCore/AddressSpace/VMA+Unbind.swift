@@ -27,12 +27,18 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// As the VM's policy says: waiting only under the sync policy. The unbind fence, with a reference; nil if there
     /// was no binding, or the unbind is over.
     func unbindUnderPolicy() throws(Status) -> FencePointer? {
+        let power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         guard pointee.vm.pointee.options.policy == .sync else { return unbindWithoutWaiting() }
         return try unbindWaiting(interruptible: false)
     }
 
     /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound.
     func unbindAndWait(interruptible: Bool) throws(Status) {
+        let power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         try unbindWaiting(interruptible: interruptible)?.drop()
     }
 
@@ -68,6 +74,10 @@ extension UnsafeMutablePointer where Pointee == VMA {
     func tryUnbind(_ manner: UnbindManner) -> UnbindOutcome {
         let vm = pointee.vm
         let reservation = pointee.bo.pointee.reservation
+        // The unbind's own, never waking the device (P17). Before the locks: it may sleep.
+        var power = vm.power
+        if power?.getIfInUse() != true { power = nil }
+        defer { power?.put() }
         reservation.pointee.lock.acquire()
         if !manner.triesLock {
             vm.pointee.lock.acquire()
@@ -82,6 +92,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
             return outcome
         }
         let resource = pointee.resource!
+        resource.pointee.holdsPower = power != nil
         let schedule = scheduleUnbind(of: resource)
         vm.pointee.lock.release()
         // An immediate unbind that nobody holds is over when this returns: nobody needs to find its fence.
@@ -94,7 +105,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
         reservation.pointee.lock.release()
 
-        resource.follow(schedule, isOver: isOver)
+        if !resource.follow(schedule, isOver: isOver) { power = nil }
         return .scheduled(resource.fence)
     }
 
@@ -208,21 +219,27 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return isOpen ? .ready : .deferred
     }
 
-    /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop.
+    /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop. True if the
+    /// unbind's power reference has become the caller's.
     ///
     /// - Parameter isOver: the last hold was dropped already.
     /// - Locking: nothing may be held.
     @inline(__always)
-    func follow(_ schedule: UnbindSchedule, isOver: Bool = false) {
+    func follow(_ schedule: UnbindSchedule, isOver: Bool = false) -> Bool {
         let vm = pointee.vm
         let device = vm.pointee.device
         switch schedule {
         case .immediate(let entries):
             // Time passes for the caller: it has done the backend's work itself.
             device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
-            if isOver { complete(at: device.now) } else { dropHold(at: device.now) }
-        case .ready: vm.pointee.drain.makeReady(self)
-        case .deferred: break
+            if !isOver { return dropHold(at: device.now, power: .toCaller) }
+            let holdsPower = pointee.holdsPower
+            complete(at: device.now)
+            return holdsPower
+        case .ready:
+            vm.pointee.drain.makeReady(self)
+            return false
+        case .deferred: return false
         }
     }
 

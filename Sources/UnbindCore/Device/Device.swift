@@ -23,6 +23,8 @@ struct Device: ~Copyable {
     let localMemory: UnsafeMutablePointer<LocalMemory>
     let stubFence: FencePointer
     let host: HostCallbacks
+    /// Nil without callbacks for it.
+    let power: UnsafeMutablePointer<PowerReferences>?
     let pageSizes: UInt64
     let systemMemoryLimit: UInt64
 
@@ -56,6 +58,7 @@ struct HostCallbacks {
     var logData: UnsafeMutableRawPointer?
     var fault: FaultCallback?
     var faultData: UnsafeMutableRawPointer?
+    var power: PowerCallbacks?
 }
 
 /// The kinds of object with a C handle, for ids and for the leak report.

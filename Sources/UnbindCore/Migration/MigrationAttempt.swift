@@ -40,6 +40,8 @@ struct MigrationAttempt {
     private var whole: FencePointer?
     private var reserved = 0
     private var oldPages: PageListPointer?
+    /// References that keep the device awake, one for each binding in a global address space; taken before the lock.
+    private var powerReferences = 0
 
     init(of bo: BufferObjectPointer, to target: PageListPointer, _ options: MigrationOptions) {
         self.bo = bo
@@ -56,7 +58,7 @@ struct MigrationAttempt {
         let queue = try device.copyQueue()
         let reservation = bo.pointee.reservation
         defer { freeUnused() }
-        reservation.pointee.lock.acquire()
+        acquireReservation()
         if bo.pages.pointee.source == target.pointee.source {
             reservation.pointee.lock.release()
             return nil
@@ -72,6 +74,34 @@ struct MigrationAttempt {
         reservation.pointee.lock.release()
         finishUnbinds()
         return fence
+    }
+
+    /// Takes the reservation's lock, with a power reference for every unbind that needs one.
+    private mutating func acquireReservation() {
+        while true {
+            bo.pointee.reservation.pointee.lock.acquire()
+            guard let power = device.pointee.power else { return }
+            var missing = -powerReferences
+            forEachBinding { vma, _ in
+                if vma.pointee.vm.power != nil { missing += 1 }
+                return true
+            }
+            if missing <= 0 { return }
+            bo.pointee.reservation.pointee.lock.release()
+            for _ in 0..<missing { power.get() }
+            powerReferences += missing
+        }
+    }
+
+    /// Calls body with every bound VMA, its VM's lock held, until it answers false.
+    private func forEachBinding(_ body: (VMAPointer, ResourcePointer) -> Bool) {
+        var goesOn = true
+        bo.forEachVMA { vma in
+            if !goesOn { return }
+            vma.pointee.vm.pointee.lock.acquire()
+            if let resource = vma.pointee.resource { goesOn = body(vma, resource) }
+            vma.pointee.vm.pointee.lock.release()
+        }
     }
 
     // MARK: What can fail
@@ -111,19 +141,16 @@ struct MigrationAttempt {
         boundCapacity = expected
         var failure: Status?
         // References are dropped when the lock has been: the last one frees.
-        bo.forEachVMA { vma in
-            if failure != nil || boundCount == expected { return }
-            vma.pointee.vm.pointee.lock.acquire()
-            defer { vma.pointee.vm.pointee.lock.release() }
-            guard let resource = vma.pointee.resource else { return }
+        forEachBinding { vma, resource in
             if vma.pointee.pinCount != 0 {
                 failure = .again
-                return
+                return false
             }
             vma.retain()
             resource.fence.retain()
             (memory + boundCount).initialize(to: BoundVMA(vma: vma, resource: resource))
             boundCount += 1
+            return true
         }
         if let failure { throw failure }
         invariant(boundCount == expected, "a buffer has other bindings than it counts")
@@ -148,6 +175,10 @@ struct MigrationAttempt {
             let vm = entry.pointee.vma.pointee.vm
             vm.pointee.lock.acquire()
             vm.pointee.pending.reap()
+            if vm.power != nil {
+                entry.pointee.resource.pointee.holdsPower = true
+                powerReferences -= 1
+            }
             entry.pointee.schedule = entry.pointee.vma.scheduleUnbind(of: entry.pointee.resource)
             vm.pointee.lock.release()
         }
@@ -177,10 +208,10 @@ struct MigrationAttempt {
         return whole
     }
 
-    private func finishUnbinds() {
+    private mutating func finishUnbinds() {
         for index in 0..<boundCount {
             let resource = bound![index].resource
-            resource.follow(bound![index].schedule)
+            if resource.follow(bound![index].schedule) { powerReferences += 1 }
             // The VMA's.
             resource.fence.drop()
         }
@@ -188,6 +219,7 @@ struct MigrationAttempt {
 
     private mutating func freeUnused() {
         oldPages?.drop()
+        for _ in 0..<powerReferences { device.pointee.power?.put() }
         if let edgeMemory { device.cache(.await).give(edgeMemory) }
         job?.discard()
         migration?.fence.drop()

@@ -149,6 +149,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
         let error = pointee.progress.error
         pointee.progress.hasStarted = false
         job.releaseParts()
+        pointee.jobEnding?(pointee.jobEndedContext, job.pointee.context)
         job.fence.signal(error: error, at: time)
         let jobContext = job.pointee.context
         let (jobEnded, engineContext) = (pointee.jobEnded, pointee.jobEndedContext)
