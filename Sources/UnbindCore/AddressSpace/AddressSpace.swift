@@ -63,6 +63,8 @@ struct AddressSpaceStats: ~Copyable {
     var binds: UInt64 = 0
     var bindsWaited: UInt64 = 0
     var unbindsImmediate: UInt64 = 0
+    /// Of them, those that were never pending.
+    var completedAtOnce: UInt64 = 0
     var unbindsDeferred: UInt64 = 0
     var awaited: UInt64 = 0
     var awaitedNotOverlapping: UInt64 = 0

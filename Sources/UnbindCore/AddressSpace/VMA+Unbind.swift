@@ -87,7 +87,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
         let schedule = resource.schedule(detachFrom: self)
         vm.pointee.lock.release()
         // An immediate unbind that nobody holds is over when this returns: nobody needs to find its fence.
-        if case .immediate = schedule, resource.pointee.holds.load(ordering: .relaxed) == 1 {
+        if case .atOnce = schedule {
             reservation.unreserve(1)
         } else {
             reservation.add(resource.fence, usage: .read)
@@ -95,14 +95,22 @@ extension UnsafeMutablePointer where Pointee == VMA {
         reservation.pointee.lock.release()
 
         switch schedule {
+        case .atOnce(let entries):
+            charge(entries)
+            resource.completeAtOnce(at: device.now)
         case .immediate(let entries):
-            // Time passes for the caller: it has done the backend's work itself.
-            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
+            charge(entries)
             resource.dropHold(at: device.now)
-        case .ready: vm.pointee.drain.makeReady(resource)
+        case .ready: vm.pointee.drain.makeReady(resource, at: device.now)
         case .deferred: break
         }
         return .scheduled(resource.fence)
+    }
+
+    /// Time passes for the caller: it has done the backend's work itself.
+    private func charge(_ entries: UInt64) {
+        let device = pointee.vm.pointee.device
+        device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
     }
 
     /// What a caller that is willing to wait waits for before the unbind is scheduled, with a reference.
@@ -129,6 +137,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
 /// How an unbind was scheduled.
 private enum UnbindSchedule {
     /// Its entries are cleared and the TLB is invalidated; the fence has not signalled yet.
+    case atOnce(entries: UInt64)
+    /// The same, but somebody holds it, and so it is pending.
     case immediate(entries: UInt64)
     /// What it awaited has ended meanwhile: it goes to the drain.
     case ready
@@ -142,36 +152,53 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
         pointee.isScheduled = true
-        // The chain's own reference: dropped when the completed unbind is reaped.
-        fence.retain()
         awaitUsers(of: vma)
         if vm.pointee.options.policy == .timeline { awaitLastScheduled() }
-
-        let now = vm.pointee.device.now
-        let binding = pointee.binding
-        vm.pointee.history.record(
-            .unbindScheduled, start: binding.start, size: binding.size, boID: pointee.boID, time: now)
-        vm.pendingUnbindBegan()
-        let stats = vm.pointee.stats
         // A TLB invalidation that takes time is something to wait for, too: then the drain does it, for many at once.
         let isImmediate = pointee.gate.isIdle && vm.pointee.device.pointee.gpu.invalidationCost == 0
-        var entries: UInt64 = 0
-        if isImmediate {
-            stats.pointee.unbindsImmediate &+= 1
-            entries = clear(at: now)
-            vm.invalidate(start: binding.start, size: binding.size)
-        } else {
-            stats.pointee.unbindsDeferred &+= 1
-            let pending = UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
-            stats.pointee.pendingPeak = max(stats.pointee.pendingPeak, pending)
-            pointee.order = stats.pointee.unbindsDeferred
-            vm.pointee.pending.publish(self)
-        }
+        let schedule = isImmediate ? scheduleImmediate() : scheduleDeferred()
         vma.detachBinding()
-        // Immediate: nothing was awaited, so that committing opens the gate; there is nobody else who could.
-        let isOpen = pointee.gate.commit()
-        if isImmediate { return .immediate(entries: entries) }
-        return isOpen ? .ready : .deferred
+        if isImmediate { return schedule }
+        return pointee.gate.commit() ? .ready : .deferred
+    }
+
+    private func scheduleImmediate() -> UnbindSchedule {
+        let vm = pointee.vm
+        let stats = vm.pointee.stats
+        stats.pointee.unbindsImmediate &+= 1
+        let cleared = clear(startedAt: nil, invalidatesNext: true)
+        if cleared.needsInvalidation {
+            vm.invalidate(start: pointee.binding.start, size: pointee.binding.size)
+        }
+        // Nobody can hold what has no hold left; who does already, keeps it pending.
+        if pointee.holds.compareExchange(expected: 1, desired: 0, ordering: .acquiringAndReleasing).exchanged {
+            stats.pointee.completedAtOnce &+= 1
+            return .atOnce(entries: cleared.entries)
+        }
+        beginPending()
+        return .immediate(entries: cleared.entries)
+    }
+
+    private func scheduleDeferred() -> UnbindSchedule {
+        let vm = pointee.vm
+        let stats = vm.pointee.stats
+        beginPending()
+        stats.pointee.unbindsDeferred &+= 1
+        let pending = UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
+        stats.pointee.pendingPeak = max(stats.pointee.pendingPeak, pending)
+        pointee.order = stats.pointee.unbindsDeferred
+        vm.pointee.pending.publish(self)
+        return .deferred
+    }
+
+    private func beginPending() {
+        let vm = pointee.vm
+        // The chain's own reference: dropped when the completed unbind is reaped.
+        fence.retain()
+        vm.pointee.history.record(
+            .unbindScheduled, start: pointee.binding.start, size: pointee.binding.size, boID: pointee.boID,
+            time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true)
+        vm.pendingUnbindBegan()
     }
 
     /// Turns the VMA's users into edges to this unbind.
@@ -228,7 +255,8 @@ func unbindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutabl
     let edge = callback.assumingMemoryBound(to: Await.self)
     let resource = edge.pointee.callback.context!.assumingMemoryBound(to: VMAResource.self)
     let vm = resource.pointee.vm
-    let error = edge.pointee.fence.error
+    // The work starts when what it awaited has signalled, which is now.
+    let (error, time) = (edge.pointee.fence.error, edge.pointee.fence.pointee.timestamp)
     vm.pointee.device.free(edge)
-    if resource.pointee.gate.complete(error: error) { vm.pointee.drain.makeReady(resource) }
+    if resource.pointee.gate.complete(error: error) { vm.pointee.drain.makeReady(resource, at: time) }
 }

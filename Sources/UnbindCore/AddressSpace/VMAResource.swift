@@ -49,7 +49,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let resource = memory.bindMemory(to: VMAResource.self, capacity: 1)
         resource.initialize(
             to: VMAResource(
-                fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseResource),
+                fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
                 node: IntervalNode(start: binding.start, last: binding.end &- 1),
                 vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait))
         vm.retainWeakly()
@@ -101,9 +101,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     private func complete(at time: UInt64) {
         let vm = pointee.vm
         let pages = pointee.pages
-        let binding = pointee.binding
-        vm.pointee.history.record(
-            .unbindCompleted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
+        recordCompletion(at: time)
         _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
         fence.signal(at: time)
         if pointee.isPublished {
@@ -113,6 +111,20 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         }
         pages.drop()
         vm.pendingUnbindEnded()
+    }
+
+    /// The end of an unbind that was never pending: nobody holds it, and nobody but the caller knows its fence.
+    /// - Locking: as dropHold; the caller keeps the VM.
+    func completeAtOnce(at time: UInt64) {
+        recordCompletion(at: time)
+        fence.signal(at: time)
+        pointee.pages.drop()
+    }
+
+    private func recordCompletion(at time: UInt64) {
+        let binding = pointee.binding
+        pointee.vm.pointee.history.record(
+            .unbindCompleted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
     }
 }
 
@@ -125,16 +137,19 @@ private func releaseResource(_ memory: UnsafeMutableRawPointer) {
 }
 
 extension UnsafeMutablePointer where Pointee == AddressSpace {
-    /// The first pending unbind keeps the VM for all of them.
+    /// The first pending unbind keeps the VM for all of them, and is work under way for all of them: what is the
+    /// device's, all its threads share.
     func pendingUnbindBegan() {
+        if pointee.pendingCount.wrappingAdd(1, ordering: .acquiringAndReleasing).oldValue != 0 { return }
         pointee.device.workBegan()
-        if pointee.pendingCount.wrappingAdd(1, ordering: .acquiringAndReleasing).oldValue == 0 { retain() }
+        retain()
     }
 
     func pendingUnbindEnded() {
+        if pointee.pendingCount.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue != 1 { return }
         let device = pointee.device
         device.retain()
-        if pointee.pendingCount.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { drop() }
+        drop()
         device.workEnded()
         device.drop()
     }
