@@ -67,7 +67,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         pointee.device.remove(self)
         pointee.pending.reapAll()
         pointee.magic = 0
-        dropWeakly()
+        dropBias()
     }
 
     /// The last weak reference is gone too.

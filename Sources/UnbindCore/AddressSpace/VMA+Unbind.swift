@@ -170,8 +170,9 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         if cleared.needsInvalidation {
             vm.invalidate(start: pointee.binding.start, size: pointee.binding.size)
         }
-        // Nobody can hold what has no hold left; who does already, keeps it pending.
-        if pointee.holds.compareExchange(expected: 1, desired: 0, ordering: .acquiringAndReleasing).exchanged {
+        // Nobody finds it any more to hold it; who does already, keeps it pending.
+        if pointee.holds.load(ordering: .acquiring) == 1 {
+            pointee.holds.store(0, ordering: .relaxed)
             stats.pointee.completedAtOnce &+= 1
             return .atOnce(entries: cleared.entries)
         }
@@ -195,6 +196,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let vm = pointee.vm
         // The chain's own reference: dropped when the completed unbind is reaped.
         fence.retain()
+        pointee.pages.retain()
         vm.pointee.history.record(
             .unbindScheduled, start: pointee.binding.start, size: pointee.binding.size, boID: pointee.boID,
             time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true)

@@ -31,7 +31,8 @@ struct VMAResource: ~Copyable {
     var order: UInt64 = 0
     /// Weak, until freed.
     let vm: VMPointer
-    /// A reference, until completed.
+    /// The buffer's, which the VMA keeps while it is bound; a reference from when the unbind is pending until it has
+    /// completed.
     let pages: PageListPointer
     let binding: Binding
     let boID: UInt64
@@ -52,8 +53,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
                 node: IntervalNode(start: binding.start, last: binding.end &- 1),
                 vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait))
-        vm.retainWeakly()
-        pages.retain()
+        vm.resourceMade()
         return resource
     }
 
@@ -77,6 +77,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// Keeps the binding's pages and delays its unbind fence until `unhold`, for whoever wants to read what is bound
     /// there. False if the unbind has completed: there is nothing to look at any more.
+    /// - Locking: the VM's lock, under which the resource was found.
     func hold() -> Bool {
         var count = pointee.holds.load(ordering: .relaxed)
         while count != 0 {
@@ -113,12 +114,16 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         vm.pendingUnbindEnded()
     }
 
-    /// The end of an unbind that was never pending: nobody holds it, and nobody but the caller knows its fence.
+    /// The end of an unbind that was never pending: nobody holds it, and nobody but the caller knows its fence, unless
+    /// the VM has a timeline of unbinds.
     /// - Locking: as dropHold; the caller keeps the VM.
     func completeAtOnce(at time: UInt64) {
         recordCompletion(at: time)
-        fence.signal(at: time)
-        pointee.pages.drop()
+        if pointee.vm.pointee.options.policy == .timeline {
+            fence.signal(at: time)
+        } else {
+            fence.signalUnseen(at: time)
+        }
     }
 
     private func recordCompletion(at time: UInt64) {

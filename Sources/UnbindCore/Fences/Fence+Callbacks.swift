@@ -121,6 +121,15 @@ extension UnsafeMutablePointer where Pointee == Fence {
         pointee.word.store(new, ordering: .releasing)
     }
 
+    /// The signal itself. In one order with what a thread does that is about to sleep.
+    @inline(__always)
+    func releaseCallbacks(signalling rest: UInt) {
+        #if DEBUG
+            LockOrder.didRelease(.fence)
+        #endif
+        _ = pointee.word.exchange(rest | FenceWord.signalled, ordering: .sequentiallyConsistent)
+    }
+
     @inline(__always)
     private func tryLock(_ old: UInt) -> Bool {
         pointee.word.weakCompareExchange(
