@@ -78,7 +78,16 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
 
     // MARK: Entries
 
+    @inline(__always)
     private func put(
+        _ table: PageTablePointer, from start: UInt64, to end: UInt64, _ plan: BindingPlan, _ pass: TablePass
+    ) -> UInt64 {
+        if end &- start != PageSize.small { return putRuns(table, from: start, to: end, plan, pass) }
+        put(table, PageTableLevel.index(start, 0), 1, (start &+ plan.delta) | plan.flags, PageSize.small, pass)
+        return 1
+    }
+
+    private func putRuns(
         _ table: PageTablePointer, from start: UInt64, to end: UInt64, _ plan: BindingPlan, _ pass: TablePass
     ) -> UInt64 {
         if table.pointee.level == 1 {
