@@ -69,7 +69,6 @@ extension UnsafeMutablePointer where Pointee == VMA {
 
     fileprivate func unbindUnlessBusy(blockers: Blockers) -> Outcome {
         let vm = pointee.vm
-        let device = vm.pointee.device
         let reservation = pointee.bo.pointee.reservation
         reservation.pointee.lock.acquire()
         vm.pointee.lock.acquire()
@@ -84,7 +83,9 @@ extension UnsafeMutablePointer where Pointee == VMA {
             reservation.pointee.lock.release()
             return .busy(blocker)
         }
-        let schedule = resource.schedule(detachFrom: self)
+        let users = pointee.users
+        pointee.users = nil
+        let schedule = resource.schedule(awaiting: users) { detachBinding() }
         vm.pointee.lock.release()
         // An immediate unbind that nobody holds is over when this returns: nobody needs to find its fence.
         if case .atOnce = schedule {
@@ -94,23 +95,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
         reservation.pointee.lock.release()
 
-        switch schedule {
-        case .atOnce(let entries):
-            charge(entries)
-            resource.completeAtOnce(at: device.now)
-        case .immediate(let entries):
-            charge(entries)
-            resource.dropHold(at: device.now)
-        case .ready: vm.pointee.drain.makeReady(resource, at: device.now)
-        case .deferred: break
-        }
+        resource.follow(schedule)
         return .scheduled(resource.fence)
-    }
-
-    /// Time passes for the caller: it has done the backend's work itself.
-    private func charge(_ entries: UInt64) {
-        let device = pointee.vm.pointee.device
-        device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
     }
 
     /// What a caller that is willing to wait waits for before the unbind is scheduled, with a reference.
@@ -135,7 +121,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
 }
 
 /// How an unbind was scheduled.
-private enum UnbindSchedule {
+enum UnbindSchedule {
     /// Its entries are cleared and the TLB is invalidated; the fence has not signalled yet.
     case atOnce(entries: UInt64)
     /// The same, but somebody holds it, and so it is pending.
@@ -146,18 +132,20 @@ private enum UnbindSchedule {
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
-    /// Schedules the unbind and hands its range back. The VMA's reference is now the caller's.
+    /// Schedules the unbind. `users` are the edges to what it waits for; `handRangeBack` is called once binds that
+    /// overlap find the unbind, and before its gate can open. The result is for `follow`.
     /// - Locking: the VM's lock and the reservation's are held.
-    fileprivate func schedule(detachFrom vma: VMAPointer) -> UnbindSchedule {
+    @inline(__always)
+    func schedule(awaiting users: AwaitPointer?, handRangeBack: () -> Void) -> UnbindSchedule {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
         pointee.isScheduled = true
-        awaitUsers(of: vma)
+        awaitUsers(users)
         if vm.pointee.options.policy == .timeline { awaitLastScheduled() }
         // A TLB invalidation that takes time is something to wait for, too: then the drain does it, for many at once.
         let isImmediate = pointee.gate.isIdle && vm.pointee.device.pointee.gpu.invalidationCost == 0
         let schedule = isImmediate ? scheduleImmediate() : scheduleDeferred()
-        vma.detachBinding()
+        handRangeBack()
         if isImmediate { return schedule }
         return pointee.gate.commit() ? .ready : .deferred
     }
@@ -203,10 +191,28 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         vm.pendingUnbindBegan()
     }
 
-    /// Turns the VMA's users into edges to this unbind.
-    private func awaitUsers(of vma: VMAPointer) {
-        var next = vma.pointee.users
-        vma.pointee.users = nil
+    /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop.
+    /// - Locking: nothing may be held.
+    @inline(__always)
+    func follow(_ schedule: UnbindSchedule) {
+        let vm = pointee.vm
+        let device = vm.pointee.device
+        switch schedule {
+        case .atOnce(let entries):
+            // Time passes for the caller: it has done the backend's work itself.
+            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
+            completeAtOnce(at: device.now)
+        case .immediate(let entries):
+            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
+            dropHold(at: device.now)
+        case .ready: vm.pointee.drain.makeReady(self, at: device.now)
+        case .deferred: break
+        }
+    }
+
+    /// Turns the users of the binding into edges to this unbind.
+    private func awaitUsers(_ users: AwaitPointer?) {
+        var next = users
         while let user = next {
             next = user.pointee.next
             user.pointee.next = nil

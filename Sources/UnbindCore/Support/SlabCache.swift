@@ -19,7 +19,7 @@ struct SlabCache: ~Copyable {
     private let stripe0 = SlabStripe(), stripe1 = SlabStripe(), stripe2 = SlabStripe(), stripe3 = SlabStripe()
     private let stripe4 = SlabStripe(), stripe5 = SlabStripe(), stripe6 = SlabStripe(), stripe7 = SlabStripe()
     fileprivate let memory: UnsafeMutablePointer<Memory>
-    fileprivate let objectBytes: Int
+    let objectBytes: Int
     fileprivate let alignment: Int
     fileprivate let uncached: Bool
 
