@@ -243,14 +243,17 @@ TEST(unordered, "P11, M8: fences without a timeline never replace each other, wh
     gpu_open(&gpu, UNBIND_EXECUTOR_SIMULATED);
     unbind_bo *bo = make_bo(&gpu, PAGE);
     make_fences(&gpu, fences, MANY);
+    /* Before there are KERNEL fences: a bind waits for those. */
+    for (int i = 0; i < 3; i++) {
+        REQUIRE(unbind_vm_create(gpu.device, NULL, &vms[i]) == 0);
+        REQUIRE(unbind_vma_create(vms[i], bo, NULL, &vmas[i]) == 0);
+        REQUIRE(unbind_vma_bind(vmas[i], 0) == 0);
+    }
     for (int i = 0; i < MANY; i++) add(bo, fences[i], usages[i % 4]);
     CHECK_EQUAL(count(bo, UNBIND_USAGE_BOOKKEEP), MANY);
     CHECK_EQUAL(count(bo, UNBIND_USAGE_KERNEL), MANY / 4);
     /* The unbind fences of one buffer in three address spaces: all three are waited for. */
     for (int i = 0; i < 3; i++) {
-        REQUIRE(unbind_vm_create(gpu.device, NULL, &vms[i]) == 0);
-        REQUIRE(unbind_vma_create(vms[i], bo, NULL, &vmas[i]) == 0);
-        REQUIRE(unbind_vma_bind(vmas[i], 0) == 0);
         CHECK_EQUAL(unbind_vma_add_user(vmas[i], fences[i]), 0);
         CHECK_EQUAL(unbind_vma_unbind_async(vmas[i], 0, &unbinds[i]), 0);
     }
