@@ -60,7 +60,7 @@ extern "C" {
 /*
  * Storage for one lock context, owned by the caller, who keeps it in place until
  * unbind_lock_context_fini. Nothing in it is for the caller. One thread at a time
- * uses a context.
+ * uses a context, and a callback does not while a call with it waits.
  */
 struct unbind_lock_context {
     uint64_t reserved[10];
