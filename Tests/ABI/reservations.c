@@ -271,7 +271,7 @@ TEST(unordered, "P11, M8: fences without a timeline never replace each other, wh
     gpu_close(&gpu);
 }
 
-TEST(replaced, "a fence takes the place of an older one of its timeline, if it is of the same usage or an earlier one") {
+TEST(replaced, "a fence takes the place of an older one of its timeline, of the same usage or a later one") {
     struct gpu gpu;
     gpu_open(&gpu, UNBIND_EXECUTOR_SIMULATED);
     for (int old = 0; old < 4; old++) {
@@ -410,7 +410,7 @@ static void *change(void *argument) {
     return NULL;
 }
 
-TEST(concurrent, "a pass through the fences gives none twice and each that stays, while another thread adds and signals") {
+TEST(concurrent, "a pass gives no fence twice and each that stays, while another thread adds and signals") {
     struct changing changing;
     pthread_t thread;
     unbind_fence *lasting[8];

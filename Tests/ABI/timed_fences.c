@@ -30,7 +30,7 @@ static uint64_t time_of(unbind_fence *fence) {
 
 /* MARK: selftests 9 and 10 */
 
-TEST(timer, "selftest 9, timer: a fence of a past time is done at once, one of a later time never early and then done") {
+TEST(timer, "selftest 9, timer: a fence of a past time is done at once, one of a later time never early") {
     static const uint64_t delays[] = {2, 3, 5, 7, 11, 13, 1009, 1000003};
     struct gpu gpu;
     gpu_open(&gpu, UNBIND_EXECUTOR_SIMULATED);
@@ -75,7 +75,7 @@ static void real_timers(uint32_t executor) {
 TEST(timer_pool, "selftest 9, timer: so it is in real time, served by workers") { real_timers(UNBIND_EXECUTOR_POOL); }
 TEST(timer_manual, "selftest 9, timer: and served by the thread that waits") { real_timers(UNBIND_EXECUTOR_MANUAL); }
 
-TEST(dma_fence, "selftest 10, dma_fence: of two that follow one fence only the one with a deadline ends before it, with -ETIME") {
+TEST(dma_fence, "selftest 10, dma_fence: of two that follow a fence the one with a deadline ends with -ETIME") {
     struct gpu gpu;
     gpu_open(&gpu, UNBIND_EXECUTOR_SIMULATED);
     unbind_fence *fence = make_fence(&gpu), *plain = deadline(fence, UINT64_MAX), *limited = deadline(fence, 100);
@@ -314,7 +314,7 @@ TEST(deep_leaves, "the leaves of 10,000 arrays in each other, each with a leaf o
 
 /* MARK: P30 */
 
-TEST(error_in_the_middle, "P30: an error that arises in the middle of a chain of 4096 fences reaches the end, each way") {
+TEST(error_in_the_middle, "P30: an error from the middle of a chain of 4096 fences reaches the end, each way") {
     enum { LENGTH = 4096, WAYS = 3 };
     static unbind_fence *leaves[LENGTH];
     for (int way = 0; way < WAYS; way++) {
