@@ -1,7 +1,7 @@
 // BufferObject: what callers do with the fences of a buffer's reservation.
 //
-// The slots that a caller reserves belong to the buffer's outer lock and go with it, so that nobody can fill a slot that
-// the library has reserved for a bind or an unbind, and nobody can forget one.
+// The slots that a caller reserves belong to the buffer's outer lock and go with it, so that nobody can fill a slot
+// that the library has reserved for a bind or an unbind, and nobody can forget one.
 
 extension UnsafeMutablePointer where Pointee == BufferObject {
     // MARK: Adding (by whoever holds the outer lock)
