@@ -33,7 +33,11 @@ public struct UnbindError: Error, Hashable, Sendable {
     public static let interrupted = UnbindError(status: -EINTR)
     /// The wait expired.
     public static let timedOut = UnbindError(status: -ETIME)
-    /// Simulated executor: nothing is left that could run.
+    /// In use: somebody else has the lock.
+    public static let busy = UnbindError(status: -EBUSY)
+    /// The lock context has the lock already.
+    public static let alreadyLocked = UnbindError(status: -EALREADY)
+    /// A lock context has to give way to an older one; simulated executor: nothing is left that could run.
     public static let deadlock = UnbindError(status: -EDEADLK)
     /// A job hit a GPU page fault.
     public static let pageFault = UnbindError(status: -EFAULT)
