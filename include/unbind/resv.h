@@ -149,8 +149,9 @@ int unbind_bo_lock_slow(unbind_bo *bo, struct unbind_lock_context *context, uint
 int unbind_bo_trylock(unbind_bo *bo, struct unbind_lock_context *context);
 
 /*
- * Drops a lock. Slots that were reserved under it and not filled go with it. Any
- * thread may do it, also a callback.
+ * Drops a lock. Slots that were reserved under it and not filled go with it. A
+ * callback may do it, too, and another thread than the one that locked; the context
+ * is not used elsewhere meanwhile.
  *
  * context     as at the lock
  *
