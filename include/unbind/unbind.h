@@ -14,6 +14,7 @@
  *     unbind_queue    runs commands through a VM          <unbind/queue.h>
  *     unbind_fence    says when something has finished    <unbind/fence.h>
  *     unbind_timeline numbers that grow, with fences      <unbind/timeline.h>
+ *     unbind_hold     keeps a binding to be looked at     <unbind/hold.h>
  *     (a buffer's)    lock, and fences of its users       <unbind/resv.h>
  *
  * CONVENTIONS
@@ -84,6 +85,7 @@
 #include "vma.h"
 #include "queue.h"
 #include "timeline.h"
+#include "hold.h"
 #include "resv.h"
 
 #endif /* UNBIND_UNBIND_H */

@@ -107,7 +107,9 @@ extension UnsafeMutablePointer where Pointee == Device {
             writer.decimal(UInt64(report.fences))
             writer.text(" fence references, ")
             writer.decimal(UInt64(report.timelines))
-            writer.text(" timelines; drop them with the _unref functions")
+            writer.text(" timelines, ")
+            writer.decimal(UInt64(report.holds))
+            writer.text(" holds; drop them with the _unref functions")
         }
     }
 }

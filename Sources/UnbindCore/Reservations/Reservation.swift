@@ -114,6 +114,14 @@ extension UnsafeMutablePointer where Pointee == Reservation {
         return nil
     }
 
+    /// Calls body with each fence at this usage or a stronger one that has not signalled.
+    func forEachUnsignalled(usage: FenceUsage, _ body: (FencePointer) -> Void) {
+        for index in 0..<pointee.count {
+            let slot = pointee.slots![index]
+            if slot.usage.rawValue <= usage.rawValue, !slot.fence.isSignalled { body(slot.fence) }
+        }
+    }
+
     /// Fences held, signalled ones included.
     var count: Int { pointee.count }
 
