@@ -404,10 +404,20 @@ TEST(no_circles, "selftest 2, dag: no way of making fences gives two that wait f
     CHECK_EQUAL(unbind_vma_add_user(vma, unbind), 0); /* of the old binding: no circle */
     CHECK_EQUAL(unbind_vma_add_user(vma, bind), 0);
     CHECK_EQUAL(unbind_vma_add_user(vma, second_job), 0);
-    unbind_fence *second_unbind = NULL;
+    unbind_fence *second_unbind = NULL, *third_bind = NULL;
     CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, &second_unbind), 0);
+    /* A bind waits for KERNEL fences of its buffer: for those that are there, not for one that is added later. */
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *other_vma = make_vma(&gpu, bo, 0x40000);
+    CHECK_EQUAL(unbind_bo_lock(bo, NULL, 0), 0);
+    CHECK_EQUAL(unbind_bo_reserve_fences(bo, NULL, 2), 0);
+    CHECK_EQUAL(unbind_bo_add_fence(bo, NULL, fence, UNBIND_USAGE_KERNEL), 0);
+    CHECK_EQUAL(unbind_vma_bind_async(other_vma, 0, &third_bind), 0);
+    CHECK_EQUAL(unbind_bo_add_fence(bo, NULL, third_bind, UNBIND_USAGE_KERNEL), 0);
+    CHECK_EQUAL(unbind_bo_unlock(bo, NULL), 0);
     /* No function signals any of them but by its end, and all end when the one that the caller has does. */
-    unbind_fence *made[] = {point, crossed, array, limited, limited_too, job, unbind, second_job, bind, second_unbind};
+    unbind_fence *made[] = {point, crossed, array, limited, limited_too, job, unbind, second_job, bind, second_unbind,
+                            third_bind};
     for (unsigned i = 0; i < sizeof made / sizeof *made; i++) {
         CHECK_EQUAL(unbind_fence_signal(made[i], 0), -EINVAL);
         CHECK_EQUAL(is_signalled(made[i]), 0);
@@ -420,6 +430,8 @@ TEST(no_circles, "selftest 2, dag: no way of making fences gives two that wait f
     unbind_timeline_unref(timeline);
     unbind_timeline_unref(other);
     unbind_vma_unref(vma);
+    unbind_vma_unref(other_vma);
+    unbind_bo_unref(bo);
     unbind_queue_unref(queue);
     gpu_close(&gpu);
 }

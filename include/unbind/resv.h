@@ -39,8 +39,10 @@
  * without a context is dropped by the last unbind_bo_unref.
  *
  * THE FENCES each have a usage; asking at one usage means that one and all
- * before it. The library adds those of jobs and of unbinds by itself (jobs that
- * write: WRITE, others: READ, unbind_vma_add_user: WRITE, unbinds: BOOKKEEP).
+ * before it. The library adds those of jobs, moves and unbinds by itself (jobs that
+ * write: WRITE, others: READ, unbind_vma_add_user: WRITE, moves: KERNEL, unbinds:
+ * BOOKKEEP). A bind of the buffer waits for KERNEL, a move (unbind_bo_migrate) for
+ * READ, whoever added them.
  */
 #ifndef UNBIND_RESV_H
 #define UNBIND_RESV_H
