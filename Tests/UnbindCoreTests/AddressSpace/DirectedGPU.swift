@@ -10,6 +10,7 @@ final class DirectedGPU {
     let power: PowerMeter?
     let device: OpaquePointer
     var faults: [unbind_fault] = []
+    var faultCount: Int { Int(deviceStats(device).faults) }
     private var fences: [OpaquePointer] = []
     private var objects: [() -> Void] = []
 

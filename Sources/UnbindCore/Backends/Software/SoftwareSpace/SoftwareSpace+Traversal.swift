@@ -86,6 +86,13 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             let end = Swift.min(limit, PageTableLevel.end(address, 1))
             if let table = enter(parent, index, pass) {
                 if pass == .write || pass == .clear { count &+= putPages(table, from: address, to: end, plan, pass) }
+                if pointee.hasTableModes {
+                    if pass == .write {
+                        noteWritten(table, linkedAt: parent.pointee.entries + index, from: address, to: end, plan)
+                    } else if pass == .clear {
+                        noteCleared(table, from: address, to: end, plan)
+                    }
+                }
                 leave(parent, index, table, pass)
             } else if pass == .make {
                 return nil
