@@ -83,7 +83,7 @@ TEST(layout, "every public struct has the size and the offsets of the checked-in
     MEMBER(unbind_leak_report, unbinds_completed, 32, 8)
     MEMBER(unbind_leak_report, fences_cancelled, 40, 8)
     MEMBER(unbind_leak_report, timelines, 48, 4)
-    MEMBER(unbind_leak_report, reserved, 52, 4)
+    MEMBER(unbind_leak_report, holds, 52, 4)
     SIZE(unbind_device_stats, 128)
     MEMBER(unbind_device_stats, struct_size, 0, 4)
     MEMBER(unbind_device_stats, reserved, 4, 4)

@@ -139,7 +139,7 @@ struct unbind_device_options {
 #define UNBIND_DEVICE_OPTIONS_INIT \
     { sizeof(struct unbind_device_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
-/* What was still alive when a device was closed: nothing, if vms to fences and timelines are 0. */
+/* What was still alive when a device was closed: nothing, if vms to fences, timelines and holds are 0. */
 struct unbind_leak_report {
     uint32_t struct_size;        /* sizeof(struct unbind_leak_report) */
     uint32_t vms;                /* objects with references not dropped: */
@@ -151,7 +151,7 @@ struct unbind_leak_report {
     uint64_t unbinds_completed;  /* unbinds that were pending and were finished by the close */
     uint64_t fences_cancelled;   /* caller's fences signalled with -ENOENT by the close */
     uint32_t timelines;          /* as vms to fences */
-    uint32_t reserved;
+    uint32_t holds;              /* as vms to fences; what they delayed was finished by the close */
 };
 #define UNBIND_LEAK_REPORT_INIT { sizeof(struct unbind_leak_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -292,6 +292,17 @@ int unbind_device_get_stats(unbind_device *device, struct unbind_device_stats *s
  * Blocks: no. Errors: -EINVAL, -ENOMEM. Since: 0.1
  */
 int unbind_device_dump(unbind_device *device, unbind_write_fn write, void *user_data);
+
+/* What unbind_device_fail_next makes fail. */
+#define UNBIND_FAIL_COPY 0u /* copies of unbind_bo_migrate by the copy queue */
+
+/*
+ * Makes the next count operations of a kind fail, to see what a program does
+ * then. A later call replaces the count.
+ *
+ * Blocks: no. Errors: -EINVAL. Since: 0.1
+ */
+int unbind_device_fail_next(unbind_device *device, uint32_t what, uint32_t count);
 
 #ifdef __cplusplus
 }

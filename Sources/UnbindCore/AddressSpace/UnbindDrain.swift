@@ -39,12 +39,14 @@ struct UnbindDrain: ~Copyable {
     }
 }
 
-/// The low byte of the label of a VM's work items, for the schedule's digest.
+/// The low byte of the label of the engine's work items, for the schedule's digest.
 enum WorkLabel {
     static var drain: UInt64 { 1 }
     static var bind: UInt64 { 2 }
+    /// Of a buffer's, not a VM's.
+    static var move: UInt64 { 3 }
     /// Of the device: no VM has the id 0.
-    static var power: UInt64 { 3 }
+    static var power: UInt64 { 4 }
 }
 
 extension UnsafeMutablePointer where Pointee == UnbindDrain {

@@ -98,6 +98,20 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// - Locking: nothing may be held.
     func unhold() { _ = dropHold(at: pointee.vm.pointee.device.now, power: .later) }
 
+    /// The entries are cleared, and if nobody else holds the binding, nobody can any more: the caller is to complete the
+    /// unbind. False: it goes on as an unbind that somebody holds.
+    func dropLastHold() -> Bool {
+        pointee.holds.compareExchange(expected: 1, desired: 0, ordering: .acquiringAndReleasing).exchanged
+    }
+
+    /// Scheduled, and not completed.
+    var isUnbinding: Bool {
+        let vm = pointee.vm
+        vm.pointee.lock.acquire()
+        defer { vm.pointee.lock.release() }
+        return pointee.isScheduled && !fence.isSignalled
+    }
+
     /// The entries are cleared and no translation is left, or a hold has ended.
     /// True if that left the caller with a power reference to give back, when no lock is held and no signalling
     /// section is open.
@@ -112,7 +126,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// The last hold is gone: tells everybody, lets go of the pages, and leaves the index to the next lookup. The
     /// chain's reference goes with the index entry, so that no lookup meets freed memory (P15, P22).
-    private func complete(at time: UInt64) {
+    func complete(at time: UInt64) {
         let vm = pointee.vm
         let pages = pointee.pages
         let binding = pointee.binding

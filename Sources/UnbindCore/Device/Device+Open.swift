@@ -150,6 +150,9 @@ private struct OpeningDevice {
         make(.eventfd, EventfdCallback.self)
         make(.timeline, Timeline.self)
         make(.timelinePoint, TimelinePoint.self)
+        make(.hold, Hold.self)
+        make(.migration, Migration.self)
+        make(.timedFence, TimedFence.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {
@@ -169,6 +172,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         let memory = pointee.memory
         let (caches, nextIDs, liveHandles) = (pointee.caches, pointee.nextIDs, pointee.liveHandles)
         let (stub, power) = (pointee.stubFence, pointee.power)
+        pointee.copyQueue?.free()
         pointee.gpu.free()
         pointee.executor.free()
         pointee.localMemory.free()

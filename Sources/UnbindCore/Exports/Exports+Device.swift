@@ -94,6 +94,7 @@ public func unbind_device_close(
         result.unbinds_completed = report.unbindsCompleted
         result.fences_cancelled = report.fencesCancelled
         result.timelines = report.timelines
+        result.holds = report.holds
         try write(result, to: outReport)
     }
 }
@@ -211,5 +212,14 @@ public func unbind_device_dump(
         let device: DevicePointer = try object(handle)
         guard let sink else { throw Status.invalid }
         try device.dump(to: sink, userData: userData)
+    }
+}
+
+@implementation @_cdecl("unbind_device_fail_next")
+public func unbind_device_fail_next(_ handle: OpaquePointer!, _ what: UInt32, _ count: UInt32) -> Int32 {
+    cStatus { () throws(Status) in
+        let device: DevicePointer = try object(handle)
+        guard what == UNBIND_FAIL_COPY else { throw Status.invalid }
+        device.pointee.gpu.pointee.movesToFail.store(count, ordering: .relaxed)
     }
 }
