@@ -114,7 +114,8 @@ private struct AddressSpaceParts {
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
         history = try UnsafeMutablePointer<History>.make(memory: memory)
-        space = try device.pointee.gpu.makeSpace(id: id, pageSizes: options.pageSizes, keepsLeaf: true)
+        space = try device.pointee.gpu.makeSpace(
+            id: id, pageSizes: options.pageSizes, hasTableModes: options.hasTableModes, keepsLeaf: true)
     }
 
     mutating func adopt(_ vm: VMPointer) {

@@ -37,7 +37,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
         let leaf = try reserve(plan)
-        if pointee.isSuspended { return SoftwareSpace.Placed(entries: 0, generation: pointee.generation &- 1) }
+        if pointee.isSuspended { return placedAtResume }
         let count: UInt64
         if let leaf {
             count = visit(leaf, from: plan.start, to: plan.end, plan, .write)
@@ -46,6 +46,18 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         }
         pointee.counters.written.add(count)
         return SoftwareSpace.Placed(entries: count, generation: pointee.generation)
+    }
+
+    /// The second half of place, for a binding that has been reserved.
+    func writeReserved(_ binding: Binding) -> SoftwareSpace.Placed {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        if pointee.isSuspended { return placedAtResume }
+        return SoftwareSpace.Placed(entries: writeLocked(binding), generation: pointee.generation)
+    }
+
+    private var placedAtResume: SoftwareSpace.Placed {
+        SoftwareSpace.Placed(entries: 0, generation: pointee.generation &- 1)
     }
 
     @inline(__always)
