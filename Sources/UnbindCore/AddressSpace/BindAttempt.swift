@@ -82,7 +82,13 @@ struct BindAttempt {
         let binding = makeBinding()
         collectDependencies(of: binding)
         if let blocker { return .blocked(blocker) }
-        try vm.pointee.space.reserve(binding)
+        if !vm.pointee.pending.reserve() { throw Status.noMemory }
+        do throws(Status) {
+            try vm.pointee.space.reserve(binding)
+        } catch {
+            vm.pointee.pending.unreserve()
+            throw error
+        }
         isBound = true
         return install(binding)
     }

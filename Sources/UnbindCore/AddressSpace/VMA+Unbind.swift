@@ -154,6 +154,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         var entries: UInt64 = 0
         if isImmediate {
             stats.pointee.unbindsImmediate &+= 1
+            vm.pointee.pending.unreserve()
             entries = clear(at: now)
             vm.invalidate(start: binding.start, size: binding.size)
         } else {

@@ -18,7 +18,7 @@ struct VMAResource: ~Copyable {
     /// First: a pointer to it is a pointer to the VMAResource. Context 0: unbinds are ordered with nothing.
     var fence: Fence
     /// Its place in the interval index; at `nodeOffset`.
-    var node: IntervalNode
+    var node = IntervalNode()
     /// Next among those ready to be cleared, then among those to be reaped.
     var next: ResourcePointer?
     let gate = SoftwareFence()
@@ -50,7 +50,6 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         resource.initialize(
             to: VMAResource(
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseResource),
-                node: IntervalNode(start: binding.start, last: binding.end &- 1),
                 vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait))
         vm.retainWeakly()
         pages.retain()

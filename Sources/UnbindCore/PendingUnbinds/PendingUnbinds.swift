@@ -10,13 +10,13 @@
 import Synchronization
 
 struct PendingUnbinds: ~Copyable {
-    fileprivate var index = IntervalIndex()
+    fileprivate var index: IntervalIndex
     /// The unbind scheduled last, with a reference: under the timeline policy the next one awaits it.
     fileprivate(set) var lastScheduled: FencePointer?
     /// Completed and still in the index; newest first. Each with the chain's reference.
     fileprivate let completed = Atomic<ResourcePointer?>(nil)
 
-    init() {}
+    init(memory: UnsafeMutablePointer<Memory>) { index = IntervalIndex(memory: memory) }
 }
 
 extension UnsafeMutablePointer where Pointee == PendingUnbinds {
@@ -25,10 +25,19 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
         UnsafeMutableRawPointer(self).assumingMemoryBound(to: IntervalIndex.self)
     }
 
-    /// From now on binds that overlap find it.
+    /// Makes sure that one more unbind can be published. False, and nothing changes, if there is no memory.
+    @inline(__always)
+    func reserve() -> Bool { index.reserve() }
+
+    /// One that was reserved will not be published.
+    @inline(__always)
+    func unreserve() { index.unreserve() }
+
+    /// From now on binds that overlap find it. Was reserved.
     func publish(_ resource: ResourcePointer) {
+        let binding = resource.pointee.binding
         resource.pointee.isPublished = true
-        index.insert(resource.node)
+        index.insert(resource.node, start: binding.start, last: binding.end &- 1)
     }
 
     /// The unbind that a later one is to come after, under the timeline policy.
@@ -57,6 +66,7 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
         while let resource = next {
             next = resource.pointee.next
             index.remove(resource.node)
+            index.unreserve()
             resource.fence.drop()
         }
     }
@@ -67,6 +77,9 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
         setLastScheduled(nil)
         invariant(index.count == 0, "an address space was freed with unbinds in its index")
     }
+
+    /// Gives the memory back. After reapAll.
+    func dispose() { index.dispose() }
 
     /// Calls body with each unfinished unbind that overlaps the range, until it answers false.
     func forEachUnfinished(overlapping range: ClosedRange<UInt64>, _ body: (ResourcePointer) -> Bool) {
