@@ -140,7 +140,9 @@ extension UnsafeMutablePointer where Pointee == IndexNode {
 
     /// What is in a leaf's slot.
     @inline(__always)
-    func interval(_ slot: Int) -> IntervalNodePointer { self[slot: slot].pointer.assumingMemoryBound(to: IntervalNode.self) }
+    func interval(_ slot: Int) -> IntervalNodePointer {
+        self[slot: slot].pointer.assumingMemoryBound(to: IntervalNode.self)
+    }
 
     /// Puts an interval into a free slot, which there must be. True if it ends later than all others in the leaf.
     @inline(__always)

@@ -44,7 +44,8 @@ extension UnsafeMutablePointer where Pointee == IntervalIndex {
             invariant(slot < node.count, "the children of a node are not side by side")
             invariant(child.pointee.parent == node, "a child has another parent")
             invariant(child.pointee.level + 1 == node.pointee.level, "the leaves of an index are not level")
-            invariant(child.pointee.greatestLast == IndexWords.place(words.last), "a child's greatest end is out of date")
+            let greatest = IndexWords.place(words.last)
+            invariant(child.pointee.greatestLast == greatest, "a child's greatest end is out of date")
             let end = slot + 1 < node.count ? IndexWords.page(node.starts[slot + 1]) : last
             check(child, from: page, through: end, &intervals, &nodes)
         }

@@ -1,5 +1,5 @@
-// IntervalTree: what IntervalIndex is compared with. A balanced binary tree of closed intervals in order of their starts,
-// in which each node knows the greatest end below it; simple, and read node by node.
+// IntervalTree: what IntervalIndex is compared with. A balanced binary tree of closed intervals in order of their
+// starts, in which each node knows the greatest end below it.
 
 @testable import UnbindCore
 

@@ -10,17 +10,23 @@ import Synchronization
 extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     func reserve(_ binding: Binding) throws(Status) {}
 
-    func write(_ binding: Binding) -> UInt64 {
+    func write(_ binding: Binding) -> UInt64 { writeLocked(binding) }
+
+    func writeLocked(_ binding: Binding) -> UInt64 {
         _ = pointee.gpu.pointee.counters.ptesWritten.wrappingAdd(1, ordering: .relaxed)
         return 1
     }
 
-    func clear(_ binding: Binding) -> UInt64 {
+    func clear(_ binding: Binding) -> UInt64 { clearLocked(binding) }
+
+    func clearLocked(_ binding: Binding) -> UInt64 {
         _ = pointee.gpu.pointee.counters.ptesCleared.wrappingAdd(1, ordering: .relaxed)
         return 1
     }
 
     func cancel(_ binding: Binding) {}
+
+    func cancelLocked(_ binding: Binding) {}
 
     func skip(_ binding: Binding) { _ = clear(binding) }
 }
