@@ -46,6 +46,7 @@ struct IndexWords {
     var last: UInt64
 
     static var pointerBits: UInt64 { 26 }
+    static var onePage: UInt64 { 1 << pointerBits }
     static var pointerMask: UInt64 { (1 << pointerBits) - 1 }
     /// Of a host address: what is lost.
     static var alignmentBits: UInt64 { 3 }

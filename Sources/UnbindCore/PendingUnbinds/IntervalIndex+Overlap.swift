@@ -8,11 +8,11 @@
 import CSystem
 
 extension UnsafeMutablePointer where Pointee == IntervalIndex {
-    /// Calls `body` with each interval that shares a page with start...last, until it answers false. The order depends
-    /// on nothing but what was inserted and removed before. The body must not change the index. An empty range (last
-    /// below start) overlaps nothing.
+    /// Calls `body` with each interval that shares a page with start...last, and whether it covers all of that, until
+    /// it answers false. The order depends on nothing but what was inserted and removed before. The body must not
+    /// change the index. An empty range (last below start) overlaps nothing.
     @inline(__always)
-    func forEachOverlap(start: UInt64, last: UInt64, _ body: (IntervalNodePointer) -> Bool) {
+    func forEachOverlap(start: UInt64, last: UInt64, _ body: (IntervalNodePointer, _ covers: Bool) -> Bool) {
         guard let root = pointee.root, start <= last, start / pageSize <= IndexWords.lastPage else { return }
         let from = IndexWords.word(page: start / pageSize)
         let below = IndexWords.word(page: min(last / pageSize, IndexWords.lastPage) + 1)
@@ -30,7 +30,9 @@ extension UnsafeMutablePointer where Pointee == IntervalIndex {
             let slot = slots.trailingZeroBitCount
             slots &= slots &- 1
             if node.isLeaf {
-                if !body(node.interval(slot)) { return }
+                let words = node[slot: slot]
+                let covers = words.start < from &+ IndexWords.onePage && words.last >= below &- IndexWords.onePage
+                if !body(words.pointer.assumingMemoryBound(to: IntervalNode.self), covers) { return }
             } else {
                 waiting[Int(node.pointee.level)] = slots
                 node = node.child(slot)

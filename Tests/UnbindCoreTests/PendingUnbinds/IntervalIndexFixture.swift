@@ -81,13 +81,15 @@ final class IntervalIndexFixture {
 
     /// In ascending order.
     func overlaps(_ firstPage: UInt64, _ lastPage: UInt64) -> [Int] {
-        overlaps(fromAddress: firstPage * pageSize, to: lastPage * pageSize)
+        overlaps(fromAddress: firstPage * pageSize, to: lastPage * pageSize + (pageSize - 1))
     }
 
     func overlaps(fromAddress start: UInt64, to last: UInt64) -> [Int] {
         var found: [Int] = []
-        index.forEachOverlap(start: start, last: last) {
-            found.append($0 - nodes)
+        index.forEachOverlap(start: start, last: last) { node, covers in
+            found.append(node - nodes)
+            let interval = treeNodes[node - nodes]
+            precondition(covers == (interval.start <= start && interval.last >= min(last, (1 << 48) - 1)))
             return true
         }
         return found.sorted()

@@ -59,7 +59,7 @@ public func benchW6Round(_ box: UnsafeMutableRawPointer, _ operations: UInt64) -
         let node = rig.interval(rig.random.next() % rig.count)
         index.remove(node)
         let (start, last) = rig.randomInterval()
-        index.forEachOverlap(start: start, last: last) { _ in
+        index.forEachOverlap(start: start, last: last) { _, _ in
             rig.hits &+= 1
             return true
         }
