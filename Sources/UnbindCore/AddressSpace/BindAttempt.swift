@@ -42,6 +42,8 @@ struct BindAttempt {
     let waitedFor: BindDependencies
     /// Found by this one.
     var dependencies = BindDependencies()
+    /// A BindWork goes on with it, and with the caller's power reference.
+    private(set) var isLeftToWork = false
 
     // Taken and not yet used; what is left at the end goes back.
     private var resourceMemory: UnsafeMutableRawPointer?
@@ -76,6 +78,7 @@ struct BindAttempt {
         defer { vm.pointee.lock.release() }
 
         if vm.isClosed { throw Status.closed }
+        if vma.pointee.bo.pointee.isLost.load(ordering: .relaxed) { throw Status.lost }
         vm.pointee.pending.reap()
         if vma.node.pointee.isAllocated { return outcomeWhenBound() }
         try takeRange()
@@ -84,9 +87,9 @@ struct BindAttempt {
         collectDependencies(of: binding)
         if let blocker { return .blocked(blocker) }
         if edges == nil {
-            let entries = try vm.pointee.space.place(binding)
+            let placed = try vm.pointee.space.place(binding)
             isBound = true
-            return installPlaced(binding, entries: entries)
+            return installPlaced(binding, placed)
         }
         try vm.pointee.space.reserve(binding)
         isBound = true
@@ -167,7 +170,7 @@ struct BindAttempt {
     }
 
     private func makeBinding() -> Binding {
-        let pages = vma.pointee.bo.pointee.pages
+        let pages = vma.pointee.bo.pages
         return Binding(
             start: vma.node.pointee.start, size: vma.size, physical: pages.pointee.physical,
             isLocal: pages.pointee.isLocal, isReadOnly: vma.pointee.options.isReadOnly)
@@ -202,6 +205,10 @@ struct BindAttempt {
             dependencies.awaited = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
             depend(on: unbind)
         }
+        // The pages themselves may still be on their way from where the buffer was.
+        vma.pointee.bo.pointee.reservation.forEachUnsignalled(usage: .kernel) { move in
+            depend(on: move)
+        }
         if blocker == nil, let first = edges {
             workMemory = device.cache(.bindWork).take()
             bindUserMemory = device.cache(.await).take()
@@ -209,10 +216,10 @@ struct BindAttempt {
         }
     }
 
-    private mutating func depend(on unbind: FencePointer) {
+    private mutating func depend(on fence: FencePointer) {
         if blocker != nil { return }
-        guard reaction == .await, let edge = device.cache(.await).takeAwait(on: unbind, function: bindAwaitFired) else {
-            block(on: unbind)
+        guard reaction == .await, let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {
+            block(on: fence)
             return
         }
         edge.pointee.next = edges
@@ -227,14 +234,14 @@ struct BindAttempt {
     // MARK: Success
 
     /// The entries are there. Nothing fails from here on.
-    private mutating func installPlaced(_ binding: Binding, entries: UInt64) -> Outcome {
+    private mutating func installPlaced(_ binding: Binding, _ placed: (entries: UInt64, writtenIn: UInt64)) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
-        _ = install(binding, boID: boID)
+        install(binding, boID: boID).pointee.writtenIn = placed.writtenIn
         count(now: waitedFor.awaited > 0 ? device.now : 0)
         vm.pointee.history.record(
             .bound, start: binding.start, size: binding.size, boID: boID,
             time: device.pointee.executor.approximateNow, isApproximate: true)
-        return .done(entries: entries)
+        return .done(entries: placed.entries)
     }
 
     /// The entries will be written when what is in the way has gone. Nothing fails from here on.
@@ -249,12 +256,13 @@ struct BindAttempt {
 
     private mutating func install(_ binding: Binding, boID: UInt64) -> ResourcePointer {
         let resource = ResourcePointer.initialize(
-            resourceMemory!, vm: vm, pages: vma.pointee.bo.pointee.pages, binding: binding, boID: boID,
+            resourceMemory!, vm: vm, pages: vma.pointee.bo.pages, binding: binding, boID: boID,
             timelineAwait: timelineAwait)
         resourceMemory = nil
         timelineAwait = nil
         vma.pointee.resource = resource
         vma.pointee.address.store(binding.start, ordering: .relaxed)
+        vma.pointee.bo.pointee.boundCount = vma.pointee.bo.pointee.boundCount &+ 1
         return resource
     }
 
@@ -275,6 +283,7 @@ struct BindAttempt {
     private mutating func startWork(_ resource: ResourcePointer, at now: UInt64) -> FencePointer {
         let work = BindWorkPointer.initialize(workMemory!, vm: vm, resource: resource, calledAt: now)
         workMemory = nil
+        isLeftToWork = true
         // One reference is the VMA's, one the later unbind's edge, one the caller's; the first is the work's own.
         work.fence.retain()
         vma.pointee.bindFence = work.fence
@@ -288,7 +297,7 @@ struct BindAttempt {
         edges = nil
         while let edge = next {
             next = edge.pointee.next
-            work.awaitUnbind(edge)
+            work.await(edge)
         }
         work.commit()
         return work.fence

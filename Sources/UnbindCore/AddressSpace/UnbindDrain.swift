@@ -41,10 +41,14 @@ struct UnbindDrain: ~Copyable {
     }
 }
 
-/// The low byte of the label of a VM's work items, for the schedule's digest.
+/// The low byte of the label of the engine's work items, for the schedule's digest.
 enum WorkLabel {
     static var drain: UInt64 { 1 }
     static var bind: UInt64 { 2 }
+    /// Of a buffer's, not a VM's.
+    static var move: UInt64 { 3 }
+    /// Of the device: no VM has the id 0.
+    static var power: UInt64 { 4 }
 }
 
 extension UnsafeMutablePointer where Pointee == UnbindDrain {
@@ -87,7 +91,10 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                 pointee.step = .complete
             case .complete:
                 invalidateBatch()
-                completeBatch(at: time)
+                let powerReferences = completeBatch(at: time)
+                SignallingSection.end()
+                for _ in 0..<powerReferences { vm.power?.put() }
+                SignallingSection.begin()
                 pointee.step = .take
                 let result = pointee.ready.compareExchange(
                     expected: UnbindDrain.taken, desired: nil, successOrdering: .releasing, failureOrdering: .relaxed)
@@ -148,14 +155,17 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         vm.invalidate(start: start, size: end - start)
     }
 
-    private func completeBatch(at time: UInt64) {
+    /// Returns the number of power references that are the caller's now.
+    private func completeBatch(at time: UInt64) -> Int {
+        var powerReferences = 0
         var next = pointee.batch
         pointee.batch = nil
         while let resource = next {
             // Gone when its hold is dropped.
             next = resource.pointee.next
-            resource.dropHold(at: time)
+            if resource.dropHold(at: time, power: .toCaller) { powerReferences += 1 }
         }
+        return powerReferences
     }
 }
 
@@ -174,8 +184,9 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Takes the binding out of the page tables, or leaves it there if its VM is closed and nobody can walk them any
-    /// more. Returns the number of entries cleared, and whether a TLB invalidation has to follow; one that is not
-    /// needed is counted here, if it would come next. No time of the start: the unbind is over within the call.
+    /// more; if its entries were lost by a suspend, it is not there. Returns the number of entries cleared, and whether a
+    /// TLB invalidation has to follow; one that is not needed is counted here, if it would come next. No time of the
+    /// start: the unbind is over within the call.
     func clear(startedAt time: UInt64?, invalidatesNext: Bool = false) -> (entries: UInt64, needsInvalidation: Bool) {
         let vm = pointee.vm
         let binding = pointee.binding
@@ -189,6 +200,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
             return (0, true)
         }
-        return vm.pointee.space.clear(binding, invalidatesNext: invalidatesNext)
+        if let cleared = clearEntries(invalidatesNext: invalidatesNext) { return cleared }
+        _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
+        return (0, true)
     }
 }

@@ -17,33 +17,43 @@ extension UnsafeMutablePointer where Pointee == VMA {
     ///
     /// - Locking: nothing may be held.
     func unbindWithoutWaiting() -> FencePointer? {
-        switch unbindUnlessBusy(blockers: .ignored) {
+        switch tryUnbind(UnbindManner()) {
         case .unbound: return nil
         case .scheduled(let fence): return fence
-        case .busy: panic("an unbind that waits for nothing was kept waiting")
+        case .blocked, .refused: panic("an unbind that respects nothing was refused")
         }
     }
 
     /// As the VM's policy says: waiting only under the sync policy. The unbind fence, with a reference; nil if there
     /// was no binding, or the unbind is over.
     func unbindUnderPolicy() throws(Status) -> FencePointer? {
+        let power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         guard pointee.vm.pointee.options.policy == .sync else { return unbindWithoutWaiting() }
         return try unbindWaiting(interruptible: false)
     }
 
     /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound.
     func unbindAndWait(interruptible: Bool) throws(Status) {
+        let power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         try unbindWaiting(interruptible: interruptible)?.drop()
     }
 
     /// The unbind fence, which has signalled, with a reference; nil if there was no binding.
-    private func unbindWaiting(interruptible: Bool) throws(Status) -> FencePointer? {
+    func unbindWaiting(
+        _ manner: UnbindManner = UnbindManner(respectsUsers: true), interruptible: Bool
+    ) throws(Status) -> FencePointer? {
         let device = pointee.vm.pointee.device
         while true {
-            switch unbindUnlessBusy(blockers: .respected) {
+            switch tryUnbind(manner) {
             case .unbound: return nil
-            case .busy(let blocker):
+            case .refused(let status): throw status
+            case .blocked(let blocker):
                 defer { blocker.drop() }
+                if manner.refusesUsers { throw Status.busy }
                 try device.wait(for: blocker, interruptible: interruptible)
             case .scheduled(let fence):
                 // Nothing of the caller's is left to wait for: this ends by itself.
@@ -58,34 +68,32 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
     }
 
-    fileprivate enum Blockers { case ignored, respected }
-
-    fileprivate enum Outcome {
-        case unbound
-        case scheduled(FencePointer)
-        /// Not unbound: this fence, with a reference, is to be waited for first.
-        case busy(FencePointer)
-    }
-
-    fileprivate func unbindUnlessBusy(blockers: Blockers) -> Outcome {
+    /// One try. The fences it gives come with a reference.
+    ///
+    /// - Locking: nothing may be held.
+    func tryUnbind(_ manner: UnbindManner) -> UnbindOutcome {
         let vm = pointee.vm
         let reservation = pointee.bo.pointee.reservation
+        // The unbind's own, never waking the device (P17). Before the locks: it may sleep.
+        var power = vm.power
+        if power?.getIfInUse() != true { power = nil }
+        defer { power?.put() }
         reservation.pointee.lock.acquire()
-        vm.pointee.lock.acquire()
+        if !manner.triesLock {
+            vm.pointee.lock.acquire()
+        } else if !vm.pointee.lock.tryAcquire() {
+            reservation.pointee.lock.release()
+            return .refused(.busy)
+        }
         vm.pointee.pending.reap()
-        guard node.pointee.isAllocated, let resource = pointee.resource else {
+        if let outcome = outcomeWithoutUnbinding(manner) {
             vm.pointee.lock.release()
             reservation.pointee.lock.release()
-            return .unbound
+            return outcome
         }
-        if blockers == .respected, let blocker = firstBlocker() {
-            vm.pointee.lock.release()
-            reservation.pointee.lock.release()
-            return .busy(blocker)
-        }
-        let users = pointee.users
-        pointee.users = nil
-        let schedule = resource.schedule(awaiting: users) { detachBinding() }
+        let resource = pointee.resource!
+        resource.pointee.holdsPower = power != nil
+        let schedule = scheduleUnbind(of: resource)
         vm.pointee.lock.release()
         // An immediate unbind that nobody holds is over when this returns: nobody needs to find its fence.
         if case .atOnce = schedule {
@@ -95,8 +103,26 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
         reservation.pointee.lock.release()
 
-        resource.follow(schedule)
+        if !resource.follow(schedule) { power = nil }
         return .scheduled(resource.fence)
+    }
+
+    /// Schedules the unbind of the present binding, whose reference is the caller's then.
+    /// - Locking: the VM's lock and the reservation's are held.
+    @inline(__always)
+    func scheduleUnbind(of resource: ResourcePointer) -> UnbindSchedule {
+        let users = pointee.users
+        pointee.users = nil
+        return resource.schedule(awaiting: users) { detachBinding() }
+    }
+
+    /// Nil if the binding can be taken away.
+    /// - Locking: the VM's lock is held.
+    private func outcomeWithoutUnbinding(_ manner: UnbindManner) -> UnbindOutcome? {
+        if !node.pointee.isAllocated || pointee.resource == nil { return .unbound }
+        if manner.respectsPins, pointee.pinCount != 0 { return .refused(.again) }
+        if manner.respectsUsers, let blocker = firstBlocker() { return .blocked(blocker) }
+        return nil
     }
 
     /// What a caller that is willing to wait waits for before the unbind is scheduled, with a reference.
@@ -118,6 +144,27 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
         return nil
     }
+}
+
+/// What an unbind stops at. By default at nothing, and so it cannot fail.
+struct UnbindManner {
+    /// At GPU work that still uses the binding: blocked.
+    var respectsUsers = false
+    /// Whoever meets GPU work does not wait for it either: -EBUSY.
+    var refusesUsers = false
+    /// At a pin: -EAGAIN.
+    var respectsPins = false
+    /// At somebody else's use of the VM's lock: -EBUSY.
+    var triesLock = false
+}
+
+enum UnbindOutcome {
+    /// There was no binding.
+    case unbound
+    case scheduled(FencePointer)
+    /// Not unbound: this is to be waited for first.
+    case blocked(FencePointer)
+    case refused(Status)
 }
 
 /// How an unbind was scheduled.
@@ -191,22 +238,27 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         vm.pendingUnbindBegan()
     }
 
-    /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop.
+    /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop. True if the
+    /// unbind's power reference has become the caller's.
     /// - Locking: nothing may be held.
     @inline(__always)
-    func follow(_ schedule: UnbindSchedule) {
+    func follow(_ schedule: UnbindSchedule) -> Bool {
         let vm = pointee.vm
         let device = vm.pointee.device
         switch schedule {
         case .atOnce(let entries):
             // Time passes for the caller: it has done the backend's work itself.
             device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
+            let holdsPower = pointee.holdsPower
             completeAtOnce(at: device.now)
+            return holdsPower
         case .immediate(let entries):
             device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
-            dropHold(at: device.now)
-        case .ready: vm.pointee.drain.makeReady(self, at: device.now)
-        case .deferred: break
+            return dropHold(at: device.now, power: .toCaller)
+        case .ready:
+            vm.pointee.drain.makeReady(self, at: device.now)
+            return false
+        case .deferred: return false
         }
     }
 
@@ -250,6 +302,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// The binding is the resource's alone now; the range is free.
     fileprivate func detachBinding() {
         pointee.vm.pointee.ranges.remove(node)
+        pointee.bo.pointee.boundCount = pointee.bo.pointee.boundCount &- 1
         pointee.resource = nil
         pointee.bindFence?.drop()
         pointee.bindFence = nil

@@ -44,6 +44,8 @@ struct Fence: ~Copyable {
     enum Kind: UInt8 {
         /// Ends by itself.
         case plain
+        /// A TimedFence: by a time at the latest.
+        case timed
         /// A FenceArray: made of others.
         case array
         /// A TimelinePoint: made of another, and of the points before it.
@@ -129,13 +131,6 @@ extension UnsafeMutablePointer where Pointee == Fence {
         guard markSignalled(error: error, at: time, first: &first) else { return false }
         if let first { run(first) }
         return true
-    }
-
-    /// The signal of a fence that nobody has seen yet: nobody waits for it.
-    func signalUnseen(at time: UInt64) {
-        invariant(pointee.word.load(ordering: .relaxed) == 0, "a fence that nobody had seen was in use")
-        pointee.timestamp = time
-        pointee.word.store(FenceWord.signalled, ordering: .releasing)
     }
 
     /// False if it had signalled already. Otherwise `first` is the first callback, if there is one, taken off.

@@ -19,17 +19,18 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         _ = try reserve(plan)
     }
 
-    /// Reserves and writes in one. Every entry must be empty. Gives the number of entries; on failure nothing has
-    /// changed.
+    /// Reserves and writes in one, unless the space is suspended. Every entry must be empty. Gives the number of entries,
+    /// and what VMAResource.writtenIn becomes; on failure nothing has changed.
     ///
     /// - Failure: as reserve.
     /// - Signalling: as reserve.
-    func place(_ binding: Binding) throws(Status) -> UInt64 {
+    func place(_ binding: Binding) throws(Status) -> (entries: UInt64, writtenIn: UInt64) {
         check(binding)
         let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         pointee.lock.acquire()
         defer { pointee.lock.release() }
         let leaf = try reserve(plan)
+        if pointee.isSuspended { return (0, pointee.generation &- 1) }
         let count: UInt64
         if let leaf {
             count = visit(leaf, from: plan.start, to: plan.end, plan, .write)
@@ -37,8 +38,12 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             count = traverse(plan, .write) ?? 0
         }
         pointee.counters.written.add(count)
-        return count
+        return (count, pointee.generation)
     }
+
+    /// Whether an engine can have met what was cleared, or a table waits to be freed.
+    /// - Locking: held.
+    var needsInvalidation: Bool { pointee.engineCount != 0 || pointee.retired != nil }
 
     @inline(__always)
     private func check(_ binding: Binding) {
@@ -81,11 +86,17 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     ///
     /// - Signalling: does not allocate, cannot fail.
     func write(_ binding: Binding) -> UInt64 {
-        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        return writeLocked(binding)
+    }
+
+    /// As write.
+    /// - Locking: held.
+    func writeLocked(_ binding: Binding) -> UInt64 {
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         let count = pointee.isAbandoned ? 0 : traverse(plan, .write) ?? 0
         pointee.counters.written.add(count)
-        pointee.lock.release()
         return count
     }
 
@@ -93,13 +104,16 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// SoftwareGPU.invalidate has returned.
     ///
     /// - Signalling: does not allocate, cannot fail.
-    func clear(_ binding: Binding) -> UInt64 { clear(binding, invalidatesNext: false).entries }
-
-    /// As above. If the invalidation is not needed, no engine can have met the entries, and no table was freed; with
-    /// `invalidatesNext` it is counted then.
-    func clear(_ binding: Binding, invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool) {
-        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
+    func clear(_ binding: Binding) -> UInt64 {
         pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        return clearLocked(binding)
+    }
+
+    /// As clear.
+    /// - Locking: held.
+    func clearLocked(_ binding: Binding) -> UInt64 {
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         let count: UInt64
         if pointee.isAbandoned {
             count = traverse(plan, .abandon) ?? 0
@@ -109,20 +123,23 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             count = traverse(plan, .clear) ?? 0
         }
         pointee.counters.cleared.add(count)
-        let needsInvalidation = pointee.engineCount != 0 || pointee.retired != nil
-        if invalidatesNext, !needsInvalidation { pointee.counters.invalidations.add(1) }
-        pointee.lock.release()
-        return (count, needsInvalidation)
+        return count
     }
 
     /// Drops a reservation that was never written.
     ///
     /// - Signalling: may run in a signalling section.
     func cancel(_ binding: Binding) {
-        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        cancelLocked(binding)
+    }
+
+    /// As cancel; also what was written and has been lost.
+    /// - Locking: held.
+    func cancelLocked(_ binding: Binding) {
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         _ = traverse(plan, pointee.isAbandoned ? .abandon : .cancel)
-        pointee.lock.release()
     }
 
     /// As clear, but leaves the entries as they are: for a closed VM that no job can walk any more. From then on the
