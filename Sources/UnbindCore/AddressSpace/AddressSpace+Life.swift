@@ -106,7 +106,7 @@ private struct AddressSpaceParts {
         ranges.initialize(to: RangeAllocator(start: 0, size: options.size, coloring: options.coloring))
         self.ranges = ranges
         guard let pending = memory.allocateArray(of: PendingUnbinds.self, count: 1) else { throw Status.noMemory }
-        pending.initialize(to: PendingUnbinds())
+        pending.initialize(to: PendingUnbinds(memory: memory))
         self.pending = pending
         guard let stats = memory.allocateArray(of: AddressSpaceStats.self, count: 1) else { throw Status.noMemory }
         stats.initialize(to: AddressSpaceStats())
@@ -136,6 +136,7 @@ private struct AddressSpaceParts {
             memory.deallocateArray(stats, count: 1)
         }
         if let pending {
+            pending.dispose()
             pending.deinitialize(count: 1)
             memory.deallocateArray(pending, count: 1)
         }

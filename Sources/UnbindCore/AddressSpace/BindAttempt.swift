@@ -86,6 +86,8 @@ struct BindAttempt {
         var binding = makeBinding()
         collectDependencies(of: binding)
         if let blocker { return .blocked(blocker) }
+        if !vm.pointee.pending.reserve() { throw Status.noMemory }
+        defer { if !isBound { vm.pointee.pending.unreserve() } }
         if edges == nil, !vm.pointee.options.hasTableModes {
             let placed = try vm.pointee.space.place(binding)
             isBound = true
@@ -195,14 +197,9 @@ struct BindAttempt {
         let isTimeline = vm.pointee.options.policy == .timeline
         let range = searchedRange(of: binding)
         let unbinds = vm.pointee.pending.unfinished(in: range)
-        dependencies.overlapping = unbinds.count
-        if !isTimeline, let last = unbinds.lastOfAll {
-            depend(on: last.fence)
-        } else if !isTimeline, unbinds.count > 0 {
-            vm.pointee.pending.forEachUnfinished(overlapping: range) { resource in
-                depend(on: resource.fence)
-                return true
-            }
+        dependencies.overlapping = UInt64(unbinds.count)
+        if !isTimeline {
+            vm.pointee.pending.forEachToAwait(of: unbinds) { resource in depend(on: resource.fence) }
         }
         dependencies.awaited = dependencies.overlapping
         if isTimeline, let unbind = vm.pointee.pending.pointee.lastScheduled, !unbind.isSignalled {
