@@ -62,10 +62,10 @@ enum ObjectKind: Int {
 
 /// The slab caches of a device.
 enum CacheKind: Int {
-    case callerFence, pageList, rangeNode, bufferObject, reservation, vma, resource, bindWork, await, queue, job
-    case eventfd, timeline, timelinePoint
+    case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
+    case job, eventfd, timeline, timelinePoint
 
-    static var count: Int { 14 }
+    static var count: Int { 15 }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {

@@ -11,13 +11,19 @@ struct NaiveRanges {
 
     let start: UInt128
     let end: UInt128
+    let unit: UInt128
     let coloring: Bool
-    var ranges: [Range] = []
+    private(set) var ranges: [Range] = []
+    /// When each hole came to be, by its bounds.
+    private var births: [[UInt128]: Int] = [:]
+    private var birthCount = 0
 
-    init(start: UInt64, end: UInt64, coloring: Bool) {
+    init(start: UInt64, end: UInt64, unit: UInt64 = 1, coloring: Bool) {
         self.start = UInt128(start)
         self.end = UInt128(end)
+        self.unit = UInt128(unit)
         self.coloring = coloring
+        noteBirths()
     }
 
     struct Hole {
@@ -45,7 +51,7 @@ struct NaiveRanges {
     func find(
         size: UInt64, alignment: UInt64, color: UInt32, placement: Placement, from lowest: UInt64, to limit: UInt64
     ) -> UInt64? {
-        var candidates: [(hole: UInt128, place: UInt128)] = []
+        var candidates: [(size: UInt128, age: Int, place: UInt128)] = []
         for hole in holes(for: color) {
             let first = max(hole.usableStart, UInt128(lowest))
             let end = min(hole.usableEnd, UInt128(limit))
@@ -54,11 +60,14 @@ struct NaiveRanges {
             let low = (first + alignment - 1) / alignment * alignment
             let high = (end - UInt128(size)) / alignment * alignment
             if low > high { continue }
-            candidates.append((hole.end - hole.start, placement == .high ? high : low))
+            let size = comparedSize(hole.end - hole.start)
+            let isLarge = size / unit >= UInt128(HoleBins.count)
+            let age = isLarge ? 0 : birthCount - births[[hole.start, hole.end]]!
+            candidates.append((size, age, placement == .high ? high : low))
         }
         let chosen: UInt128? =
             switch placement {
-            case .best: candidates.min { ($0.hole, $0.place) < ($1.hole, $1.place) }?.place
+            case .best: candidates.min { ($0.size, $0.age, $0.place) < ($1.size, $1.age, $1.place) }?.place
             case .low: candidates.map(\.place).min()
             case .high: candidates.map(\.place).max()
             }
@@ -74,7 +83,31 @@ struct NaiveRanges {
         let range = Range(start: UInt128(start), end: UInt128(start) + UInt128(size), color: color, number: number)
         let index = ranges.firstIndex { $0.start > range.start } ?? ranges.count
         ranges.insert(range, at: index)
+        noteBirths()
     }
 
-    mutating func remove(_ number: Int) { ranges.removeAll { $0.number == number } }
+    mutating func remove(_ number: Int) {
+        ranges.removeAll { $0.number == number }
+        noteBirths()
+    }
+
+    /// Small holes are compared in whole units.
+    private func comparedSize(_ size: UInt128) -> UInt128 {
+        size / unit < UInt128(HoleBins.count) ? size / unit * unit : size
+    }
+
+    /// Of two that come to be at once, the higher one is later.
+    private mutating func noteBirths() {
+        var births: [[UInt128]: Int] = [:]
+        for hole in holes(for: 0) where hole.end > hole.start {
+            let bounds = [hole.start, hole.end]
+            if let birth = self.births[bounds] {
+                births[bounds] = birth
+            } else {
+                birthCount += 1
+                births[bounds] = birthCount
+            }
+        }
+        self.births = births
+    }
 }

@@ -52,8 +52,10 @@ private struct Scene {
 
     private func play(_ scene: Scene, seed: Int, steps: Int, exact: Bool) {
         var random = RandomSource(seed: 0xa110c + UInt64(seed))
-        let fixture = RangeFixture(start: scene.start, size: scene.size, coloring: scene.coloring, nodes: scene.nodes)
-        var naive = NaiveRanges(start: fixture.start, end: fixture.end, coloring: scene.coloring)
+        let fixture = RangeFixture(
+            start: scene.start, size: scene.size, unit: scene.unit, coloring: scene.coloring, nodes: scene.nodes)
+        var naive = NaiveRanges(
+            start: fixture.start, end: fixture.end, unit: scene.unit, coloring: scene.coloring)
         var growing = true
         for step in 0..<steps {
             if random.next(below: 60) == 0 { growing.toggle() }
