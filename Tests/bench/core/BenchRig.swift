@@ -82,7 +82,7 @@ struct BenchVM {
     @inline(__always)
     func bind(start: UInt64, size: UInt64) -> ResourcePointer {
         guard let memory = device.cache(.resource).take() else { panic("there is not enough memory for the benchmark") }
-        let pages = bo.pointee.pages
+        let pages = bo.pages
         let binding = Binding(
             start: start, size: size, physical: pages.pointee.physical, isLocal: false, isReadOnly: false)
         vm.pointee.lock.acquire()
@@ -112,7 +112,7 @@ struct BenchVM {
         }
         let schedule = resource.schedule(awaiting: edge) {}
         vm.pointee.lock.release()
-        resource.follow(schedule)
+        _ = resource.follow(schedule)
         resource.fence.drop()
     }
 }

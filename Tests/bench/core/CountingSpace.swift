@@ -22,5 +22,11 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
 
     func cancel(_ binding: Binding) {}
 
+    func writeLocked(_ binding: Binding) -> UInt64 { write(binding) }
+
+    func clearLocked(_ binding: Binding) -> UInt64 { clear(binding) }
+
+    func cancelLocked(_ binding: Binding) {}
+
     func skip(_ binding: Binding) { _ = clear(binding) }
 }
