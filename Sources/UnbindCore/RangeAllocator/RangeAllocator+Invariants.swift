@@ -39,7 +39,7 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
         }
         invariant(count == pointee.count && count + 1 == nodes, "a range allocator counted its nodes wrongly")
         invariant(bytes == pointee.allocatedBytes, "a range allocator counted its bytes wrongly")
-        invariant(holesSeen == holes, "a hole is not in its bin, or an empty one is")
+        invariant(holes == (pointee.usesBins ? holesSeen : 0), "a hole is not in its bin, or an empty one is")
     }
 }
 

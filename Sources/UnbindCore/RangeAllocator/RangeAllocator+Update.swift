@@ -13,11 +13,15 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
     ) throws(Status) {
         guard size > 0, isPowerOfTwo(alignment), lowest <= limit else { throw Status.invalid }
         enterHead()
+        if placement == .best && !pointee.usesBins { startBins() }
         let request = RangeRequest(
             size: size, alignment: alignment, color: color, start: max(lowest, pointee.start),
             end: min(limit, pointee.end), fromTop: placement == .high)
         guard let found = findHole(for: request, placement: placement) else { throw Status.noSpace }
+        let hole = found.owner.hole
         try take(node, start: found.start, size: size, color: color, after: found.owner)
+        // The search for a place comes back here soon.
+        if placement != .best { index.lowerBound(of: RangeSlot(of: node).leaf, afterLosing: hole) }
     }
 
     /// Takes exactly the bytes start..<start + size. The node must not be allocated.
@@ -46,14 +50,16 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
         let owner =
             position > 0
             ? RangeSlot(place.leaf, place.leaf.slot(at: position &- 1)) : place.previous.unsafelyUnwrapped
-        let ownerNode = owner.node
         let (before, behind) = (owner.hole, place.hole)
         let size = node.pointee.size
-        if behind > 0 { bins.remove(node, units: behind &>> pointee.unitShift) }
-        if before > 0 { bins.remove(ownerNode, units: before &>> pointee.unitShift) }
         let hole = before &+ size &+ behind
         owner.leaf.holes[owner.slot] = hole
-        bins.insert(ownerNode, units: hole &>> pointee.unitShift)
+        if pointee.usesBins {
+            let ownerNode = owner.node
+            if behind > 0 { bins.remove(node, units: behind &>> pointee.unitShift) }
+            if before > 0 { bins.remove(ownerNode, units: before &>> pointee.unitShift) }
+            bins.insert(ownerNode, units: hole &>> pointee.unitShift)
+        }
         let capacity = HoleCapacity(from: owner.end, to: owner.end &+ hole, unitShift: pointee.unitShift)
         index.raiseBounds(of: owner.leaf.base, to: capacity)
         index.remove(place, at: position)
@@ -66,9 +72,18 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
     @inline(__always)
     private func enterHead() {
         if head.pointee.place != 0 { return }
-        let size = pointee.end &- pointee.start
-        index.firstLeaf.insert(head, at: 0, end: pointee.start, hole: size)
-        if size > 0 { bins.insert(head, units: size &>> pointee.unitShift) }
+        index.firstLeaf.insert(head, at: 0, end: pointee.start, hole: pointee.end &- pointee.start)
+    }
+
+    /// From the first search by size on, the bins know all holes. The present ones enter in order of addresses.
+    @inline(never)
+    private func startBins() {
+        pointee.usesBins = true
+        var next: RangeSlot? = RangeSlot(of: head)
+        while let place = next {
+            if place.hole > 0 { bins.insert(place.node, units: place.hole &>> pointee.unitShift) }
+            next = place.next
+        }
     }
 
     /// The range lies in the hole behind `owner`.
@@ -78,27 +93,30 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
     ) throws(Status) {
         invariant(!node.pointee.isAllocated, "a range was taken with a node that has one")
         invariant(pointee.candidates == 0, "a range was taken during a scan for what to evict")
-        let ownerNode = owner.node
         let end = start &+ size
         var (leaf, slot, position) = (owner.leaf, owner.slot, owner.position &+ 1)
+        var ownerLeaf = leaf
         let isSplit = leaf.count == RangeLeaf.capacity
         if isSplit {
+            let ownerNode = owner.node
             (leaf, position) = try index.makeRoom(behind: ownerNode, end: end)
-            slot = RangeSlot(of: ownerNode).slot
+            (ownerLeaf, slot) = (RangeSlot(of: ownerNode).leaf, RangeSlot(of: ownerNode).slot)
         }
-        let ownerLeaf = isSplit ? RangeSlot(of: ownerNode).leaf : leaf
         let hole = ownerLeaf.holes[slot]
         let before = start &- ownerLeaf.ends[slot]
         let behind = hole &- before &- size
-        bins.remove(ownerNode, units: hole &>> pointee.unitShift)
+        let ownerNode = ownerLeaf.nodes[slot].unsafelyUnwrapped
+        if pointee.usesBins { bins.remove(ownerNode, units: hole &>> pointee.unitShift) }
         ownerLeaf.holes[slot] = before
         node.pointee.start = start
         node.pointee.size = size
         node.pointee.color = color
         node.pointee.isAllocated = true
         leaf.insert(node, at: position, end: end, hole: behind)
-        if before > 0 { bins.insert(ownerNode, units: before &>> pointee.unitShift) }
-        if behind > 0 { bins.insert(node, units: behind &>> pointee.unitShift) }
+        if pointee.usesBins {
+            if before > 0 { bins.insert(ownerNode, units: before &>> pointee.unitShift) }
+            if behind > 0 { bins.insert(node, units: behind &>> pointee.unitShift) }
+        }
         if isSplit {
             // The leaf is a new one, maybe; other holes only shrank.
             index.raiseBounds(

@@ -17,7 +17,8 @@
 enum Placement {
     /// The smallest hole that fits, at its start. Holes of fewer than HoleBins.count units are compared in whole units,
     /// and of equal ones it is the one that came to be last: when a range is taken from the middle of a hole, the part
-    /// behind it. Of larger ones of one size it is the lowest.
+    /// behind it; those from before the first search of this kind are as if they had come in order of addresses. Of
+    /// larger ones of one size it is the lowest.
     case best
     /// The lowest address that fits.
     case low
@@ -30,7 +31,9 @@ struct RangeAllocator: ~Copyable {
     /// the first node and stays there.
     var head: RangeNode
     var index: RangeIndex
+    /// Kept from the first search for the smallest hole on: most spaces never see one.
     var bins = HoleBins()
+    var usesBins = false
     /// Whether neighbours of different color are kept apart.
     let coloring: Bool
     /// How many ranges are taken, and their bytes.

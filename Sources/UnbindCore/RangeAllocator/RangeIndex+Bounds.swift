@@ -33,6 +33,16 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
         parent.bounds(.pages2M)[index] = capacity.aligned2M
     }
 
+    /// The leaf has no hole of that size any more. If that was its greatest, works out which is now: the leaf is in the
+    /// cache, which it may not be when a search comes to look for what is gone. Further up that is left to the searches.
+    @inline(__always)
+    func lowerBound(of leaf: RangeLeafPointer, afterLosing hole: UInt64) {
+        guard let parent = leaf.pointee.base.parent else { return }
+        let bound = parent.bounds(.none) + Int(leaf.pointee.base.index)
+        if bound.pointee != HoleCapacity.units(hole, pointee.unitShift) { return }
+        bound.pointee = HoleCapacity.units(leaf.greatestHole, pointee.unitShift)
+    }
+
     /// A hole below the child has become that big.
     @inline(__always)
     func raiseBounds(of child: RangeChildPointer, to capacity: HoleCapacity) {
@@ -51,6 +61,16 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
             aligned2M.pointee = Swift.max(aligned2M.pointee, capacity.aligned2M)
             child = parent.base
         }
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == RangeLeaf {
+    @inline(__always)
+    var greatestHole: UInt64 {
+        let holes = holes
+        var greatest: UInt64 = 0
+        for slot in 0..<RangeLeaf.capacity { greatest = Swift.max(greatest, holes[slot]) }
+        return greatest
     }
 }
 
@@ -156,15 +176,12 @@ struct HoleWalk {
 
     private func greatestCapacity(of leaf: RangeLeafPointer, _ alignment: HoleAlignment) -> Int32 {
         let (holes, ends) = (leaf.holes, leaf.ends)
+        if alignment == .none { return HoleCapacity.units(leaf.greatestHole, index.pointee.unitShift) }
         var greatest: UInt64 = 0
-        if alignment == .none {
-            for slot in 0..<RangeLeaf.capacity { greatest = max(greatest, holes[slot]) }
-        } else {
-            for position in 0..<leaf.count {
-                let slot = leaf.slot(at: position)
-                let (start, end) = (ends[slot], ends[slot] &+ holes[slot])
-                greatest = max(greatest, HoleCapacity.bytes(from: start, to: end, alignment: alignment.bytes))
-            }
+        for position in 0..<leaf.count {
+            let slot = leaf.slot(at: position)
+            let (start, end) = (ends[slot], ends[slot] &+ holes[slot])
+            greatest = max(greatest, HoleCapacity.bytes(from: start, to: end, alignment: alignment.bytes))
         }
         return HoleCapacity.units(greatest, index.pointee.unitShift)
     }

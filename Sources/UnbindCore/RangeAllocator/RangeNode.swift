@@ -13,7 +13,8 @@ struct RangeNode {
     var size: UInt64 = 0
     /// The address of its leaf in the RangeIndex and, in the lowest four bits, its slot there; see RangeSlot.
     var place: UInt = 0
-    /// Its place among the holes of one size, there while its hole is not empty: see HoleBins.
+    /// Its place among the holes of one size, there while its hole is not empty and somebody asks
+    /// for the smallest: see HoleBins.
     var links = TreeLinks()
     /// Of the first of several neighbours that are candidates, the last, and the other way round.
     var otherEnd: RangeNodePointer?

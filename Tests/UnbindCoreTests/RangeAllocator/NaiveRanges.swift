@@ -17,6 +17,7 @@ struct NaiveRanges {
     /// When each hole came to be, by its bounds.
     private var births: [[UInt128]: Int] = [:]
     private var birthCount = 0
+    private var countsBirths = false
 
     init(start: UInt64, end: UInt64, unit: UInt64 = 1, coloring: Bool) {
         self.start = UInt128(start)
@@ -88,6 +89,14 @@ struct NaiveRanges {
 
     mutating func remove(_ number: Int) {
         ranges.removeAll { $0.number == number }
+        noteBirths()
+    }
+
+    /// From the first search by size on, holes have an age.
+    mutating func startBirths() {
+        if countsBirths { return }
+        countsBirths = true
+        births = [:]
         noteBirths()
     }
 

@@ -92,6 +92,7 @@ private struct Scene {
         }
         let found = fixture.insert(
             number, size: size, alignment: alignment, color: color, placement, from: lowest, to: limit)
+        if placement == .best { naive.startBirths() }
         let expected = naive.find(
             size: size, alignment: alignment, color: color, placement: placement, from: lowest, to: limit)
         if exact {
