@@ -23,7 +23,9 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
     /// The node with the next lower addresses; of the first one, the head.
     /// - Complexity: O(1).
     func previous(before node: RangeNodePointer) -> RangeNodePointer {
-        guard let previous = RangeSlot(of: node).previous else { panic("a range lies before the head of its allocator") }
+        guard let previous = RangeSlot(of: node).previous else {
+            panic("a range lies before the head of its allocator")
+        }
         return previous.node
     }
 

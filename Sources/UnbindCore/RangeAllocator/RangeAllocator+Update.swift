@@ -60,7 +60,9 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
             if before > 0 { bins.remove(ownerNode, units: before &>> pointee.unitShift) }
             bins.insert(ownerNode, units: hole &>> pointee.unitShift)
         }
-        let capacity = HoleCapacity(from: owner.end, to: owner.end &+ hole, unitShift: pointee.unitShift)
+        // Not read from the leaf, whose ends may not be in the cache.
+        let start = node.pointee.start &- before
+        let capacity = HoleCapacity(from: start, to: start &+ hole, unitShift: pointee.unitShift)
         index.raiseBounds(of: owner.leaf.base, to: capacity)
         index.remove(place, at: position)
         node.pointee.isAllocated = false

@@ -34,7 +34,7 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
     }
 
     /// The leaf has no hole of that size any more. If that was its greatest, works out which is now: the leaf is in the
-    /// cache, which it may not be when a search comes to look for what is gone. Further up that is left to the searches.
+    /// cache, which it may not be when a search comes to look for what is gone. Further up it is left to searches.
     @inline(__always)
     func lowerBound(of leaf: RangeLeafPointer, afterLosing hole: UInt64) {
         guard let parent = leaf.pointee.base.parent else { return }

@@ -1,8 +1,8 @@
 // RangeIndex: the nodes of a RangeAllocator, and the holes behind them, in order of addresses.
 //
-// A B+-tree of wide nodes. A leaf has up to sixteen slots with all that a search or a neighbour asks about a node: where
-// its range ends and how big the hole behind it is. A slot keeps its number as long as it is in the leaf, and its node
-// knows the number; the order of the slots is one word of sixteen numbers of four bits. So a node comes or goes by
+// A B+-tree of wide nodes. A leaf has up to sixteen slots with all that a search or a neighbour asks about a node:
+// where its range ends and how big the hole behind it is. A slot keeps its number as long as it is in the leaf, and its
+// node knows the number; the order of the slots is one word of sixteen numbers of four bits. So a node comes or goes by
 // shifting that word, without a descent and without moving anything else.
 //
 // A branch has for each of up to sixteen children the end of its first node, and the greatest capacity of its holes for
