@@ -103,7 +103,10 @@ private struct AddressSpaceParts {
 
     mutating func make(id: UInt64, options: AddressSpaceOptions) throws(Status) {
         guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
-        ranges.initialize(to: RangeAllocator(start: 0, size: options.size, coloring: options.coloring))
+        ranges.initialize(
+            to: RangeAllocator(
+                start: 0, size: options.size, unit: pageSize, coloring: options.coloring,
+                cache: device.cache(.rangeIndex)))
         self.ranges = ranges
         guard let pending = memory.allocateArray(of: PendingUnbinds.self, count: 1) else { throw Status.noMemory }
         pending.initialize(to: PendingUnbinds(memory: memory))
