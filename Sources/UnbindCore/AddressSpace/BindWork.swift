@@ -3,6 +3,9 @@
 // Begins with the bind fence; its gate awaits the unbinds; when that opens an executor writes the page tables. Made
 // only when there is something to wait for: otherwise the bind is done within the call.
 //
+// Or, with `isUpgrade`, what makes a read-only binding writable: awaits the bind, rewrites the entries, and invalidates
+// the TLB, which may have remembered the old ones.
+//
 // - Signalling: the work. What it needs (page tables, pages) was reserved by the bind.
 
 import Synchronization
@@ -17,9 +20,14 @@ struct BindWork: ~Copyable {
     let vm: VMPointer
     /// A reference, until the bind is done.
     let resource: ResourcePointer
+    /// As of the call: the resource's own may become writable before this is done.
+    let binding: Binding
     let calledAt: UInt64
+    let isUpgrade: Bool
     /// The entries are there; what is left is the time that writing them takes.
     var isWritten = false
+    /// Upgrade: the time that the TLB invalidation takes has begun.
+    var isInvalidating = false
 
     static var itemOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<WorkItem>.alignment) }
 }
@@ -28,14 +36,16 @@ typealias BindWorkPointer = UnsafeMutablePointer<BindWork>
 
 extension UnsafeMutablePointer where Pointee == BindWork {
     static func initialize(
-        _ memory: UnsafeMutableRawPointer, vm: VMPointer, resource: ResourcePointer, calledAt: UInt64
+        _ memory: UnsafeMutableRawPointer, vm: VMPointer, resource: ResourcePointer, calledAt: UInt64,
+        isUpgrade: Bool = false
     ) -> BindWorkPointer {
         let work = memory.bindMemory(to: BindWork.self, capacity: 1)
         work.initialize(
             to: BindWork(
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseBindWork),
                 item: WorkItem(label: vm.pointee.id << 8 | WorkLabel.bind, context: memory, function: runBind),
-                vm: vm, resource: resource, calledAt: calledAt))
+                vm: vm, resource: resource, binding: resource.pointee.binding, calledAt: calledAt,
+                isUpgrade: isUpgrade))
         vm.retain()
         vm.retainWeakly()
         resource.fence.retain()
@@ -70,20 +80,14 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         let vm = pointee.vm
         let device = vm.pointee.device
         let resource = pointee.resource
-        let binding = resource.pointee.binding
-        if !pointee.isWritten {
-            pointee.isWritten = true
-            _ = vm.pointee.stats.pointee.bindWaitNanoseconds.wrappingAdd(
-                time.subtractingSaturating(pointee.calledAt), ordering: .relaxed)
-            SignallingSection.begin()
-            let cost = device.pointee.gpu.cost(ofEntries: vm.pointee.space.write(binding))
-            SignallingSection.end()
-            if cost > 0 {
-                device.pointee.executor.submit(item, at: time.addingSaturating(cost))
-                return
-            }
+        let binding = pointee.binding
+        let cost = costOfNextStep(at: time)
+        if cost > 0 {
+            device.pointee.executor.submit(item, at: time.addingSaturating(cost))
+            return
         }
         SignallingSection.begin()
+        if pointee.isUpgrade { vm.invalidate(start: binding.start, size: binding.size) }
         vm.pointee.history.record(
             .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
         fence.signal(at: time)
@@ -94,6 +98,28 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         vm.drop()
         device.workEnded()
         device.drop()
+    }
+
+    /// Writes the entries, if that is to be done yet. The time until the next step; 0: nothing is left to wait for.
+    private func costOfNextStep(at time: UInt64) -> UInt64 {
+        let (vm, resource) = (pointee.vm, pointee.resource)
+        let gpu = vm.pointee.device.pointee.gpu
+        if !pointee.isWritten {
+            pointee.isWritten = true
+            _ = vm.pointee.stats.pointee.bindWaitNanoseconds.wrappingAdd(
+                time.subtractingSaturating(pointee.calledAt), ordering: .relaxed)
+            SignallingSection.begin()
+            let entries =
+                pointee.isUpgrade
+                ? vm.upgradeEntries(of: pointee.binding, resource.pointee.pages)
+                : vm.writeEntries(of: pointee.binding, resource.pointee.pages)
+            SignallingSection.end()
+            let cost = gpu.cost(ofEntries: entries)
+            if cost > 0 { return cost }
+        }
+        if !pointee.isUpgrade || pointee.isInvalidating { return 0 }
+        pointee.isInvalidating = true
+        return gpu.invalidationCost
     }
 }
 

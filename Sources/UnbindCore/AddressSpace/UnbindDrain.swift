@@ -175,10 +175,10 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             .unbindStarted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
         // A closed VM takes no new job, so that 0 stays 0.
         if vm.isClosed, vm.pointee.jobsInFlight.load(ordering: .acquiring) == 0 {
-            vm.pointee.space.skip(binding)
+            vm.skipEntries(of: binding, pointee.pages)
             _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
             return 0
         }
-        return vm.pointee.space.clear(binding)
+        return vm.clearEntries(of: binding, pointee.pages)
     }
 }

@@ -10,30 +10,31 @@ extension UnsafeMutablePointer where Pointee == VMA {
     ///
     /// - Locking: nothing may be held.
     /// - Failure: closed, noSpace, noMemory; deadlock only if there was no memory to await an unbind, so that it had
-    ///   to be waited for.
-    func bindWithoutWaiting() throws(Status) -> FencePointer? {
-        try bind(onPendingUnbinds: .await, interruptible: false)
+    ///   to be waited for. A pin: also busy, again.
+    func bindWithoutWaiting(_ request: BindRequest) throws(Status) -> FencePointer? {
+        try bind(request, onPendingUnbinds: .await, interruptible: false)
     }
 
     /// Binds and waits until that is done. A failure leaves everything as it was.
     ///
     /// - Locking: nothing may be held.
     /// - Failure: as bindWithoutWaiting; interrupted and deadlock from the wait.
-    func bindAndWait(interruptible: Bool) throws(Status) {
-        guard let fence = try bind(onPendingUnbinds: .wait, interruptible: interruptible) else { return }
-        // An asynchronous bind by somebody else.
+    func bindAndWait(_ request: BindRequest, interruptible: Bool) throws(Status) {
+        guard let fence = try bind(request, onPendingUnbinds: .wait, interruptible: interruptible) else { return }
+        // All that the caller or the GPU could hold up has been waited for: this ends by itself.
         defer { fence.drop() }
-        try pointee.vm.pointee.device.wait(for: fence, interruptible: interruptible)
+        try pointee.vm.pointee.device.wait(for: fence)
     }
 
     private func bind(
-        onPendingUnbinds reaction: BindAttempt.Reaction, interruptible: Bool
+        _ request: BindRequest, onPendingUnbinds reaction: BindAttempt.Reaction, interruptible: Bool
     ) throws(Status) -> FencePointer? {
         let device = pointee.vm.pointee.device
         let calledAt = device.now
         var waitedFor = BindDependencies()
         while true {
-            var attempt = BindAttempt(vma: self, calledAt: calledAt, reaction: reaction, waitedFor: waitedFor)
+            var attempt = BindAttempt(
+                vma: self, request: request, calledAt: calledAt, reaction: reaction, waitedFor: waitedFor)
             switch try attempt.run() {
             case .done(let entries):
                 // Time passes for the caller: it has written the entries itself.

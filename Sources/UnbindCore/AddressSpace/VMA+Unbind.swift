@@ -17,18 +17,25 @@ extension UnsafeMutablePointer where Pointee == VMA {
     ///
     /// - Locking: nothing may be held.
     func unbindWithoutWaiting() -> FencePointer? {
-        switch unbindUnlessBusy(blockers: .ignored) {
+        switch tryUnbind(UnbindManner()) {
         case .unbound: return nil
         case .scheduled(let fence): return fence
-        case .busy: panic("an unbind that waits for nothing was kept waiting")
+        case .blocked, .refused: panic("an unbind that respects nothing was refused")
         }
     }
 
     /// As the VM's policy says: waiting only under the sync policy. The unbind fence, with a reference; nil if there
     /// was no binding, or the unbind is over.
+    /// - Failure: again if the VMA is pinned; busy if its pages are not the buffer's own list (P10).
     func unbindUnderPolicy() throws(Status) -> FencePointer? {
-        guard pointee.vm.pointee.options.policy == .sync else { return unbindWithoutWaiting() }
-        return try unbindWaiting(interruptible: false)
+        if pointee.view != nil { throw Status.busy }
+        if pointee.vm.pointee.options.policy == .sync { return try unbindWaiting(interruptible: false) }
+        switch tryUnbind(UnbindManner(respectsPins: true)) {
+        case .unbound: return nil
+        case .scheduled(let fence): return fence
+        case .refused(let status): throw status
+        case .blocked: panic("an unbind that does not ask for users was kept waiting by one")
+        }
     }
 
     /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound.
@@ -37,13 +44,17 @@ extension UnsafeMutablePointer where Pointee == VMA {
     }
 
     /// The unbind fence, which has signalled, with a reference; nil if there was no binding.
-    private func unbindWaiting(interruptible: Bool) throws(Status) -> FencePointer? {
+    func unbindWaiting(
+        _ manner: UnbindManner = UnbindManner(respectsUsers: true, respectsPins: true), interruptible: Bool
+    ) throws(Status) -> FencePointer? {
         let device = pointee.vm.pointee.device
         while true {
-            switch unbindUnlessBusy(blockers: .respected) {
+            switch tryUnbind(manner) {
             case .unbound: return nil
-            case .busy(let blocker):
+            case .refused(let status): throw status
+            case .blocked(let blocker):
                 defer { blocker.drop() }
+                if manner.refusesUsers { throw Status.busy }
                 try device.wait(for: blocker, interruptible: interruptible)
             case .scheduled(let fence):
                 // Nothing of the caller's is left to wait for: this ends by itself.
@@ -58,55 +69,70 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
     }
 
-    fileprivate enum Blockers { case ignored, respected }
-
-    fileprivate enum Outcome {
-        case unbound
-        case scheduled(FencePointer)
-        /// Not unbound: this fence, with a reference, is to be waited for first.
-        case busy(FencePointer)
-    }
-
-    fileprivate func unbindUnlessBusy(blockers: Blockers) -> Outcome {
+    /// One try. The fences it gives come with a reference.
+    ///
+    /// - Locking: nothing may be held.
+    func tryUnbind(_ manner: UnbindManner) -> UnbindOutcome {
         let vm = pointee.vm
-        let device = vm.pointee.device
         let reservation = pointee.bo.pointee.reservation
         reservation.pointee.lock.acquire()
-        vm.pointee.lock.acquire()
+        if !manner.triesLock {
+            vm.pointee.lock.acquire()
+        } else if !vm.pointee.lock.tryAcquire() {
+            reservation.pointee.lock.release()
+            return .refused(.busy)
+        }
         vm.pointee.pending.reap()
-        guard node.pointee.isAllocated, let resource = pointee.resource else {
+        if let outcome = outcomeWithoutUnbinding(manner) {
             vm.pointee.lock.release()
             reservation.pointee.lock.release()
-            return .unbound
+            return outcome
         }
-        if blockers == .respected, let blocker = firstBlocker() {
-            vm.pointee.lock.release()
-            reservation.pointee.lock.release()
-            return .busy(blocker)
-        }
+        let resource = pointee.resource!
         let schedule = resource.schedule(detachFrom: self)
         vm.pointee.lock.release()
-        // An immediate unbind that nobody holds is over when this returns: nobody needs to find its fence.
-        if case .immediate = schedule, resource.pointee.holds.load(ordering: .relaxed) == 1 {
-            reservation.unreserve(1)
-        } else {
-            reservation.add(resource.fence, usage: .bookkeep)
-        }
+        let isOver = leaveFence(of: resource, schedule)
         reservation.pointee.lock.release()
-
-        switch schedule {
-        case .immediate(let entries):
-            // Time passes for the caller: it has done the backend's work itself.
-            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
-            resource.dropHold(at: device.now)
-        case .ready: vm.pointee.drain.makeReady(resource)
-        case .deferred: break
-        }
+        resource.follow(schedule, isOver: isOver)
         return .scheduled(resource.fence)
     }
 
+    /// What is left to do for an unbind that was scheduled without the reservation's lock.
+    /// - Locking: nothing may be held.
+    func finishUnbind(of resource: ResourcePointer, _ schedule: UnbindSchedule) {
+        let reservation = pointee.bo.pointee.reservation
+        reservation.pointee.lock.acquire()
+        let isOver = leaveFence(of: resource, schedule)
+        reservation.pointee.lock.release()
+        resource.follow(schedule, isOver: isOver)
+    }
+
+    /// Puts the unbind's fence where whoever waits for the buffer finds it. True if the unbind is over, and only has to be
+    /// completed: then nobody needs to.
+    /// - Locking: the reservation's lock is held.
+    private func leaveFence(of resource: ResourcePointer, _ schedule: UnbindSchedule) -> Bool {
+        let reservation = pointee.bo.pointee.reservation
+        // Immediate, and nobody holds it.
+        if case .immediate = schedule, resource.dropLastHold() {
+            reservation.unreserve(1)
+            return true
+        }
+        reservation.add(resource.fence, usage: .bookkeep)
+        return false
+    }
+
+    /// Nil if the binding can be taken away.
+    /// - Locking: the VM's lock is held.
+    private func outcomeWithoutUnbinding(_ manner: UnbindManner) -> UnbindOutcome? {
+        if !node.pointee.isAllocated || pointee.resource == nil { return .unbound }
+        if manner.respectsPins, pointee.pinCount != 0 { return .refused(.again) }
+        if manner.respectsUsers, let blocker = firstBlocker() { return .blocked(blocker) }
+        return nil
+    }
+
     /// What a caller that is willing to wait waits for before the unbind is scheduled, with a reference.
-    private func firstBlocker() -> FencePointer? {
+    /// - Locking: the VM's lock is held.
+    func firstBlocker() -> FencePointer? {
         var next = pointee.users
         while let user = next {
             if !user.pointee.fence.isSignalled {
@@ -126,8 +152,29 @@ extension UnsafeMutablePointer where Pointee == VMA {
     }
 }
 
+/// What an unbind stops at. By default at nothing, and so it cannot fail.
+struct UnbindManner {
+    /// At GPU work that still uses the binding: blocked.
+    var respectsUsers = false
+    /// Whoever meets GPU work does not wait for it either: -EBUSY.
+    var refusesUsers = false
+    /// At a pin: -EAGAIN.
+    var respectsPins = false
+    /// At somebody else's use of the VM's lock: -EBUSY.
+    var triesLock = false
+}
+
+enum UnbindOutcome {
+    /// There was no binding.
+    case unbound
+    case scheduled(FencePointer)
+    /// Not unbound: this is to be waited for first.
+    case blocked(FencePointer)
+    case refused(Status)
+}
+
 /// How an unbind was scheduled.
-private enum UnbindSchedule {
+enum UnbindSchedule {
     /// Its entries are cleared and the TLB is invalidated; the fence has not signalled yet.
     case immediate(entries: UInt64)
     /// What it awaited has ended meanwhile: it goes to the drain.
@@ -136,9 +183,24 @@ private enum UnbindSchedule {
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
+    /// The last of a scheduled unbind. The reference to its fence stays the caller's.
+    /// - Locking: nothing may be held.
+    fileprivate func follow(_ schedule: UnbindSchedule, isOver: Bool) {
+        let vm = pointee.vm
+        let device = vm.pointee.device
+        switch schedule {
+        case .immediate(let entries):
+            // Time passes for the caller: it has done the backend's work itself.
+            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
+            if isOver { complete(at: device.now) } else { dropHold(at: device.now) }
+        case .ready: vm.pointee.drain.makeReady(self)
+        case .deferred: break
+        }
+    }
+
     /// Schedules the unbind and hands its range back. The VMA's reference is now the caller's.
-    /// - Locking: the VM's lock and the reservation's are held.
-    fileprivate func schedule(detachFrom vma: VMAPointer) -> UnbindSchedule {
+    /// - Locking: the VM's lock is held.
+    func schedule(detachFrom vma: VMAPointer) -> UnbindSchedule {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
         pointee.isScheduled = true
@@ -214,7 +276,9 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 extension UnsafeMutablePointer where Pointee == VMA {
     /// The binding is the resource's alone now; the range is free.
     fileprivate func detachBinding() {
+        pointee.vm.leaveByRecency(self)
         pointee.vm.pointee.ranges.remove(node)
+        pointee.pinCount = 0
         pointee.resource = nil
         pointee.bindFence?.drop()
         pointee.bindFence = nil

@@ -33,7 +33,10 @@ struct VMAResource: ~Copyable {
     let vm: VMPointer
     /// A reference, until completed.
     let pages: PageListPointer
-    let binding: Binding
+    /// Changes only while it is installed, under the VM's lock: a read-only binding may become writable.
+    var binding: Binding
+    /// It was bound when it became writable, and so it stays while that is under way.
+    var isUpgraded = false
     let boID: UInt64
     /// Under the timeline policy: memory for the edge to the unbind before.
     var timelineAwait: UnsafeMutableRawPointer?
@@ -42,15 +45,16 @@ struct VMAResource: ~Copyable {
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
+    /// `range`: what it takes of the address space, with guards and padding.
     static func initialize(
-        _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, binding: Binding, boID: UInt64,
-        timelineAwait: UnsafeMutableRawPointer?
+        _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, binding: Binding,
+        range: ClosedRange<UInt64>, boID: UInt64, timelineAwait: UnsafeMutableRawPointer?
     ) -> ResourcePointer {
         let resource = memory.bindMemory(to: VMAResource.self, capacity: 1)
         resource.initialize(
             to: VMAResource(
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseResource),
-                node: IntervalNode(start: binding.start, last: binding.end &- 1),
+                node: IntervalNode(start: range.lowerBound, last: range.upperBound),
                 vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait))
         vm.retainWeakly()
         pages.retain()
@@ -91,6 +95,12 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// - Locking: nothing may be held.
     func unhold() { dropHold(at: pointee.vm.pointee.device.now) }
 
+    /// The entries are cleared, and if nobody else holds the binding, nobody can any more: the caller is to complete the
+    /// unbind. False: it goes on as an unbind that somebody holds.
+    func dropLastHold() -> Bool {
+        pointee.holds.compareExchange(expected: 1, desired: 0, ordering: .acquiringAndReleasing).exchanged
+    }
+
     /// The entries are cleared and no translation is left, or a hold has ended.
     func dropHold(at time: UInt64) {
         if pointee.holds.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { complete(at: time) }
@@ -98,7 +108,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// The last hold is gone: tells everybody, lets go of the pages, and leaves the index to the next lookup. The
     /// chain's reference goes with the index entry, so that no lookup meets freed memory (P15, P22).
-    private func complete(at time: UInt64) {
+    func complete(at time: UInt64) {
         let vm = pointee.vm
         let pages = pointee.pages
         let binding = pointee.binding

@@ -20,6 +20,8 @@ struct PageList: ~Copyable {
         case local
         /// The caller's.
         case wrapped
+        /// Pages of another list, in an order of their own: see PageList+View.
+        case view
     }
 
     let source: Source
@@ -38,11 +40,19 @@ struct PageList: ~Copyable {
     // wrapped
     fileprivate let releaseFunction: ReleaseFunction?
     fileprivate let releaseData: UnsafeMutableRawPointer?
+    // view
+    /// With a reference: whose pages they are.
+    let parent: PageListPointer?
+    /// In order of their places in the view; nil: one piece.
+    let segments: UnsafeMutablePointer<ViewSegment>?
+    let segmentCount: Int
+    private let isParentLocal: Bool
 
     fileprivate init(
         source: Source, device: DevicePointer, size: UInt64, memory: UnsafeMutableRawPointer, physical: UInt64,
         mapping: UnsafeMutableRawPointer? = nil, mappedBytes: Int = 0, node: UnsafeMutablePointer<RangeNode>? = nil,
-        releaseFunction: ReleaseFunction? = nil, releaseData: UnsafeMutableRawPointer? = nil
+        releaseFunction: ReleaseFunction? = nil, releaseData: UnsafeMutableRawPointer? = nil,
+        parent: PageListPointer? = nil, segments: UnsafeMutablePointer<ViewSegment>? = nil, segmentCount: Int = 0
     ) {
         self.source = source
         self.device = device
@@ -54,9 +64,13 @@ struct PageList: ~Copyable {
         self.node = node
         self.releaseFunction = releaseFunction
         self.releaseData = releaseData
+        self.parent = parent
+        self.segments = segments
+        self.segmentCount = segmentCount
+        isParentLocal = parent?.pointee.isLocal ?? false
     }
 
-    var isLocal: Bool { source == .local }
+    var isLocal: Bool { source == .local || isParentLocal }
 
     /// The alignment that lets the largest page size fit that a buffer of this size can use.
     static func alignment(forSize size: UInt64) -> UInt64 {
@@ -131,6 +145,22 @@ extension UnsafeMutablePointer where Pointee == PageList {
         return list
     }
 
+    /// Pages of this list in another order; takes over the segments. Nil if there is no memory.
+    /// - Signalling: allocates: not in a signalling section.
+    func makeView(
+        size: UInt64, offset: UInt64, segments: UnsafeMutablePointer<ViewSegment>?, segmentCount: Int
+    ) -> PageListPointer? {
+        let device = pointee.device
+        guard let object = device.cache(.pageList).take() else { return nil }
+        retain()
+        let list = object.bindMemory(to: PageList.self, capacity: 1)
+        list.initialize(
+            to: PageList(
+                source: .view, device: device, size: size, memory: pointee.memory + Int(offset),
+                physical: pointee.physical &+ offset, parent: self, segments: segments, segmentCount: segmentCount))
+        return list
+    }
+
     @inline(__always)
     func retain() { _ = pointee.references.wrappingAdd(1, ordering: .relaxed) }
 
@@ -154,6 +184,11 @@ extension UnsafeMutablePointer where Pointee == PageList {
                 let (data, memory) = (pointee.releaseData, pointee.memory)
                 SignallingSection.suspended { release(data, memory) }
             }
+        case .view:
+            if let segments = pointee.segments {
+                device.pointee.memory.deallocateArray(segments, count: pointee.segmentCount)
+            }
+            pointee.parent!.drop()
         }
         deinitialize(count: 1)
         device.cache(.pageList).give(UnsafeMutableRawPointer(self))

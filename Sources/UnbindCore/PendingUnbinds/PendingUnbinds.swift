@@ -99,8 +99,8 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
             return true
         }
         guard let latest else { return (0, nil) }
-        let binding = latest.pointee.binding
-        let isCovering = binding.start <= range.lowerBound && binding.end &- 1 >= range.upperBound
+        let node = latest.node.pointee
+        let isCovering = node.start <= range.lowerBound && node.last >= range.upperBound
         return (count, isCovering ? latest : nil)
     }
 

@@ -50,7 +50,17 @@ struct FutexLock: ~Copyable {
         #if DEBUG
             LockOrder.willAcquire(rank)
         #endif
-        if !tryAcquire() { acquireSlowly() }
+        if !take() { acquireSlowly() }
+    }
+
+    /// True if nobody held it; does not wait.
+    @inline(__always)
+    func tryAcquire() -> Bool {
+        let isTaken = take()
+        #if DEBUG
+            if isTaken { LockOrder.willAcquire(rank) }
+        #endif
+        return isTaken
     }
 
     @inline(__always)
@@ -62,7 +72,7 @@ struct FutexLock: ~Copyable {
     }
 
     @inline(__always)
-    private func tryAcquire() -> Bool {
+    private func take() -> Bool {
         word.compareExchange(expected: 0, desired: 1, successOrdering: .acquiring, failureOrdering: .relaxed).exchanged
     }
 
@@ -70,7 +80,7 @@ struct FutexLock: ~Copyable {
     private func acquireSlowly() {
         // A short spin covers the usual case, a holder that is about to leave.
         for _ in 0..<64 {
-            if word.load(ordering: .relaxed) == 0, tryAcquire() { return }
+            if word.load(ordering: .relaxed) == 0, take() { return }
         }
         while word.exchange(2, ordering: .acquiring) != 0 {
             // -EAGAIN (the word changed) and -EINTR both mean: look again.

@@ -63,6 +63,19 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         return count
     }
 
+    /// Makes the entries of a binding that was written as read-only writable, and returns how many. `binding` is as it is
+    /// afterwards. Engines may use the old translations until SoftwareGPU.invalidate has returned.
+    ///
+    /// - Signalling: does not allocate, cannot fail.
+    func makeWritable(_ binding: Binding) -> UInt64 {
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
+        pointee.lock.acquire()
+        let count = pointee.isAbandoned ? 0 : traverse(plan, .makeWritable) ?? 0
+        pointee.lock.release()
+        _ = pointee.gpu.pointee.counters.ptesWritten.wrappingAdd(count, ordering: .relaxed)
+        return count
+    }
+
     /// Drops a reservation that was never written.
     ///
     /// - Signalling: may run in a signalling section.

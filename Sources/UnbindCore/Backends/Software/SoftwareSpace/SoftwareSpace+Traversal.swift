@@ -15,6 +15,8 @@ enum TablePass {
     case retain
     /// Links the tables and fills their entries.
     case write
+    /// Adds write access to entries that lack nothing else.
+    case makeWritable
     /// Empties the entries, unlinks tables without writers, and lets go of them.
     case clear
     /// Lets go of the tables.
@@ -85,7 +87,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             }
             let end = Swift.min(limit, PageTableLevel.end(address, 1))
             if let table = enter(parent, index, pass) {
-                if pass == .write || pass == .clear { count &+= putPages(table, from: address, to: end, plan, pass) }
+                if pass == .write || pass == .clear || pass == .makeWritable { count &+= putPages(table, from: address, to: end, plan, pass) }
                 leave(parent, index, table, pass)
             } else if pass == .make {
                 return nil
@@ -135,6 +137,14 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
                 entries[index].store(value, ordering: .releasing)
                 value &+= step
             }
+        } else if pass == .makeWritable {
+            for index in 0..<count {
+                invariant(
+                    entries[index].load(ordering: .relaxed) == value & ~PageTableEntry.writable,
+                    "a binding was made writable that was not read-only")
+                entries[index].store(value, ordering: .releasing)
+                value &+= step
+            }
         } else if pass == .clear {
             for index in 0..<count {
                 invariant(
@@ -159,7 +169,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             return nil
         }
         switch pass {
-        case .make, .prune, .clear, .cancel, .abandon: break
+        case .make, .prune, .makeWritable, .clear, .cancel, .abandon: break
         case .retain: table.pointee.users &+= 1
         case .write:
             table.pointee.writers &+= 1
@@ -177,7 +187,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
 
     private func leave(_ parent: PageTablePointer, _ index: Int, _ table: PageTablePointer, _ pass: TablePass) {
         switch pass {
-        case .make, .retain, .write: return
+        case .make, .retain, .write, .makeWritable: return
         case .prune: break
         case .clear:
             invariant(table.pointee.writers > 0, "a binding was cleared that was not written")
