@@ -14,6 +14,13 @@ enum EvictionTarget {
     case everything
 }
 
+private enum EvictionOutcome {
+    case scheduled
+    /// This is to be waited for, with a reference.
+    case blocked(FencePointer)
+    case needsPower(Int)
+}
+
 extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// - Locking: nothing may be held.
     /// - Failure: closed; noSpace if something that may not be evicted is in the way; noMemory; with `waits` interrupted
@@ -22,25 +29,37 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         _ target: EvictionTarget, _ leave: BindRequest.Eviction, waits: Bool, interruptible: Bool
     ) throws(Status) {
         let device = pointee.device
+        power?.get()
+        defer { power?.put() }
+        var powerReferences = 0
         while true {
-            var eviction = Eviction(self)
+            var eviction = Eviction(self, powerReferences: powerReferences)
             defer { eviction.end() }
-            guard let user = try choose(target, leave, waits: waits, &eviction) else {
+            powerReferences = 0
+            var user: FencePointer?
+            switch try choose(target, leave, waits: waits, &eviction) {
+            case .scheduled:
                 eviction.settle()
                 if !waits { return }
                 // Their work has ended: so do the unbinds, by themselves.
                 for index in 0..<eviction.count { try device.wait(for: eviction.unbindFence(index)) }
                 return
+            case .blocked(let fence): user = fence
+            case .needsPower(let count):
+                // The device is awake, for this call.
+                for _ in 0..<count { power?.get() }
+                powerReferences = count
             }
+            guard let user else { continue }
             defer { user.drop() }
             try device.wait(for: user, interruptible: interruptible)
         }
     }
 
-    /// Schedules the unbinds, or gives what is to be waited for first, with a reference.
+    /// Schedules the unbinds, or says what comes first.
     private func choose(
         _ target: EvictionTarget, _ leave: BindRequest.Eviction, waits: Bool, _ eviction: inout Eviction
-    ) throws(Status) -> FencePointer? {
+    ) throws(Status) -> EvictionOutcome {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
         if isClosed { throw Status.closed }
@@ -51,8 +70,9 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
             try eviction.chooseInTheWay(of: start, size: size, color: color, leave)
         case .everything: try eviction.chooseAll(leave)
         }
-        if waits, let user = eviction.firstBlocker() { return user }
+        if waits, let user = eviction.firstBlocker() { return .blocked(user) }
+        if eviction.lacksPower { return .needsPower(eviction.count) }
         eviction.schedule()
-        return nil
+        return .scheduled
     }
 }

@@ -25,6 +25,8 @@ struct AddressSpaceOptions {
     var mappableSize: UInt64 = 1 << 48
     /// Bytes kept unmapped on both sides of every binding.
     var guardSize: UInt64 = 0
+    /// Seen by the whole device, as the GGTT is: its entries need the device awake.
+    var isGlobal = false
 }
 
 struct AddressSpace: ~Copyable {
@@ -47,9 +49,11 @@ struct AddressSpace: ~Copyable {
 
     /// Written under the lock.
     let closedFlag = Atomic<Bool>(false)
+    /// Written under the lock; see AddressSpace+Suspend.
+    let suspendedFlag = Atomic<Bool>(false)
     /// Unbinds scheduled and not completed. The first holds a strong reference for all.
     let pendingCount = Atomic<Int>(0)
-    /// Jobs submitted and not ended, on all queues: while there are any, page-table walks may happen.
+    /// Jobs submitted whose commands have not ended, on all queues: while there are any, page-table walks may happen.
     let jobsInFlight = Atomic<Int>(0)
 
     /// The bound VMAs in order of use, under the lock; see AddressSpace+Recency.

@@ -33,6 +33,8 @@ struct BindAttempt {
         /// Nothing was bound: wait for this unbind (a reference) and try again. With the reaction `await` only if
         /// there is no memory to await it.
         case blocked(FencePointer)
+        /// Nothing was bound: try again with so many power references, for the unbinds of those who make way.
+        case needsPower(Int)
     }
 
     let vma: VMAPointer
@@ -45,6 +47,8 @@ struct BindAttempt {
     let waitedFor: BindDependencies
     /// Found by this one.
     var dependencies = BindDependencies()
+    /// A BindWork goes on with it, and with the caller's power reference.
+    private(set) var isLeftToWork = false
 
     // Taken and not yet used; what is left at the end goes back.
     private var resourceMemory: UnsafeMutableRawPointer?
@@ -60,13 +64,14 @@ struct BindAttempt {
     private var eviction: Eviction
 
     init(
-        vma: VMAPointer, request: BindRequest, calledAt: UInt64, reaction: Reaction, waitedFor: BindDependencies
+        vma: VMAPointer, request: BindRequest, calledAt: UInt64, reaction: Reaction, waitedFor: BindDependencies,
+        powerReferences: Int
     ) {
         self.vma = vma
         vm = vma.pointee.vm
         device = vm.pointee.device
         self.request = request
-        eviction = Eviction(vm)
+        eviction = Eviction(vm, powerReferences: powerReferences)
         self.calledAt = calledAt
         self.reaction = reaction
         self.waitedFor = waitedFor
@@ -86,6 +91,7 @@ struct BindAttempt {
         defer { vm.pointee.lock.release() }
 
         if vm.isClosed { throw Status.closed }
+        if vma.pointee.bo.pointee.isLost.load(ordering: .relaxed) { throw Status.lost }
         vm.pointee.pending.reap()
         let isMoving = vma.node.pointee.isAllocated
         if isMoving {
@@ -100,6 +106,7 @@ struct BindAttempt {
         collectDependencies(of: range)
         if blocker == nil, eviction.count > 0 { try awaitEvicted(range) }
         if let blocker { return .blocked(blocker) }
+        if eviction.lacksPower { return .needsPower(eviction.count) }
         try vm.reserveEntries(of: binding, pages)
         isBound = true
         if eviction.count > 0 { evict(start) }
@@ -112,7 +119,7 @@ struct BindAttempt {
     }
 
     /// Those to be bound: the view's, or the buffer's own.
-    private var pages: PageListPointer { viewPages ?? vma.pointee.bo.pointee.pages }
+    private var pages: PageListPointer { viewPages ?? vma.pointee.bo.pages }
 
     // MARK: Bound already
 
@@ -145,7 +152,7 @@ struct BindAttempt {
         binding.isReadOnly = false
         if bindFence == nil && device.pointee.gpu.invalidationCost == 0 {
             resource.pointee.binding = binding
-            let entries = vm.upgradeEntries(of: binding, resource.pointee.pages)
+            let entries = resource.upgradeEntries(to: binding)
             vm.invalidate(start: binding.start, size: binding.size)
             return .done(entries: entries)
         }
@@ -298,6 +305,10 @@ struct BindAttempt {
             dependencies.awaited = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
             depend(on: unbind)
         }
+        // The pages themselves may still be on their way from where the buffer was.
+        vma.pointee.bo.pointee.reservation.forEachUnsignalled(usage: .kernel) { move in
+            depend(on: move)
+        }
         if blocker == nil, let first = edges {
             workMemory = device.cache(.bindWork).take()
             bindUserMemory = device.cache(.await).take()
@@ -305,10 +316,10 @@ struct BindAttempt {
         }
     }
 
-    private mutating func depend(on unbind: FencePointer) {
+    private mutating func depend(on fence: FencePointer) {
         if blocker != nil { return }
-        guard reaction == .await, let edge = device.cache(.await).takeAwait(on: unbind, function: bindAwaitFired) else {
-            block(on: unbind)
+        guard reaction == .await, let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {
+            block(on: fence)
             return
         }
         edge.pointee.next = edges
@@ -335,11 +346,12 @@ struct BindAttempt {
         vm.enterByRecency(vma)
         if request.pins { vma.pointee.pinCount = 1 }
         vma.pointee.address.store(binding.start, ordering: .relaxed)
+        _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
         count(now: now)
         let history = vm.pointee.history
         history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
         if edges != nil { return .underWay(startWork(resource)) }
-        let entries = vm.writeEntries(of: binding, pages)
+        let entries = resource.writeEntries(binding)
         history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
         return .done(entries: entries)
     }
@@ -363,6 +375,7 @@ struct BindAttempt {
         let work = BindWorkPointer.initialize(
             workMemory!, vm: vm, resource: resource, calledAt: calledAt, isUpgrade: isUpgrade)
         workMemory = nil
+        isLeftToWork = true
         // One reference is the VMA's, one the later unbind's edge, one the caller's; the first is the work's own.
         work.fence.retain()
         vma.pointee.bindFence?.drop()
@@ -377,7 +390,7 @@ struct BindAttempt {
         edges = nil
         while let edge = next {
             next = edge.pointee.next
-            work.awaitUnbind(edge)
+            work.await(edge)
         }
         work.commit()
         return work.fence

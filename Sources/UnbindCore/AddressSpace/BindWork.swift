@@ -1,6 +1,7 @@
-// BindWork: a bind that has to wait for pending unbinds (the async bind work of i915_vma.c).
+// BindWork: a bind that has to wait for pending unbinds, or for its buffer's memory to arrive (the async bind work of
+// i915_vma.c).
 //
-// Begins with the bind fence; its gate awaits the unbinds; when that opens an executor writes the page tables. Made
+// Begins with the bind fence; its gate awaits them; when that opens an executor writes the page tables. Made
 // only when there is something to wait for: otherwise the bind is done within the call.
 //
 // Or, with `isUpgrade`, what makes a read-only binding writable: awaits the bind, rewrites the entries, and invalidates
@@ -24,6 +25,8 @@ struct BindWork: ~Copyable {
     let binding: Binding
     let calledAt: UInt64
     let isUpgrade: Bool
+    /// The bind's reference that keeps the device awake, until the entries are there.
+    let power: UnsafeMutablePointer<PowerReferences>?
     /// The entries are there; what is left is the time that writing them takes.
     var isWritten = false
     /// Upgrade: the time that the TLB invalidation takes has begun.
@@ -35,6 +38,7 @@ struct BindWork: ~Copyable {
 typealias BindWorkPointer = UnsafeMutablePointer<BindWork>
 
 extension UnsafeMutablePointer where Pointee == BindWork {
+    /// Takes over the bind's power reference, if it has one.
     static func initialize(
         _ memory: UnsafeMutableRawPointer, vm: VMPointer, resource: ResourcePointer, calledAt: UInt64,
         isUpgrade: Bool = false
@@ -45,7 +49,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseBindWork),
                 item: WorkItem(label: vm.pointee.id << 8 | WorkLabel.bind, context: memory, function: runBind),
                 vm: vm, resource: resource, binding: resource.pointee.binding, calledAt: calledAt,
-                isUpgrade: isUpgrade))
+                isUpgrade: isUpgrade, power: vm.power))
         vm.retain()
         vm.retainWeakly()
         resource.fence.retain()
@@ -58,12 +62,12 @@ extension UnsafeMutablePointer where Pointee == BindWork {
 
     private var item: WorkItemPointer { memberPointer(of: self, at: BindWork.itemOffset, as: WorkItem.self) }
 
-    /// Hangs the bind on an unbind, with an edge that was reserved for it.
-    func awaitUnbind(_ edge: AwaitPointer) {
+    /// Hangs the bind on something, with an edge that was reserved for it.
+    func await(_ edge: AwaitPointer) {
         edge.pointee.callback.context = UnsafeMutableRawPointer(self)
         pointee.gate.await()
         if !edge.arm() {
-            let isOpen = pointee.gate.complete(error: 0)
+            let isOpen = pointee.gate.complete(error: edge.pointee.fence.error)
             invariant(!isOpen, "a bind's gate opened before it was committed")
             pointee.vm.pointee.device.free(edge)
         }
@@ -90,8 +94,9 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         if pointee.isUpgrade { vm.invalidate(start: binding.start, size: binding.size) }
         vm.pointee.history.record(
             .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
-        fence.signal(at: time)
+        fence.signal(error: pointee.gate.error, at: time)
         SignallingSection.end()
+        pointee.power?.put()
         resource.fence.drop()
         fence.drop()
         device.retain()
@@ -102,17 +107,14 @@ extension UnsafeMutablePointer where Pointee == BindWork {
 
     /// Writes the entries, if that is to be done yet. The time until the next step; 0: nothing is left to wait for.
     private func costOfNextStep(at time: UInt64) -> UInt64 {
-        let (vm, resource) = (pointee.vm, pointee.resource)
+        let vm = pointee.vm
         let gpu = vm.pointee.device.pointee.gpu
         if !pointee.isWritten {
             pointee.isWritten = true
             _ = vm.pointee.stats.pointee.bindWaitNanoseconds.wrappingAdd(
                 time.subtractingSaturating(pointee.calledAt), ordering: .relaxed)
             SignallingSection.begin()
-            let entries =
-                pointee.isUpgrade
-                ? vm.upgradeEntries(of: pointee.binding, resource.pointee.pages)
-                : vm.writeEntries(of: pointee.binding, resource.pointee.pages)
+            let entries = writeUnlessLost()
             SignallingSection.end()
             let cost = gpu.cost(ofEntries: entries)
             if cost > 0 { return cost }
@@ -120,6 +122,16 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         if !pointee.isUpgrade || pointee.isInvalidating { return 0 }
         pointee.isInvalidating = true
         return gpu.invalidationCost
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == BindWork {
+    /// How many entries were written: none if the memory was lost on its way.
+    private func writeUnlessLost() -> UInt64 {
+        if pointee.gate.error != 0 { return 0 }
+        return pointee.isUpgrade
+            ? pointee.resource.upgradeEntries(to: pointee.binding)
+            : pointee.resource.writeEntries(pointee.binding)
     }
 }
 
@@ -135,11 +147,12 @@ private func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
     vm.dropWeakly()
 }
 
-/// An unbind that an asynchronous bind awaited has completed.
+/// Something that an asynchronous bind awaited has ended: an unbind, which carries no error whatever became of the work
+/// that it waited for, or a move of the buffer's memory.
 func bindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     let edge = callback.assumingMemoryBound(to: Await.self)
     let work = edge.pointee.callback.context!.assumingMemoryBound(to: BindWork.self)
-    // A bind needs the old entries to be gone, and they are, whatever became of the work that used them.
+    let error = edge.pointee.fence.error
     work.pointee.vm.pointee.device.free(edge)
-    if work.pointee.gate.complete(error: 0) { work.makeReady() }
+    if work.pointee.gate.complete(error: error) { work.makeReady() }
 }

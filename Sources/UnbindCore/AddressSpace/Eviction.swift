@@ -27,9 +27,13 @@ struct Eviction {
     private var capacity = 0
     private var isScheduled = false
     private var isSettled = false
+    /// For the unbinds; what is left at the end is given back.
+    private var powerReferences: Int
 
-    init(_ vm: VMPointer) {
+    /// Takes over the power references.
+    init(_ vm: VMPointer, powerReferences: Int) {
         self.vm = vm
+        self.powerReferences = powerReferences
         memory = vm.pointee.device.pointee.memory
     }
 
@@ -177,6 +181,9 @@ struct Eviction {
         return vma.pointee.resource!.fence
     }
 
+    /// There are more unbinds to schedule than power references for them.
+    var lacksPower: Bool { vm.power != nil && count > powerReferences }
+
     /// Takes the ranges. Nothing fails from here on.
     mutating func schedule() {
         isScheduled = true
@@ -186,7 +193,11 @@ struct Eviction {
             // Its buffer is needed until the end; whatever has a range has not been freed.
             vma.retain()
             victims![index].resource = resource
-            victims![index].schedule = resource.schedule(detachFrom: vma)
+            if vm.power != nil {
+                resource.pointee.holdsPower = true
+                powerReferences -= 1
+            }
+            victims![index].schedule = vma.scheduleUnbind(of: resource)
         }
     }
 
@@ -213,10 +224,11 @@ struct Eviction {
     mutating func settle() {
         if !isScheduled || isSettled { return }
         isSettled = true
-        for index in 0..<count { victims![index].vma.finishUnbind(of: victims![index].resource!, schedule(index)) }
+        for index in 0..<count {
+            let victim = victims![index]
+            if victim.vma.finishUnbind(of: victim.resource!, victim.schedule) { powerReferences += 1 }
+        }
     }
-
-    private func schedule(_ index: Int) -> UnbindSchedule { victims![index].schedule }
 
     /// Of the n-th, once it is scheduled.
     func unbindFence(_ index: Int) -> FencePointer { victims![index].resource!.fence }
@@ -225,6 +237,8 @@ struct Eviction {
     /// - Locking: nothing may be held.
     mutating func end() {
         settle()
+        for _ in 0..<powerReferences { vm.power?.put() }
+        powerReferences = 0
         guard let victims else { return }
         if isScheduled {
             for index in 0..<count {

@@ -32,10 +32,17 @@ extension UnsafeMutablePointer where Pointee == VMA {
         let device = pointee.vm.pointee.device
         let calledAt = device.now
         var waitedFor = BindDependencies()
+        var power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
+        var powerReferences = 0
         while true {
             var attempt = BindAttempt(
-                vma: self, request: request, calledAt: calledAt, reaction: reaction, waitedFor: waitedFor)
-            switch try attempt.run() {
+                vma: self, request: request, calledAt: calledAt, reaction: reaction, waitedFor: waitedFor,
+                powerReferences: powerReferences)
+            let outcome = try attempt.run()
+            if attempt.isLeftToWork { power = nil }
+            switch outcome {
             case .done(let entries):
                 // Time passes for the caller: it has written the entries itself.
                 device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
@@ -47,6 +54,11 @@ extension UnsafeMutablePointer where Pointee == VMA {
                 if reaction == .await, device.pointee.executor.isRunningOnThisThread { throw Status.noMemory }
                 if waitedFor.awaited == 0 { waitedFor = attempt.dependencies }
                 try device.wait(for: fence, interruptible: interruptible)
+                powerReferences = 0
+            case .needsPower(let count):
+                // The device is awake, for the bind.
+                for _ in 0..<count { power?.get() }
+                powerReferences = count
             }
         }
     }

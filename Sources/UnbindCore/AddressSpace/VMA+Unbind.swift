@@ -28,6 +28,9 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// was no binding, or the unbind is over.
     /// - Failure: again if the VMA is pinned; busy if its pages are not the buffer's own list (P10).
     func unbindUnderPolicy() throws(Status) -> FencePointer? {
+        let power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         if pointee.view != nil { throw Status.busy }
         if pointee.vm.pointee.options.policy == .sync { return try unbindWaiting(interruptible: false) }
         switch tryUnbind(UnbindManner(respectsPins: true)) {
@@ -40,6 +43,9 @@ extension UnsafeMutablePointer where Pointee == VMA {
 
     /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound.
     func unbindAndWait(interruptible: Bool) throws(Status) {
+        let power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         try unbindWaiting(interruptible: interruptible)?.drop()
     }
 
@@ -75,6 +81,10 @@ extension UnsafeMutablePointer where Pointee == VMA {
     func tryUnbind(_ manner: UnbindManner) -> UnbindOutcome {
         let vm = pointee.vm
         let reservation = pointee.bo.pointee.reservation
+        // The unbind's own, never waking the device (P17). Before the locks: it may sleep.
+        var power = vm.power
+        if power?.getIfInUse() != true { power = nil }
+        defer { power?.put() }
         reservation.pointee.lock.acquire()
         if !manner.triesLock {
             vm.pointee.lock.acquire()
@@ -89,22 +99,24 @@ extension UnsafeMutablePointer where Pointee == VMA {
             return outcome
         }
         let resource = pointee.resource!
-        let schedule = resource.schedule(detachFrom: self)
+        resource.pointee.holdsPower = power != nil
+        let schedule = scheduleUnbind(of: resource)
         vm.pointee.lock.release()
         let isOver = leaveFence(of: resource, schedule)
         reservation.pointee.lock.release()
-        resource.follow(schedule, isOver: isOver)
+        if !resource.follow(schedule, isOver: isOver) { power = nil }
         return .scheduled(resource.fence)
     }
 
-    /// What is left to do for an unbind that was scheduled without the reservation's lock.
+    /// What is left to do for an unbind that was scheduled without the reservation's lock. True if its power reference
+    /// has become the caller's.
     /// - Locking: nothing may be held.
-    func finishUnbind(of resource: ResourcePointer, _ schedule: UnbindSchedule) {
+    func finishUnbind(of resource: ResourcePointer, _ schedule: UnbindSchedule) -> Bool {
         let reservation = pointee.bo.pointee.reservation
         reservation.pointee.lock.acquire()
         let isOver = leaveFence(of: resource, schedule)
         reservation.pointee.lock.release()
-        resource.follow(schedule, isOver: isOver)
+        return resource.follow(schedule, isOver: isOver)
     }
 
     /// Puts the unbind's fence where whoever waits for the buffer finds it. True if the unbind is over, and only has to be
@@ -119,6 +131,15 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
         reservation.add(resource.fence, usage: .bookkeep)
         return false
+    }
+
+    /// Schedules the unbind of the present binding, whose reference is the caller's then.
+    /// - Locking: the VM's lock is held.
+    @inline(__always)
+    func scheduleUnbind(of resource: ResourcePointer) -> UnbindSchedule {
+        let users = pointee.users
+        pointee.users = nil
+        return resource.schedule(awaiting: users) { detachBinding() }
     }
 
     /// Nil if the binding can be taken away.
@@ -183,30 +204,17 @@ enum UnbindSchedule {
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
-    /// The last of a scheduled unbind. The reference to its fence stays the caller's.
-    /// - Locking: nothing may be held.
-    fileprivate func follow(_ schedule: UnbindSchedule, isOver: Bool) {
-        let vm = pointee.vm
-        let device = vm.pointee.device
-        switch schedule {
-        case .immediate(let entries):
-            // Time passes for the caller: it has done the backend's work itself.
-            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
-            if isOver { complete(at: device.now) } else { dropHold(at: device.now) }
-        case .ready: vm.pointee.drain.makeReady(self)
-        case .deferred: break
-        }
-    }
-
-    /// Schedules the unbind and hands its range back. The VMA's reference is now the caller's.
+    /// Schedules the unbind. `users` are the edges to what it waits for; `handRangeBack` is called once binds that
+    /// overlap find the unbind, and before its gate can open. The result is for `follow`.
     /// - Locking: the VM's lock is held.
-    func schedule(detachFrom vma: VMAPointer) -> UnbindSchedule {
+    @inline(__always)
+    func schedule(awaiting users: AwaitPointer?, handRangeBack: () -> Void) -> UnbindSchedule {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
         pointee.isScheduled = true
         // The chain's own reference: dropped when the completed unbind is reaped.
         fence.retain()
-        awaitUsers(of: vma)
+        awaitUsers(users)
         if vm.pointee.options.policy == .timeline { awaitLastScheduled() }
 
         let now = vm.pointee.device.now
@@ -229,17 +237,40 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             pointee.order = stats.pointee.unbindsDeferred
             vm.pointee.pending.publish(self)
         }
-        vma.detachBinding()
+        handRangeBack()
         // Immediate: nothing was awaited, so that committing opens the gate; there is nobody else who could.
         let isOpen = pointee.gate.commit()
         if isImmediate { return .immediate(entries: entries) }
         return isOpen ? .ready : .deferred
     }
 
-    /// Turns the VMA's users into edges to this unbind.
-    private func awaitUsers(of vma: VMAPointer) {
-        var next = vma.pointee.users
-        vma.pointee.users = nil
+    /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop. True if the
+    /// unbind's power reference has become the caller's.
+    ///
+    /// - Parameter isOver: the last hold was dropped already.
+    /// - Locking: nothing may be held.
+    @inline(__always)
+    func follow(_ schedule: UnbindSchedule, isOver: Bool = false) -> Bool {
+        let vm = pointee.vm
+        let device = vm.pointee.device
+        switch schedule {
+        case .immediate(let entries):
+            // Time passes for the caller: it has done the backend's work itself.
+            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
+            if !isOver { return dropHold(at: device.now, power: .toCaller) }
+            let holdsPower = pointee.holdsPower
+            complete(at: device.now)
+            return holdsPower
+        case .ready:
+            vm.pointee.drain.makeReady(self)
+            return false
+        case .deferred: return false
+        }
+    }
+
+    /// Turns the users of the binding into edges to this unbind.
+    private func awaitUsers(_ users: AwaitPointer?) {
+        var next = users
         while let user = next {
             next = user.pointee.next
             user.pointee.next = nil
@@ -278,6 +309,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     fileprivate func detachBinding() {
         pointee.vm.leaveByRecency(self)
         pointee.vm.pointee.ranges.remove(node)
+        _ = pointee.bo.pointee.boundCount.wrappingSubtract(1, ordering: .relaxed)
         pointee.pinCount = 0
         pointee.resource = nil
         pointee.bindFence?.drop()

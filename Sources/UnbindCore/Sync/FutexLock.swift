@@ -12,6 +12,8 @@ import Synchronization
 enum LockRank: UInt8 {
     /// One buffer object's fences.
     case reservation = 1
+    /// A buffer object's list of VMAs.
+    case objectList
     /// One address space: its ranges, VMAs and pending unbinds.
     case addressSpace
     /// One address space's page tables.
@@ -22,8 +24,6 @@ enum LockRank: UInt8 {
     case memoryRegion
     case history
     case executor
-    /// A buffer object's list of VMAs.
-    case objectList
     /// A device's lists of objects.
     case device
     /// What one array of fences or one timeline is made of.

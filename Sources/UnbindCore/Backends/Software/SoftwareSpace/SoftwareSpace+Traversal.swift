@@ -15,7 +15,7 @@ enum TablePass {
     case retain
     /// Links the tables and fills their entries.
     case write
-    /// Adds write access to entries that lack nothing else.
+    /// Adds write access to entries, those that a resume has not written with it.
     case makeWritable
     /// Empties the entries, unlinks tables without writers, and lets go of them.
     case clear
@@ -140,8 +140,8 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         } else if pass == .makeWritable {
             for index in 0..<count {
                 invariant(
-                    entries[index].load(ordering: .relaxed) == value & ~PageTableEntry.writable,
-                    "a binding was made writable that was not read-only")
+                    entries[index].load(ordering: .relaxed) | PageTableEntry.writable == value,
+                    "a binding was made writable that is not there")
                 entries[index].store(value, ordering: .releasing)
                 value &+= step
             }
