@@ -64,10 +64,11 @@ static inline void drop_vmas(unbind_vma **vmas, unsigned count) {
 
 static inline void settle(struct gpu *gpu) { CHECK_EQUAL(unbind_device_wait_idle(gpu->device, FOREVER, 0), 0); }
 
-/* The entry that covers the address: 1 if there is one. */
+/* The entry that covers the address: 1 if there is one, else all of it is 0. */
 static inline int page_at(struct gpu *gpu, uint64_t address, struct unbind_page *page) {
     struct unbind_page found = UNBIND_PAGE_INIT;
     int there = unbind_vm_find_page(gpu->vm, address, &found) == 0 && found.address <= address;
+    memset(page, 0, sizeof *page);
     if (there) *page = found;
     return there;
 }
