@@ -19,9 +19,15 @@ let systemTargets: [Target] = [
     .target(name: "CSystem", path: "Sources/CSystem"),
 ]
 
+/// libpciaccess and libdrm. Header-only targets: the first needs no flags, the second's come from pkg-config.
+let intelTargets: [Target] = [
+    .systemLibrary(name: "CPCIAccess", path: "Sources/CPCIAccess/include"),
+    .systemLibrary(name: "CLibDRM", path: "Sources/CLibDRM/include", pkgConfig: "libdrm"),
+]
+
 func core(_ extra: [SwiftSetting], linker: [LinkerSetting] = []) -> Target {
     .target(
-        name: "UnbindCore", dependencies: ["CUnbind", "CSystem"], path: "Sources/UnbindCore",
+        name: "UnbindCore", dependencies: ["CUnbind", "CSystem", "CPCIAccess", "CLibDRM"], path: "Sources/UnbindCore",
         swiftSettings: warnings + extra, linkerSettings: linker)
 }
 
@@ -38,7 +44,7 @@ case "library":
     package = Package(
         name: "libunbind",
         products: [.library(name: "unbind", type: .dynamic, targets: ["UnbindCore"])],
-        targets: systemTargets + [
+        targets: systemTargets + intelTargets + [
             core(
                 [
                     .enableExperimentalFeature("Embedded"),
@@ -55,8 +61,8 @@ case "library":
                         "-Xlinker", "-z", "-Xlinker", "now",
                         "-Xlinker", "-z", "-Xlinker", "relro",
                         "-Xlinker", "--gc-sections",
-                        // The dependency set is part of what packagers rely on: libdrm and libpciaccess
-                        // are recorded from the first release, before the Intel backend calls them.
+                        // The dependency set is part of what packagers rely on: it does not depend on what
+                        // the linker finds to be used.
                         "-Xlinker", "--no-as-needed",
                     ]),
                 ])
@@ -83,8 +89,8 @@ default:
     package = Package(
         name: "libunbind",
         products: [.library(name: "Unbind", targets: ["Unbind"])],
-        targets: systemTargets + [
-            core([]),
+        targets: systemTargets + intelTargets + [
+            core([], linker: [.linkedLibrary("drm"), .linkedLibrary("pciaccess")]),
             swiftInterface(linkedTo: ["UnbindCore"]),
             .testTarget(
                 name: "UnbindCoreTests", dependencies: ["UnbindCore", "CUnbind", "CSystem"],

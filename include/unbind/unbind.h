@@ -14,6 +14,7 @@
  *     unbind_queue    runs commands through a VM          <unbind/queue.h>
  *     unbind_fence    says when something has finished    <unbind/fence.h>
  *     unbind_timeline numbers that grow, with fences      <unbind/timeline.h>
+ *     unbind_probe    which Intel GPUs are in the machine <unbind/probe.h>
  *
  * CONVENTIONS
  *
@@ -30,7 +31,7 @@
  *               -ENOENT      the device, VM or queue is closed
  *               -ENOMEM      no memory
  *               -ENOSPC      no free address range, or the fixed one is taken
- *               -ENODEV      the range lies outside the address space
+ *               -ENODEV      the range lies outside the address space; no such GPU
  *               -EAGAIN      not now: not signalled yet, no such point yet; retry
  *               -EBUSY       cannot be done while in use, or cannot go async
  *               -EINTR       the wait was interrupted by a signal
@@ -65,9 +66,10 @@
  * fork        A child process must not use objects made before the fork; all
  *             file descriptors are close-on-exec.
  *
- * Output      The library prints nothing and has no global state; messages go
- *             to the log callback of the device. One exception: a broken
- *             internal invariant prints one line to stderr and aborts.
+ * Output      The library prints nothing and has no global state, but for one
+ *             lock around libpciaccess; messages go to the log callback of the
+ *             device. One exception: a broken internal invariant prints one
+ *             line to stderr and aborts.
  */
 #ifndef UNBIND_UNBIND_H
 #define UNBIND_UNBIND_H
@@ -80,5 +82,6 @@
 #include "vma.h"
 #include "queue.h"
 #include "timeline.h"
+#include "probe.h"
 
 #endif /* UNBIND_UNBIND_H */

@@ -1,0 +1,78 @@
+// GPUNodes: which DRM nodes belong to which GPU, by libdrm. Nothing is opened, so no permission is needed.
+
+import CLibDRM
+import CPCIAccess
+import CSystem
+
+enum GPUNodes {
+    /// Enters the nodes of all GPUs. A machine without DRM has none.
+    static func tie(
+        _ gpus: UnsafeMutableBufferPointer<GPU>, memory: UnsafeMutablePointer<Memory>
+    ) throws(Status) {
+        let count = drmGetDevices2(0, nil, 0)
+        if count <= 0 { return }
+        // Devices may appear between the two calls; libdrm counts more than it fills in.
+        let capacity = Int(count) + 8
+        guard let devices = memory.allocateArray(of: drmDevicePtr?.self, count: capacity) else { throw .noMemory }
+        defer { memory.deallocateArray(devices, count: capacity) }
+        devices.initialize(repeating: nil, count: capacity)
+        let found = min(drmGetDevices2(0, devices, Int32(capacity)), Int32(capacity))
+        if found <= 0 { return }
+        defer { drmFreeDevices(devices, found) }
+        for index in 0..<Int(found) {
+            guard let device = devices[index], device.pointee.bustype == DRM_BUS_PCI else { continue }
+            enter(device, in: gpus)
+        }
+    }
+
+    private static func enter(_ device: drmDevicePtr, in gpus: UnsafeMutableBufferPointer<GPU>) {
+        let primary = path(of: DRM_NODE_PRIMARY, of: device)
+        let render = path(of: DRM_NODE_RENDER, of: device)
+        let primaryNumber = number(of: primary)
+        let renderNumber = number(of: render)
+        let address = address(of: device, node: renderNumber != 0 ? renderNumber : primaryNumber)
+        for index in gpus.indices where gpus[index].pci.address.isNamed(address) {
+            gpus[index].primaryNode = primary
+            gpus[index].primaryNumber = primaryNumber
+            gpus[index].renderNode = render
+            gpus[index].renderNumber = renderNumber
+        }
+    }
+
+    private static func path(of type: Int32, of device: drmDevicePtr) -> FixedText {
+        guard device.pointee.available_nodes & (1 << type) != 0, let node = device.pointee.nodes[Int(type)] else {
+            return FixedText()
+        }
+        let path = FixedText(copying: node)
+        return path.isWhole ? path : FixedText()
+    }
+
+    private static func number(of path: FixedText) -> UInt64 { path.withCString { cpci_node_number($0) } }
+
+    /// libdrm keeps 16 bits of the domain only; the node itself knows all 32.
+    private static func address(of device: drmDevicePtr, node: UInt64) -> NodeAddress {
+        if node != 0, let address = Sysfs.pciAddress(ofNode: node) { return NodeAddress(address, domainBits: .max) }
+        let bus = device.pointee.businfo.pci.pointee
+        return NodeAddress(
+            PCIAddress(domain: UInt32(bus.domain), bus: bus.bus, device: bus.dev, function: bus.func),
+            domainBits: 0xffff)
+    }
+}
+
+/// An address of whose domain only some bits may be known.
+private struct NodeAddress {
+    let address: PCIAddress
+    let domainBits: UInt32
+
+    init(_ address: PCIAddress, domainBits: UInt32) {
+        self.address = address
+        self.domainBits = domainBits
+    }
+}
+
+extension PCIAddress {
+    fileprivate func isNamed(_ other: NodeAddress) -> Bool {
+        other.address
+            == PCIAddress(domain: domain & other.domainBits, bus: bus, device: device, function: function)
+    }
+}
