@@ -56,7 +56,7 @@ extension Platform {
             0152 016A | Xeon E3-1200 v2/3rd Gen Core processor Graphics Controller
             0156 0166 | 3rd Gen Core processor Graphics Controller
             015A | Xeon E3-1200 v2/Ivy Bridge Graphics Controller
-            0162 | IvyBridge GT2 [HD Graphics 4000]
+            0162 | HD Graphics 4000
         VLV | Valley View (Bay Trail) | Gen7 | 7.0 | integrated | aperture
             0F30 0F32 0F33
             0F31 | Atom Processor Z36xxx/Z37xxx Series Graphics & Display
@@ -88,37 +88,28 @@ extension Platform {
             22B2 22B3
         BXT | Broxton (Apollo Lake) | Gen9 LP | 9.0 | integrated | aperture
             0A84 1A84 1A85
-            5A84 | Apollo Lake [HD Graphics 505]
+            5A84 | HD Graphics 505
             5A85 | HD Graphics 500
         CFL | Coffee Lake | Gen9.5 | 9.0 | integrated | aperture
-            3E90 3E93 | CoffeeLake-S GT1 [UHD Graphics 610]
-            3E91 3E92 3E98 | CoffeeLake-S GT2 [UHD Graphics 630]
-            3E94 3E9A | Coffee Lake-S GT2 [UHD Graphics P630]
-            3E96 | CoffeeLake-S GT2 [UHD Graphics P630]
+            3E90 3E93 3E9C 3EA1 | UHD Graphics 610
+            3E91 3E92 3E98 3E9B | UHD Graphics 630
+            3E94 3E96 3E9A | UHD Graphics P630
             3E99 3EA2 3EA3 3EA4 3EA7
-            3E9B | CoffeeLake-H GT2 [UHD Graphics 630]
-            3E9C | Coffee Lake-S GT1 [UHD Graphics 610]
-            3EA0 | WhiskeyLake-U GT2 [UHD Graphics 620]
-            3EA1 | Whiskey Lake-U GT1 [UHD Graphics 610]
-            3EA5 | CoffeeLake-U GT3e [Iris Plus Graphics 655]
-            3EA6 | Coffee Lake-U GT3 [Iris Plus Graphics 645]
-            3EA8 | Coffee Lake-U GT3 [Iris Plus Graphics 655]
-            3EA9 | Coffee Lake-U GT2 [UHD Graphics 620]
+            3EA0 3EA9 | UHD Graphics 620
+            3EA5 3EA8 | Iris Plus Graphics 655
+            3EA6 | Iris Plus Graphics 645
             87CA | UHD Graphics 617
         CML | Comet Lake | Gen9.5 | 9.0 | integrated | aperture
-            9B21 | Comet Lake-U GT2 [UHD Graphics 620]
-            9B41 | CometLake-U GT2 [UHD Graphics]
+            9B21 | UHD Graphics 620
+            9B41 9BC4 | UHD Graphics
             9BA2 9BA5 9BC2
-            9BA4 | Comet Lake-H GT1 [UHD Graphics 610]
-            9BA8 | CometLake-S GT1 [UHD Graphics 610]
+            9BA4 9BA8 | UHD Graphics 610
             9BAA 9BAC 9BCA 9BCC | Comet Lake UHD Graphics
-            9BC4 | CometLake-H GT2 [UHD Graphics]
-            9BC5 9BC8 | CometLake-S GT2 [UHD Graphics 630]
-            9BC6 9BE6 | Comet Lake-S GT2 [UHD Graphics P630]
-            9BF6 | Coffee Lake-S GT2 [UHD Graphics P630]
+            9BC5 9BC8 | UHD Graphics 630
+            9BC6 9BE6 9BF6 | UHD Graphics P630
         GLK | Gemini Lake | Gen9 LP | 9.0 | integrated | aperture
-            3184 | GeminiLake [UHD Graphics 605]
-            3185 | GeminiLake [UHD Graphics 600]
+            3184 | UHD Graphics 605
+            3185 | UHD Graphics 600
         KBL | Kaby Lake | Gen9.5 | 9.0 | integrated | aperture
             5902 5906 590B | HD Graphics 610
             5908 590A 590E 5913 5915 591A 593B
@@ -136,10 +127,9 @@ extension Platform {
             1902 1906 190B | HD Graphics 510
             190A 190E 1913 1915 1917 191A 192A
             1912 191B | HD Graphics 530
-            1916 | Skylake GT2 [HD Graphics 520]
+            1916 1921 | HD Graphics 520
             191D | HD Graphics P530
             191E | HD Graphics 515
-            1921 | HD Graphics 520
             1923 | HD Graphics 535
             1926 | Iris Graphics 540
             1927 | Iris Graphics 550
@@ -149,18 +139,18 @@ extension Platform {
             193A 193D | Iris Pro Graphics P580
         EHL | Elkhart Lake | Gen11 | 11.0 | integrated | aperture
             4541 4551 4557 4570
-            4555 | Elkhart Lake [UHD Graphics Gen11 16EU]
-            4571 | Elkhart Lake [UHD Graphics Gen11 32EU]
+            4555 | UHD Graphics Gen11 16EU
+            4571 | UHD Graphics Gen11 32EU
         ICL | Ice Lake | Gen11 | 11.0 | integrated | aperture
             8A50 8A54 8A57 8A59 8A5B 8A5D 8A70 8A71
             8A51 | Iris Plus Graphics G7 (Ice Lake)
             8A52 8A53 | Iris Plus Graphics G7
             8A56 | Iris Plus Graphics G1 (Ice Lake)
-            8A58 | Ice Lake-Y GT1 [UHD Graphics G1]
+            8A58 | UHD Graphics G1
             8A5A 8A5C | Iris Plus Graphics G4 (Ice Lake)
         JSL | Jasper Lake | Gen11 | 11.0 | integrated | aperture
             4E51 4E57
-            4E55 4E61 4E71 | JasperLake [UHD Graphics]
+            4E55 4E61 4E71 | UHD Graphics
         ADL-N | Alder Lake-N (Twin Lake) | Xe-LP | 12.0 | integrated | aperture
             46D0 46D1 46D2 | Intel UHD Graphics
             46D3 46D4 | Intel Graphics
@@ -170,9 +160,8 @@ extension Platform {
             46A1 | UHD Graphics
             46A2 46B2 46C2
             46A6 46A8 46AA | Intel Iris Xe Graphics
-            46B0 46B1 | AlderLake-P [Iris Xe Graphics]
+            46B0 46B1 46C1 | Iris Xe Graphics
             46C0 | AlderLake-M GT1
-            46C1 | AlderLake-M [Iris Xe Graphics]
         ADL-S | Alder Lake-S | Xe-LP | 12.0 | integrated | aperture
             4680 4690 | Intel UHD Graphics 770
             4682 4692 | Intel UHD Graphics 730
@@ -183,7 +172,7 @@ extension Platform {
             4C8A | Intel UHD Graphics 750
             4C8B | Intel UHD Graphics 730
             4C90 | Intel UHD Graphics P750
-            4C9A | RocketLake-S [UHD Graphics]
+            4C9A | UHD Graphics
         RPL-P | Raptor Lake-P (ADL-P graphics) | Xe-LP | 12.0 | integrated | aperture
             A720 A7A8 | Intel UHD Graphics
             A7A0 | Intel Iris Xe Graphics
@@ -203,7 +192,7 @@ extension Platform {
             9A60 9A68 9A70 9A78 | Intel UHD Graphics
         DG1 | DG1 | Xe-LP+ | 12.10 | discrete | local
             4905 | Intel Iris Xe MAX Graphics
-            4906 | DG1 [Iris Xe Pod]
+            4906 | Iris Xe Pod
             4907 | Intel Server GPU SG-18M
             4908 | Intel Iris Xe Graphics
             4909 | Intel Iris Xe MAX 100 Graphics
@@ -217,7 +206,7 @@ extension Platform {
             5692 | Intel Arc A550M Graphics
             5693 | Intel Arc A370M Graphics
             5694 | Intel Arc A350M Graphics
-            5695 | DG2 [Iris Xe MAX A200M]
+            5695 | Iris Xe MAX A200M
             5696 | Intel Arc A570M Graphics
             5697 | Intel Arc A530M Graphics
             56A0 | Intel Arc A770 Graphics
