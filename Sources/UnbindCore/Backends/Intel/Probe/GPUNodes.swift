@@ -1,4 +1,7 @@
-// GPUNodes: which DRM nodes belong to which GPU, by libdrm. Nothing is opened, so no permission is needed.
+// GPUNodes: which DRM nodes belong to which GPU. Nothing is opened, so no permission is needed.
+//
+// libdrm lists the nodes, but knows 16 bits of a PCI domain and leaves out devices that need more (2.4.114); for GPUs
+// that it does not name, sysfs is asked.
 
 import CLibDRM
 import CPCIAccess
@@ -7,6 +10,15 @@ import CSystem
 enum GPUNodes {
     /// Enters the nodes of all GPUs. A machine without DRM has none.
     static func tie(
+        _ gpus: UnsafeMutableBufferPointer<GPU>, memory: UnsafeMutablePointer<Memory>
+    ) throws(Status) {
+        try tieWithLibrary(gpus, memory: memory)
+        for index in gpus.indices where gpus[index].primaryNumber == 0 && gpus[index].renderNumber == 0 {
+            enterFromSysfs(gpus.baseAddress! + index)
+        }
+    }
+
+    private static func tieWithLibrary(
         _ gpus: UnsafeMutableBufferPointer<GPU>, memory: UnsafeMutablePointer<Memory>
     ) throws(Status) {
         let count = drmGetDevices2(0, nil, 0)
@@ -39,6 +51,28 @@ enum GPUNodes {
         }
     }
 
+    /// The device's directory `drm` has an entry for each node that the kernel made; /dev/dri may lack it all the same.
+    private static func enterFromSysfs(_ gpu: UnsafeMutablePointer<GPU>) {
+        let path = Sysfs.path(gpu.pointee.pci.address, "drm")
+        guard let directory = path.withCString({ $0.flatMap { opendir($0) } }) else { return }
+        defer { closedir(directory) }
+        while let name = cpci_next_name(directory) {
+            var node = FixedText()
+            node.append("/dev/dri/")
+            node.append(TextSlice(cString: name))
+            let number = number(of: node)
+            if number == 0 { continue }
+            var cursor = TextCursor(TextSlice(cString: name))
+            if cursor.take("renderD") {
+                gpu.pointee.renderNode = node
+                gpu.pointee.renderNumber = number
+            } else if cursor.take("card") {
+                gpu.pointee.primaryNode = node
+                gpu.pointee.primaryNumber = number
+            }
+        }
+    }
+
     private static func path(of type: Int32, of device: drmDevicePtr) -> FixedText {
         guard device.pointee.available_nodes & (1 << type) != 0, let node = device.pointee.nodes[Int(type)] else {
             return FixedText()
@@ -47,7 +81,7 @@ enum GPUNodes {
         return path.isWhole ? path : FixedText()
     }
 
-    private static func number(of path: FixedText) -> UInt64 { path.withCString { cpci_node_number($0) } }
+    private static func number(of path: FixedText) -> UInt64 { path.withCString { $0.map { cpci_node_number($0) } ?? 0 } }
 
     /// libdrm keeps 16 bits of the domain only; the node itself knows all 32.
     private static func address(of device: drmDevicePtr, node: UInt64) -> NodeAddress {
