@@ -132,6 +132,9 @@ static void read_schedule(char *word) {
 
 void config_read(void) {
     const char *machine = getenv("UNBIND_MOCK_MACHINE");
+    memset(&config, 0, sizeof config);
+    failure_count = 0;
+    memset(failures, 0, sizeof failures);
     config.enabled = machine && *machine;
     if (!config.enabled) return;
     if (strlen(machine) >= sizeof config.machine) refuse("UNBIND_MOCK_MACHINE", machine);

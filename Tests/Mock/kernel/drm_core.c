@@ -89,6 +89,8 @@ struct drm_file *drm_file_open(unsigned node, bool render) {
     return file;
 }
 
+void drm_restart(void) { memset(devices, 0, sizeof devices); }
+
 void drm_file_release(void *object) {
     struct drm_file *file = object;
     if (file->device->model->driver == DRIVER_XE) xe_file_release(file);

@@ -202,6 +202,16 @@ __attribute__((constructor(101))) static void start(void) {
     if (config.enabled) tree_make();
 }
 
+/* For test programs: the environment is read again and the machine made anew. No descriptor may be open. */
+void unbind_mock_restart(void);
+void unbind_mock_restart(void) {
+    if (config.enabled) tree_remove();
+    unsetenv("UNBIND_MOCK_TREE");
+    config_read();
+    drm_restart();
+    if (config.enabled) tree_make();
+}
+
 __attribute__((destructor)) static void stop(void) {
     if (!config.enabled) return;
     scheduler_stop();

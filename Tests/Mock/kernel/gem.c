@@ -12,7 +12,7 @@
 #define MMAP_BASE (1ull << 32)
 
 static int arena = -1;
-static uint64_t arena_end = PAGE;
+static uint64_t arena_end = PAGE; /* page 0 is the barrier page */
 
 int gem_arena(void) {
     if (arena >= 0) return arena;
@@ -125,6 +125,10 @@ bool gem_write(struct gem_object *object, uint64_t offset, const void *from, siz
 /* ---- mapping */
 
 int gem_find_mapping(struct drm_file *file, uint64_t offset, uint64_t length, uint64_t *place) {
+    if (offset == GEM_BARRIER_OFFSET && length <= PAGE) {
+        *place = 0;
+        return 0;
+    }
     for (uint32_t i = 0; i < file->objects.capacity; i++) {
         struct gem_object *object = file->objects.entries[i];
         if (!object || object->user_address || gem_mmap_offset(object) != offset) continue;
@@ -178,7 +182,7 @@ int gem_prime_export_ioctl(struct drm_file *file, void *data) {
     if (prime->flags & ~(uint32_t)(O_CLOEXEC | O_RDWR)) return -EINVAL;
     struct gem_object *object = gem_lookup(file, prime->handle);
     if (!object) return -ENOENT;
-    if (object->private_vm) return -EPERM;
+    if (object->private_space) return -EPERM;
     if (object->user_address) return -EINVAL;
     int fd = file_install(FILE_BUFFER, gem_get(object), buffer_release, prime->flags & O_CLOEXEC);
     if (fd < 0) {

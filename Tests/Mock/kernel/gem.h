@@ -11,6 +11,8 @@
 #include "fence.h"
 
 #define PAGE 4096u
+/* xe, discrete: mapping a node here gives a page whose writes order others. */
+#define GEM_BARRIER_OFFSET 0x50000u
 
 struct gem_object {
     int references;
@@ -25,7 +27,7 @@ struct gem_object {
     uint64_t vram_charged;
     uint64_t page;             /* alignment of its place in a GPU address space */
     unsigned cpu_caching;      /* xe */
-    void *private_vm;          /* xe: the only VM that may map it */
+    unsigned private_space;    /* xe: the number of the only VM that may map it, 0: any */
     bool shown;                /* a program has mapped it: its bytes stay */
     bool imported;             /* came from a dma-buf of another device */
     struct fence *writer;      /* i915: implicit fences */

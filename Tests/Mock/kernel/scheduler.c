@@ -74,8 +74,9 @@ static struct job *choose(uint64_t now, uint64_t *again) {
 static void run(struct job *job) {
     struct job_queue *queue = job->queue;
     if (!job->started_ns) job->started_ns = monotonic_ns();
-    if (job->run(job) == JOB_BLOCKED) {
-        job->ready_ns = monotonic_ns() + POLL_NS;
+    enum job_result result = job->run(job);
+    if (result != JOB_DONE) {
+        job->ready_ns = monotonic_ns() + (result == JOB_BLOCKED ? POLL_NS : 0);
         return;
     }
     queue->first = job->next;

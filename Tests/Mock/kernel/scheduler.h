@@ -14,7 +14,7 @@
 
 #include "fence.h"
 
-enum job_result { JOB_DONE, JOB_BLOCKED /* run it again later */ };
+enum job_result { JOB_DONE, JOB_AGAIN /* it has more to do */, JOB_BLOCKED /* look again after a while */ };
 
 struct job {
     struct job *next;

@@ -226,6 +226,7 @@ void tree_make(void) {
         _exit(125);
     }
     maker = getpid();
+    memset(nodes, 0, sizeof nodes);
     setenv("UNBIND_MOCK_TREE", root, 1);
     mode_t mask = umask(022);
     unsigned node = 0;
@@ -241,6 +242,7 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
 
 void tree_remove(void) {
     if (maker == getpid()) nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    maker = 0;
 }
 
 int tree_node_of(const struct stat *status, bool *render) {
