@@ -69,7 +69,7 @@ static uint64_t order_of(const struct unbind_gpu_info *info) {
            info->pci_function;
 }
 
-TEST(well_formed, "the GPUs of the machine are listed in the order of their addresses, and what is said of them agrees") {
+TEST(well_formed, "the machine's GPUs are listed in the order of their addresses, and what is said of each agrees") {
     static struct unbind_gpu_info infos[MOST];
     uint32_t count = list(infos, 0);
     for (uint32_t i = 0; i < count; i++) {
@@ -261,7 +261,7 @@ static void *library_function(const char *name) {
     return function;
 }
 
-TEST(host_owned, "a host program's libpciaccess stays open, with its devices; one that is closed is closed afterwards") {
+TEST(host_owned, "a host program's libpciaccess stays open, with its devices; a closed one is closed afterwards") {
     static struct unbind_gpu_info infos[MOST];
     int (*init)(void);
     void (*cleanup)(void);

@@ -90,7 +90,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
         if case .immediate = schedule, resource.pointee.holds.load(ordering: .relaxed) == 1 {
             reservation.unreserve(1)
         } else {
-            reservation.add(resource.fence, usage: .read)
+            reservation.add(resource.fence, usage: .bookkeep)
         }
         reservation.pointee.lock.release()
 

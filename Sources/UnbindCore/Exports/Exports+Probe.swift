@@ -16,10 +16,9 @@ public func unbind_probe(
         var memory = Memory()
         try withUnsafeMutablePointer(to: &memory) { memory throws(Status) in
             let list = try GPUList.read(memory: memory)
-            // All are asked before anything is written: a failed call changes nothing.
             let filled = min(list.gpus.count, Int(capacity))
             for index in 0..<filled where flags & UNBIND_PROBE_NO_OPEN == 0 {
-                try list.pointer(at: index).query(memory: memory)
+                list.pointer(at: index).query(memory: memory)
             }
             for index in 0..<filled {
                 list.gpus[index].write(to: UnsafeMutableRawPointer(infos!) + index * stride, size: stride)
@@ -43,7 +42,7 @@ public func unbind_probe_find(
         try withUnsafeMutablePointer(to: &memory) { memory throws(Status) in
             let list = try GPUList.read(memory: memory)
             let gpu = try list.find(wanted, asks: asks)
-            if asks { try gpu.query(memory: memory) }
+            if asks { gpu.query(memory: memory) }
             gpu.pointee.write(to: UnsafeMutableRawPointer(info!), size: size)
         }
     }

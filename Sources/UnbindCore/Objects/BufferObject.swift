@@ -12,6 +12,9 @@ struct BufferObject: ~Copyable {
     let id: UInt64
     let pages: PageListPointer
     let reservation: UnsafeMutablePointer<Reservation>
+    /// Its VMAs, bound or not, newest first; under `listLock`.
+    var firstVMA: VMAPointer?
+    let listLock = FutexLock(.objectList)
 
     static var magic: UInt32 { 0x7562_6f62 }
 }
@@ -86,5 +89,42 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
             try device.wait(
                 for: fence, timeout: deadline, absolute: absolute || isRelative, interruptible: interruptible)
         }
+    }
+}
+
+// MARK: - VMAs
+
+extension UnsafeMutablePointer where Pointee == BufferObject {
+    func add(_ vma: VMAPointer) {
+        pointee.listLock.acquire()
+        vma.pointee.nextInBO = pointee.firstVMA
+        pointee.firstVMA?.pointee.previousInBO = vma
+        pointee.firstVMA = vma
+        pointee.listLock.release()
+    }
+
+    /// Of a VMA whose last reference is gone.
+    func remove(_ vma: VMAPointer) {
+        pointee.listLock.acquire()
+        if let next = vma.pointee.nextInBO { next.pointee.previousInBO = vma.pointee.previousInBO }
+        if let previous = vma.pointee.previousInBO {
+            previous.pointee.nextInBO = vma.pointee.nextInBO
+        } else {
+            pointee.firstVMA = vma.pointee.nextInBO
+        }
+        pointee.listLock.release()
+    }
+
+    /// The next VMA of the list, or the first, with a reference. The one before must be held by a reference too: then
+    /// a walk meets every VMA that was there when it began and is not on its way out, and none twice.
+    func vma(after previous: VMAPointer?) -> VMAPointer? {
+        pointee.listLock.acquire()
+        defer { pointee.listLock.release() }
+        var next = previous == nil ? pointee.firstVMA : previous!.pointee.nextInBO
+        while let vma = next {
+            if vma.pointee.count.tryRetain() { return vma }
+            next = vma.pointee.nextInBO
+        }
+        return nil
     }
 }

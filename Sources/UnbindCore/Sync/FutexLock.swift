@@ -22,6 +22,8 @@ enum LockRank: UInt8 {
     case memoryRegion
     case history
     case executor
+    /// A buffer object's list of VMAs.
+    case objectList
     /// A device's lists of objects.
     case device
     /// What one array of fences or one timeline is made of.

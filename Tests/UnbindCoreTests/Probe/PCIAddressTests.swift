@@ -39,7 +39,9 @@ extension FixedText {
     @Test("without a domain it is 0, and digits may be capital")
     func shortForms() {
         let expected = PCIAddress(domain: 0, bus: 0xaf, device: 0x1e, function: 1)
-        for text in ["af:1e.1", "AF:1E.1", "0:af:1e.1", "00000000:af:1e.1"] { #expect(parsed(text).address == expected) }
+        for text in ["af:1e.1", "AF:1E.1", "0:af:1e.1", "00000000:af:1e.1"] {
+            #expect(parsed(text).address == expected)
+        }
     }
 
     @Test("what is no address is refused at the character that does not fit")
@@ -59,8 +61,9 @@ extension FixedText {
 
     @Test("addresses are ordered by domain, bus, device, function")
     func order() {
-        let ascending = ["0000:00:02.0", "0000:00:02.1", "0000:00:03.0", "0000:03:00.0", "0001:00:00.0", "10000:00:00.0"]
-            .map { parsed($0).address! }
+        let ascending = [
+            "0000:00:02.0", "0000:00:02.1", "0000:00:03.0", "0000:03:00.0", "0001:00:00.0", "10000:00:00.0",
+        ].map { parsed($0).address! }
         for (left, one) in ascending.enumerated() {
             for (right, other) in ascending.enumerated() { #expect(one.precedes(other) == (left < right)) }
         }

@@ -87,7 +87,9 @@ private struct TableLine {
     @Test("what is not in the table is not found")
     func unknown() {
         let known = Set(TableLine.all.flatMap(\.ids))
-        for id in UInt16.min ... UInt16.max where id % 7 == 0 && !known.contains(id) { #expect(Platform.find(id) == nil) }
+        for id in UInt16.min ... UInt16.max where id % 7 == 0 && !known.contains(id) {
+            #expect(Platform.find(id) == nil)
+        }
         #expect(Platform.find(0) == nil && Platform.find(0xffff) == nil)
     }
 

@@ -38,7 +38,7 @@ struct GPUList: ~Copyable {
         if case .node(let path) = selector { node = cpci_node_number(path) }
         for index in gpus.indices {
             let gpu = pointer(at: index)
-            if case .type = selector, gpu.pointee.type == .unknown, asks { try gpu.query(memory: memory) }
+            if case .type = selector, gpu.pointee.type == .unknown, asks { gpu.query(memory: memory) }
             guard gpu.pointee.matches(selector, node: node) else { continue }
             if skip == 0 { return gpu }
             skip -= 1

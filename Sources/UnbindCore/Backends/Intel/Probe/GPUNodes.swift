@@ -42,8 +42,8 @@ enum GPUNodes {
         let render = path(of: DRM_NODE_RENDER, of: device)
         let primaryNumber = number(of: primary)
         let renderNumber = number(of: render)
-        let address = address(of: device, node: renderNumber != 0 ? renderNumber : primaryNumber)
-        for index in gpus.indices where gpus[index].pci.address.isNamed(address) {
+        let (address, domainBits) = address(of: device, node: renderNumber != 0 ? renderNumber : primaryNumber)
+        for index in gpus.indices where gpus[index].pci.address.masked(domainBits: domainBits) == address {
             gpus[index].primaryNode = primary
             gpus[index].primaryNumber = primaryNumber
             gpus[index].renderNode = render
@@ -81,32 +81,20 @@ enum GPUNodes {
         return path.isWhole ? path : FixedText()
     }
 
-    private static func number(of path: FixedText) -> UInt64 { path.withCString { $0.map { cpci_node_number($0) } ?? 0 } }
-
-    /// libdrm keeps 16 bits of the domain only; the node itself knows all 32.
-    private static func address(of device: drmDevicePtr, node: UInt64) -> NodeAddress {
-        if node != 0, let address = Sysfs.pciAddress(ofNode: node) { return NodeAddress(address, domainBits: .max) }
-        let bus = device.pointee.businfo.pci.pointee
-        return NodeAddress(
-            PCIAddress(domain: UInt32(bus.domain), bus: bus.bus, device: bus.dev, function: bus.func),
-            domainBits: 0xffff)
+    private static func number(of path: FixedText) -> UInt64 {
+        path.withCString { $0.map { cpci_node_number($0) } ?? 0 }
     }
-}
 
-/// An address of whose domain only some bits may be known.
-private struct NodeAddress {
-    let address: PCIAddress
-    let domainBits: UInt32
-
-    init(_ address: PCIAddress, domainBits: UInt32) {
-        self.address = address
-        self.domainBits = domainBits
+    /// The device's address and which bits of its domain are known: libdrm keeps 16, the node itself knows all.
+    private static func address(of device: drmDevicePtr, node: UInt64) -> (PCIAddress, domainBits: UInt32) {
+        if node != 0, let address = Sysfs.pciAddress(ofNode: node) { return (address, .max) }
+        let bus = device.pointee.businfo.pci.pointee
+        return (PCIAddress(domain: UInt32(bus.domain), bus: bus.bus, device: bus.dev, function: bus.func), 0xffff)
     }
 }
 
 extension PCIAddress {
-    fileprivate func isNamed(_ other: NodeAddress) -> Bool {
-        other.address
-            == PCIAddress(domain: domain & other.domainBits, bus: bus, device: device, function: function)
+    fileprivate func masked(domainBits: UInt32) -> PCIAddress {
+        PCIAddress(domain: domain & domainBits, bus: bus, device: device, function: function)
     }
 }

@@ -8,9 +8,8 @@ import CLibDRM
 import CSystem
 
 extension UnsafeMutablePointer where Pointee == GPU {
-    /// Opens the GPU's render node and asks its driver. Whatever fails is in the two statuses; only a lack of memory
-    /// for the answers is thrown.
-    func query(memory: UnsafeMutablePointer<Memory>) throws(Status) {
+    /// Opens the GPU's render node and asks its driver. Whatever fails is in the two statuses.
+    func query(memory: UnsafeMutablePointer<Memory>) {
         // Asked already, for its type.
         if pointee.openStatus <= 0 { return }
         let file = pointee.renderNode.withCString { $0.map { clibdrm_open($0) } ?? -ENOENT }
@@ -26,7 +25,6 @@ extension UnsafeMutablePointer where Pointee == GPU {
             case .other, .none: break
             }
         } catch {
-            if error == .noMemory { throw error }
             pointee.queryStatus = error.raw
         }
         if pointee.type == .unknown, pointee.queryStatus == 0, pointee.driver != .other {

@@ -1,4 +1,5 @@
-// GrowingArray: a list whose length is not known beforehand, from the memory seam. Owned by one function, which frees it.
+// GrowingArray: a list whose length is not known beforehand, from the memory seam. It ends with the function that
+// owns it.
 
 struct GrowingArray<Element: BitwiseCopyable>: ~Copyable {
     private let memory: UnsafeMutablePointer<Memory>

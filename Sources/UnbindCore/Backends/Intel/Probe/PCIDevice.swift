@@ -41,10 +41,10 @@ extension PCIDevice {
         libpciaccess.acquire()
         defer { libpciaccess.release() }
         var iterator = pci_slot_match_iterator_create(nil)
-        let isHosts = iterator != nil
+        let isHostOwned = iterator != nil
         // Also after a failure: it leaves things behind.
-        defer { if !isHosts { pci_system_cleanup() } }
-        if !isHosts, pci_system_init() == 0 { iterator = pci_slot_match_iterator_create(nil) }
+        defer { if !isHostOwned { pci_system_cleanup() } }
+        if !isHostOwned, pci_system_init() == 0 { iterator = pci_slot_match_iterator_create(nil) }
         guard let iterator else { return false }
         defer { pci_iterator_destroy(iterator) }
         var hasDevices = false
