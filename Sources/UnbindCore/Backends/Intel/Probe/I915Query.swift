@@ -8,8 +8,12 @@ struct I915Query {
     let memory: UnsafeMutablePointer<Memory>
 
     func fill(_ gpu: UnsafeMutablePointer<GPU>) throws(Status) {
-        // A list of regions came late, and only with the first GPUs that have memory of their own.
-        if let regions = try memoryRegions() { Self.fillMemory(gpu, from: regions) }
+        do throws(Status) {
+            Self.fillMemory(gpu, from: try memoryRegions())
+        } catch {
+            // Older kernels have no such list, and drive no GPU that would need it.
+            if error != .invalid || gpu.pointee.type == .discrete { throw error }
+        }
         gpu.pointee.vaBits = try addressBits()
         gpu.pointee.hasAddressSpaces =
             parameter(UNBIND_I915_PARAM_HAS_ALIASING_PPGTT) == Int32(UNBIND_I915_GEM_PPGTT_FULL)
@@ -49,28 +53,26 @@ struct I915Query {
         }
     }
 
-    /// Asks for the size of the list, then for the list; nil if this kernel has none.
-    private func memoryRegions() throws(Status) -> QueryAnswer? {
+    /// Asks for the size of the list, then for the list.
+    private func memoryRegions() throws(Status) -> QueryAnswer {
         var item = unbind_drm_i915_query_item()
         item.query_id = UInt64(UNBIND_DRM_I915_QUERY_MEMORY_REGIONS)
-        let status = call(&item)
-        if status == -EINVAL || status == -ENODEV || status == -ENOTTY { return nil }
-        if status < 0 { throw Status(raw: status) }
+        try call(&item)
         let answer = try QueryAnswer(count: Int(item.length), memory: memory)
         item.data_ptr = UInt64(UInt(bitPattern: answer.bytes))
-        let second = call(&item)
-        if second < 0 { throw Status(raw: second) }
+        try call(&item)
         return answer
     }
 
     /// An item's own error comes back as a negative length.
-    private func call(_ item: inout unbind_drm_i915_query_item) -> Int32 {
-        withUnsafeMutablePointer(to: &item) { item in
+    private func call(_ item: inout unbind_drm_i915_query_item) throws(Status) {
+        let status = withUnsafeMutablePointer(to: &item) { item in
             var query = unbind_drm_i915_query()
             query.num_items = 1
             query.items_ptr = UInt64(UInt(bitPattern: item))
             let status = clibdrm_ioctl(file, UNBIND_DRM_IOCTL_I915_QUERY, &query)
             return status < 0 ? status : min(item.pointee.length, 0)
         }
+        if status < 0 { throw Status(raw: status) }
     }
 }

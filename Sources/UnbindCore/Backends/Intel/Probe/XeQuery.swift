@@ -42,7 +42,7 @@ struct XeQuery {
         }
     }
 
-    /// The version that the hardware has, of the GT that renders. Kernels before 6.10 leave it 0.
+    /// The version that the hardware has, of the GT that renders. The first kernels left it 0.
     private func fillVersion(_ gpu: UnsafeMutablePointer<GPU>) throws(Status) {
         typealias GT = unbind_drm_xe_gt
         let answer = try ask(UNBIND_DRM_XE_DEVICE_QUERY_GT_LIST)
