@@ -1,9 +1,10 @@
 // swift-tools-version: 6.2
 //
-// One set of sources, three builds, chosen by UNBIND_BUILD (the Makefile sets it):
+// One set of sources, four builds, chosen by UNBIND_BUILD (the Makefile sets it):
 //
 //   unset     ordinary Swift: the unit tests and everything they need, in one process
 //   library   Embedded Swift: libunbind.so, with no Swift runtime in it or beside it
+//   bench     the library's sources and Tests/bench/core as one module, compiled like the library, for `make bench`
 //   tools     unbindctl and the Swift example, ordinary Swift, linked to the built libunbind.so
 
 import PackageDescription
@@ -25,9 +26,11 @@ let intelTargets: [Target] = [
     .systemLibrary(name: "CLibDRM", path: "Sources/CLibDRM/include", pkgConfig: "libdrm"),
 ]
 
+let coreDependencies: [Target.Dependency] = ["CUnbind", "CSystem", "CPCIAccess", "CLibDRM"]
+
 func core(_ extra: [SwiftSetting], linker: [LinkerSetting] = []) -> Target {
     .target(
-        name: "UnbindCore", dependencies: ["CUnbind", "CSystem", "CPCIAccess", "CLibDRM"], path: "Sources/UnbindCore",
+        name: "UnbindCore", dependencies: coreDependencies, path: "Sources/UnbindCore",
         swiftSettings: warnings + extra, linkerSettings: linker)
 }
 
@@ -35,6 +38,12 @@ func core(_ extra: [SwiftSetting], linker: [LinkerSetting] = []) -> Target {
 func swiftInterface(linkedTo library: [Target.Dependency]) -> Target {
     .target(name: "Unbind", dependencies: ["CUnbind"] + library, path: "Sources/Unbind", swiftSettings: warnings)
 }
+
+/// What the shipped library is compiled with, and what is measured.
+let embedded: [SwiftSetting] = [
+    .enableExperimentalFeature("Embedded"),
+    .unsafeFlags(["-Xfrontend", "-function-sections"]),
+]
 
 let package: Package
 
@@ -46,10 +55,7 @@ case "library":
         products: [.library(name: "unbind", type: .dynamic, targets: ["UnbindCore"])],
         targets: systemTargets + intelTargets + [
             core(
-                [
-                    .enableExperimentalFeature("Embedded"),
-                    .unsafeFlags(["-Xfrontend", "-function-sections"]),
-                ],
+                embedded,
                 linker: [
                     .linkedLibrary("drm"), .linkedLibrary("pciaccess"),
                     .unsafeFlags([
@@ -65,6 +71,30 @@ case "library":
                         // the linker finds to be used.
                         "-Xlinker", "--no-as-needed",
                     ]),
+                ])
+        ])
+case "bench":
+    package = Package(
+        name: "libunbind",
+        products: [.library(name: "unbindbench", type: .dynamic, targets: ["UnbindBench"])],
+        targets: systemTargets + intelTargets + [
+            .target(
+                // "library" is a link to Sources/UnbindCore. The peer's back end only counts, and so does the file that
+                // stands in for the one left out here.
+                name: "UnbindBench", dependencies: coreDependencies, path: "Tests/bench",
+                exclude: [
+                    "library/Backends/Software/SoftwareSpace/SoftwareSpace+Bindings.swift",
+                    "bench.h", "bench.map", "c_functions.c", "core.c", "main.c", "peer.c", "report.c",
+                ],
+                sources: ["library", "core"],
+                swiftSettings: warnings + embedded,
+                linkerSettings: [
+                    .linkedLibrary("drm"), .linkedLibrary("pciaccess"),
+                    .unsafeFlags([
+                        "-Xlinker", "--version-script=\(Context.packageDirectory)/Tests/bench/bench.map",
+                        "-Xlinker", "-soname=libunbindbench.so", "-Xlinker", "-z", "-Xlinker", "defs",
+                        "-Xlinker", "-z", "-Xlinker", "now", "-Xlinker", "--gc-sections",
+                    ])
                 ])
         ])
 case "tools":

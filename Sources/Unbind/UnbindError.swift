@@ -27,7 +27,9 @@ public struct UnbindError: Error, Hashable, Sendable {
     public static let noSpace = UnbindError(status: -ENOSPC)
     /// The range lies outside the address space.
     public static let outsideAddressSpace = UnbindError(status: -ENODEV)
-    /// Not now: not signalled yet, or closing.
+    /// Still in use: wait for it first.
+    public static let busy = UnbindError(status: -EBUSY)
+    /// Not now: not signalled yet, suspended, or closing.
     public static let notYet = UnbindError(status: -EAGAIN)
     /// The wait was interrupted by a signal.
     public static let interrupted = UnbindError(status: -EINTR)

@@ -112,10 +112,14 @@ static int open_with(struct unbind_device_options options) {
     return status;
 }
 
+static void never_called(void *user_data) { CHECK(user_data == NULL && false); }
+static int never_asked(void *user_data) { return CHECK(user_data == NULL && false), 1; }
+
 TEST(open_refuses, "opening a device refuses every bad option") {
     struct unbind_device_options good = UNBIND_DEVICE_OPTIONS_INIT, bad;
     struct unbind_cost_model cost = UNBIND_COST_MODEL_INIT;
     struct unbind_allocator allocator = UNBIND_ALLOCATOR_INIT;
+    struct unbind_power_callbacks power = UNBIND_POWER_CALLBACKS_INIT;
     struct hooks hooks;
     CHECK_EQUAL(unbind_device_open_software(&good, NULL), -EINVAL);
     CHECK_EQUAL(unbind_device_open_software(NULL, NULL), -EINVAL);
@@ -138,6 +142,18 @@ TEST(open_refuses, "opening a device refuses every bad option") {
     CHECK_EQUAL(open_with(bad), 0);
     cost.reserved = 1, CHECK_EQUAL(open_with(bad), -EINVAL), cost.reserved = 0;
     cost.struct_size = 0, CHECK_EQUAL(open_with(bad), -EINVAL);
+
+    bad = good, bad.power = &power;
+    CHECK_EQUAL(open_with(bad), 0); /* none of the functions is as good as all */
+    power.get = power.put = never_called;
+    CHECK_EQUAL(open_with(bad), -EINVAL);
+    power.get_if_in_use = never_asked;
+    CHECK_EQUAL(open_with(bad), 0);
+    power.reserved = 1, CHECK_EQUAL(open_with(bad), -EINVAL), power.reserved = 0;
+    power.get = NULL, CHECK_EQUAL(open_with(bad), -EINVAL), power.get = never_called;
+    power.put = NULL, CHECK_EQUAL(open_with(bad), -EINVAL), power.put = never_called;
+    power.struct_size = 0, CHECK_EQUAL(open_with(bad), -EINVAL);
+    power.struct_size = 4100, CHECK_EQUAL(open_with(bad), -E2BIG);
 
     bad = good, bad.allocator = &allocator;
     CHECK_EQUAL(open_with(bad), -EINVAL); /* no functions */
@@ -219,7 +235,7 @@ TEST(vms_refuse, "address space functions refuse every bad argument") {
     REFUSES(-EINVAL, unbind_vm_create(WRONG(unbind_device, stage->bo), &good, &vm));
     bad = good, bad.struct_size = 0;
     REFUSES(-EINVAL, vm_with(stage, bad));
-    bad = good, bad.flags = 2;
+    bad = good, bad.flags = 1u << 31;
     REFUSES(-EINVAL, vm_with(stage, bad));
     bad = good, bad.policy = 3;
     REFUSES(-EINVAL, vm_with(stage, bad));
@@ -237,6 +253,11 @@ TEST(vms_refuse, "address space functions refuse every bad argument") {
 
     REFUSES(-EINVAL, unbind_vm_close(NULL));
     REFUSES(-EINVAL, unbind_vm_close(WRONG(unbind_vm, stage->fence)));
+    REFUSES(-EINVAL, unbind_vm_suspend(NULL));
+    REFUSES(-EINVAL, unbind_vm_suspend(WRONG(unbind_vm, stage->queue)));
+    REFUSES(-EINVAL, unbind_vm_resume(NULL));
+    REFUSES(-EINVAL, unbind_vm_resume(WRONG(unbind_vm, stage->bound)));
+    REFUSES(-EINVAL, unbind_vm_resume(stage->gpu.vm)); /* not suspended */
     REFUSES(-EINVAL, unbind_vm_get_stats(NULL, &stats));
     REFUSES(-EINVAL, unbind_vm_get_stats(stage->gpu.vm, NULL));
     stats.struct_size = 0;
@@ -411,6 +432,8 @@ TEST(closed_vm_refuses, "a closed address space gives -ENOENT") {
     CHECK_EQUAL(unbind_vm_close(stage->gpu.vm), 0);
     REQUIRE(unbind_device_wait_idle(stage->gpu.device, FOREVER, 0) == 0);
     REFUSES(-ENOENT, unbind_vm_close(stage->gpu.vm));
+    REFUSES(-ENOENT, unbind_vm_suspend(stage->gpu.vm));
+    REFUSES(-ENOENT, unbind_vm_resume(stage->gpu.vm));
     REFUSES(-ENOENT, unbind_vma_create(stage->gpu.vm, stage->bo, NULL, &vma));
     REFUSES(-ENOENT, unbind_vma_bind(stage->unbound, 0));
     REFUSES(-ENOENT, unbind_vma_bind_async(stage->unbound, 0, &fence));

@@ -8,7 +8,8 @@
 /* MARK: the calls */
 
 static void open_device(void) {
-    union room room, cost_room, allocator_room;
+    union room room, cost_room, allocator_room, power_room;
+    struct unbind_power_callbacks power = UNBIND_POWER_CALLBACKS_INIT;
     struct unbind_device_options options = UNBIND_DEVICE_OPTIONS_INIT;
     struct unbind_cost_model costs = UNBIND_COST_MODEL_INIT;
     struct unbind_allocator allocator = UNBIND_ALLOCATOR_INIT;
@@ -42,6 +43,11 @@ static void open_device(void) {
     options.local_memory_bytes = one_in(16) ? any_word() % (64 * MIB) : 4 * MIB;
     options.page_sizes = one_in(16) ? below(8) * PAGE : one_in(24) ? any_word() : 0;
     options.allocator = (struct unbind_allocator *)resize(&allocator_room, &allocator, sizeof allocator, sizeof allocator);
+    power.user_data = &fuzz.power[index];
+    power.get = one_in(40) ? NULL : fuzz_power_get;
+    power.get_if_in_use = fuzz_power_ask;
+    power.put = fuzz_power_put;
+    if (one_in(2)) options.power = (struct unbind_power_callbacks *)resize(&power_room, &power, sizeof power, sizeof power);
     options.log = one_in(4) ? NULL : fuzz_log;
     options.fault = one_in(4) ? NULL : fuzz_fault;
     trace("open device %d, costs %llu %llu %llu %llu", index, (unsigned long long)costs.pte_ps,
@@ -107,6 +113,7 @@ static void close_device(struct slot *slot) {
     if (was_closed) fuzz_failed("a device was closed twice", 0);
     if (index < 0) return;
     fuzz.is_closed[index] = 1;
+    if (fuzz.power[index]) fuzz_failed("power references after a close", fuzz.power[index]);
     for (unsigned i = 0; i < SLOTS; i++) {
         struct slot *fence = &fuzz.slots[FENCE][i];
         if (fence->handle && fence->device == index && unbind_fence_is_signaled((unbind_fence *)fence->handle) != 1) {
@@ -197,9 +204,9 @@ static void use_vm(void) {
     struct unbind_page page = UNBIND_PAGE_INIT;
     uint64_t address = 0;
     size_t total = 0;
-    switch (below(6)) {
+    switch (below(7)) {
     case 0:
-        options.flags = flags_of(UNBIND_VM_CACHE_COLORING);
+        options.flags = flags_of(UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL);
         options.policy = one_in(24) ? (uint32_t)any() : (uint32_t)below(3);
         options.size = one_in(3) ? below(64) * PAGE : one_in(16) ? any_word() : 0;
         options.page_sizes = one_in(8) ? below(8) * PAGE | below(2) * 0x10000 | below(2) * 2 * MIB : 0;
@@ -237,6 +244,11 @@ static void use_vm(void) {
     case 4:
         trace("vm dump");
         status("unbind_vm_dump", unbind_vm_dump(other, one_in(16) ? NULL : fuzz_write, &total), -EINVAL, -ENOMEM, 0);
+        break;
+    case 5:
+        trace("vm suspend or resume");
+        if (one_in(3)) status("unbind_vm_suspend", unbind_vm_suspend(other), -EINVAL, -EBUSY, -ENOENT, 0);
+        else status("unbind_vm_resume", unbind_vm_resume(other), -EINVAL, -ENOENT, 0);
         break;
     default: (void)unbind_vm_id(other);
     }
@@ -531,7 +543,7 @@ static void use_queue(void) {
     got = status("unbind_queue_submit",
                  unbind_queue_submit(other, (struct unbind_submit *)resize(&room, &job, sizeof job, 8),
                                      one_in(3) ? NULL : &fence),
-                 -EINVAL, -E2BIG, -ENOENT, -ENOMEM, 0);
+                 -EINVAL, -E2BIG, -ENOENT, -EAGAIN, -ENOMEM, 0);
     keep_fence(fence, got, device_of(QUEUE, other));
 }
 

@@ -32,6 +32,7 @@ struct fuzz {
     int is_traced, is_quiet; /* quiet: callbacks make no calls */
     struct slot slots[KINDS][SLOTS];
     int is_closed[2];
+    long long power[2]; /* references that the device holds */
     unsigned abandoned[2]; /* own fences without a reference that may still be awaited */
     struct hooks hooks[2];
     unsigned fail_one_in; /* allocations that fail; 0: none */
@@ -293,6 +294,23 @@ static void fuzz_log(void *user_data, uint32_t level, const char *message) {
 static void fuzz_fault(void *user_data, const struct unbind_fault *fault) {
     (void)user_data;
     if (fault->kind > UNBIND_FAULT_STALE || fault->access > UNBIND_ACCESS_WRITE) fuzz_failed("fault", fault->kind);
+    from_within();
+}
+
+static void fuzz_power_get(void *user_data) {
+    ++*(long long *)user_data;
+    from_within();
+}
+
+static int fuzz_power_ask(void *user_data) {
+    int answer = one_in(2);
+    *(long long *)user_data += answer;
+    from_within();
+    return answer;
+}
+
+static void fuzz_power_put(void *user_data) {
+    if (--*(long long *)user_data < 0) fuzz_failed("power was put that was not taken", *(long long *)user_data);
     from_within();
 }
 

@@ -35,6 +35,12 @@ static int make_a_queue(struct world *w) { return unbind_queue_create(w->gpu.vm,
 static int make_a_fence(struct world *w) { return unbind_fence_create(w->gpu.device, &w->made_fence); }
 static int bind_it(struct world *w) { return unbind_vma_bind(w->vma, 0); }
 static int bind_it_later(struct world *w) { return unbind_vma_bind_async(w->vma, 0, &w->made_fence); }
+static int bind_it_suspended(struct world *w) {
+    int status = unbind_vm_suspend(w->gpu.vm);
+    if (status == 0) status = unbind_vma_bind(w->vma, 0);
+    CHECK_EQUAL(unbind_vm_resume(w->gpu.vm), 0);
+    return status;
+}
 static int get_an_eventfd(struct world *w) { return unbind_fence_get_eventfd(w->user, &w->fd); }
 static int add_users(struct world *w) {
     int status = 0;
@@ -152,6 +158,57 @@ TEST(open_fails, "opening a device survives the failure of each of its allocatio
         CHECK_EQUAL(gpu.hooks.blocks, 0);
         REQUIRE(n < 500);
     }
+}
+
+static void awake(void *user_data) { (void)user_data; }
+static int is_awake(void *user_data) { return (void)user_data, 1; }
+
+TEST(open_power_fails, "opening a device with power callbacks survives the failure of each of its allocations") {
+    struct unbind_power_callbacks power = UNBIND_POWER_CALLBACKS_INIT;
+    bool failed = true;
+    uint64_t plain = 0;
+    power.get = power.put = awake;
+    power.get_if_in_use = is_awake;
+    for (int with_power = 0; with_power < 2; with_power++, failed = true) {
+        uint64_t n = 1;
+        for (; failed; n++) {
+            struct gpu gpu;
+            struct unbind_allocator allocator;
+            struct unbind_device_options options = bare_options(&gpu, &allocator);
+            unbind_device *device = NULL;
+            options.power = with_power ? &power : NULL;
+            gpu.hooks.fail_at = n;
+            int status = unbind_device_open_software(&options, &device);
+            failed = gpu.hooks.failed != 0;
+            CHECK_EQUAL(status, failed ? -ENOMEM : 0);
+            if (device) device_close_clean(device, NULL);
+            CHECK_EQUAL(gpu.hooks.bytes, 0);
+            REQUIRE(n < 500);
+        }
+        if (with_power) CHECK(n == plain + 1); /* the callbacks take one more */
+        plain = n;
+    }
+}
+
+TEST(suspend_allocates_nothing, "suspending and resuming need no memory, whatever is bound, pending or under way") {
+    struct world world;
+    world_open(&world, OVER_PENDING);
+    REQUIRE(unbind_device_wait_idle(world.gpu.device, FOREVER, 0) == 0);
+    REQUIRE(unbind_vma_bind(world.pending, 0) == 0);
+    REQUIRE(unbind_vma_add_user(world.pending, world.user) == 0);
+    REQUIRE(unbind_vma_unbind_async(world.pending, 0, NULL) == 0);
+    REQUIRE(bind_it_later(&world) == 0);
+    uint64_t calls = world.gpu.hooks.calls;
+    for (int round = 0; round < 3; round++) {
+        CHECK_EQUAL(unbind_vm_suspend(world.gpu.vm), 0);
+        CHECK_EQUAL(unbind_vm_resume(world.gpu.vm), 0);
+    }
+    CHECK_EQUAL(world.gpu.hooks.calls, calls);
+    world_close(&world);
+}
+
+TEST(suspended_bind_fails, "binding in a suspended address space survives the failure of each allocation") {
+    every_allocation_fails(bind_it_suspended, PLAIN, false);
 }
 
 TEST(open_pool_fails, "opening a device with worker threads survives the failure of each of its allocations") {

@@ -21,6 +21,8 @@ struct AddressSpaceOptions {
     var pageSizes: UInt64 = 0x21_1000
     var policy = DependencyPolicy.ranges
     var coloring = false
+    /// Seen by the whole device, as the GGTT is: its entries need the device awake.
+    var isGlobal = false
 }
 
 struct AddressSpace: ~Copyable {
@@ -43,9 +45,11 @@ struct AddressSpace: ~Copyable {
 
     /// Written under the lock.
     let closedFlag = Atomic<Bool>(false)
+    /// Written under the lock; see AddressSpace+Suspend.
+    let suspendedFlag = Atomic<Bool>(false)
     /// Unbinds scheduled and not completed. The first holds a strong reference for all.
     let pendingCount = Atomic<Int>(0)
-    /// Jobs submitted and not ended, on all queues: while there are any, page-table walks may happen.
+    /// Jobs submitted whose commands have not ended, on all queues: while there are any, page-table walks may happen.
     let jobsInFlight = Atomic<Int>(0)
 
     /// The device's list, under its lock.

@@ -41,6 +41,8 @@ struct BindAttempt {
     let waitedFor: BindDependencies
     /// Found by this one.
     var dependencies = BindDependencies()
+    /// A BindWork goes on with it, and with the caller's power reference.
+    private(set) var isLeftToWork = false
 
     // Taken and not yet used; what is left at the end goes back.
     private var resourceMemory: UnsafeMutableRawPointer?
@@ -75,6 +77,7 @@ struct BindAttempt {
         defer { vm.pointee.lock.release() }
 
         if vm.isClosed { throw Status.closed }
+        if vma.pointee.bo.pointee.isLost.load(ordering: .relaxed) { throw Status.lost }
         vm.pointee.pending.reap()
         if vma.node.pointee.isAllocated { return outcomeWhenBound() }
         try takeRange()
@@ -161,7 +164,7 @@ struct BindAttempt {
     }
 
     private func makeBinding() -> Binding {
-        let pages = vma.pointee.bo.pointee.pages
+        let pages = vma.pointee.bo.pages
         return Binding(
             start: vma.node.pointee.start, size: vma.size, physical: pages.pointee.physical,
             isLocal: pages.pointee.isLocal, isReadOnly: vma.pointee.options.isReadOnly)
@@ -196,6 +199,10 @@ struct BindAttempt {
             dependencies.awaited = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
             depend(on: unbind)
         }
+        // The pages themselves may still be on their way from where the buffer was.
+        vma.pointee.bo.pointee.reservation.forEachUnsignalled(usage: .kernel) { move in
+            depend(on: move)
+        }
         if blocker == nil, let first = edges {
             workMemory = device.cache(.bindWork).take()
             bindUserMemory = device.cache(.await).take()
@@ -203,10 +210,10 @@ struct BindAttempt {
         }
     }
 
-    private mutating func depend(on unbind: FencePointer) {
+    private mutating func depend(on fence: FencePointer) {
         if blocker != nil { return }
-        guard reaction == .await, let edge = device.cache(.await).takeAwait(on: unbind, function: bindAwaitFired) else {
-            block(on: unbind)
+        guard reaction == .await, let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {
+            block(on: fence)
             return
         }
         edge.pointee.next = edges
@@ -225,17 +232,18 @@ struct BindAttempt {
         let boID = vma.pointee.bo.pointee.id
         let now = device.now
         let resource = ResourcePointer.initialize(
-            resourceMemory!, vm: vm, pages: vma.pointee.bo.pointee.pages, binding: binding, boID: boID,
+            resourceMemory!, vm: vm, pages: vma.pointee.bo.pages, binding: binding, boID: boID,
             timelineAwait: timelineAwait)
         resourceMemory = nil
         timelineAwait = nil
         vma.pointee.resource = resource
         vma.pointee.address.store(binding.start, ordering: .relaxed)
+        vma.pointee.bo.pointee.boundCount = vma.pointee.bo.pointee.boundCount &+ 1
         count(now: now)
         let history = vm.pointee.history
         history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
         if edges != nil { return .underWay(startWork(resource)) }
-        let entries = vm.pointee.space.write(binding)
+        let entries = resource.writeEntries()
         history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
         return .done(entries: entries)
     }
@@ -257,6 +265,7 @@ struct BindAttempt {
     private mutating func startWork(_ resource: ResourcePointer) -> FencePointer {
         let work = BindWorkPointer.initialize(workMemory!, vm: vm, resource: resource, calledAt: calledAt)
         workMemory = nil
+        isLeftToWork = true
         // One reference is the VMA's, one the later unbind's edge, one the caller's; the first is the work's own.
         work.fence.retain()
         vma.pointee.bindFence = work.fence
@@ -270,7 +279,7 @@ struct BindAttempt {
         edges = nil
         while let edge = next {
             next = edge.pointee.next
-            work.awaitUnbind(edge)
+            work.await(edge)
         }
         work.commit()
         return work.fence

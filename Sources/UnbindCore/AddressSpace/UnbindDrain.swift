@@ -39,10 +39,14 @@ struct UnbindDrain: ~Copyable {
     }
 }
 
-/// The low byte of the label of a VM's work items, for the schedule's digest.
+/// The low byte of the label of the engine's work items, for the schedule's digest.
 enum WorkLabel {
     static var drain: UInt64 { 1 }
     static var bind: UInt64 { 2 }
+    /// Of a buffer's, not a VM's.
+    static var move: UInt64 { 3 }
+    /// Of the device: no VM has the id 0.
+    static var power: UInt64 { 4 }
 }
 
 extension UnsafeMutablePointer where Pointee == UnbindDrain {
@@ -85,7 +89,10 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                 pointee.step = .complete
             case .complete:
                 invalidateBatch()
-                completeBatch(at: time)
+                let powerReferences = completeBatch(at: time)
+                SignallingSection.end()
+                for _ in 0..<powerReferences { vm.power?.put() }
+                SignallingSection.begin()
                 pointee.step = .take
                 let result = pointee.ready.compareExchange(
                     expected: UnbindDrain.taken, desired: nil, successOrdering: .releasing, failureOrdering: .relaxed)
@@ -141,14 +148,17 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         vm.invalidate(start: start, size: end - start)
     }
 
-    private func completeBatch(at time: UInt64) {
+    /// Returns the number of power references that are the caller's now.
+    private func completeBatch(at time: UInt64) -> Int {
+        var powerReferences = 0
         var next = pointee.batch
         pointee.batch = nil
         while let resource = next {
             // Gone when its hold is dropped.
             next = resource.pointee.next
-            resource.dropHold(at: time)
+            if resource.dropHold(at: time, power: .toCaller) { powerReferences += 1 }
         }
+        return powerReferences
     }
 }
 
@@ -167,7 +177,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Takes the binding out of the page tables, or leaves it there if its VM is closed and nobody can walk them any
-    /// more. Returns the number of entries cleared.
+    /// more; if its entries were lost by a suspend, it is not there. Returns the number of entries cleared.
     func clear(at time: UInt64) -> UInt64 {
         let vm = pointee.vm
         let binding = pointee.binding
@@ -179,6 +189,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
             return 0
         }
-        return vm.pointee.space.clear(binding)
+        if let entries = clearEntries() { return entries }
+        _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
+        return 0
     }
 }

@@ -32,9 +32,14 @@ extension UnsafeMutablePointer where Pointee == VMA {
         let device = pointee.vm.pointee.device
         let calledAt = device.now
         var waitedFor = BindDependencies()
+        var power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         while true {
             var attempt = BindAttempt(vma: self, calledAt: calledAt, reaction: reaction, waitedFor: waitedFor)
-            switch try attempt.run() {
+            let outcome = try attempt.run()
+            if attempt.isLeftToWork { power = nil }
+            switch outcome {
             case .done(let entries):
                 // Time passes for the caller: it has written the entries itself.
                 device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))

@@ -27,6 +27,10 @@ struct VMAResource: ~Copyable {
     /// In the index, and so in the reaper's hands when completed.
     var isPublished = false
     var isScheduled = false
+    /// Scheduled with a reference that keeps the device awake until completed.
+    var holdsPower = false
+    /// See VMAResource+Entries.
+    var writtenIn: UInt64 = 0
     /// Its place in the order in which the VM's unbinds were scheduled.
     var order: UInt64 = 0
     /// Weak, until freed.
@@ -39,6 +43,9 @@ struct VMAResource: ~Copyable {
     var timelineAwait: UnsafeMutableRawPointer?
 
     static var nodeOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<IntervalNode>.alignment) }
+
+    /// Who gives the power reference of a completed unbind back.
+    enum PowerEnd { case toCaller, later }
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
@@ -89,16 +96,37 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// Ends a hold. The last one completes the unbind, on this thread.
     /// - Locking: nothing may be held.
-    func unhold() { dropHold(at: pointee.vm.pointee.device.now) }
+    func unhold() { _ = dropHold(at: pointee.vm.pointee.device.now, power: .later) }
+
+    /// The entries are cleared, and if nobody else holds the binding, nobody can any more: the caller is to complete the
+    /// unbind. False: it goes on as an unbind that somebody holds.
+    func dropLastHold() -> Bool {
+        pointee.holds.compareExchange(expected: 1, desired: 0, ordering: .acquiringAndReleasing).exchanged
+    }
+
+    /// Scheduled, and not completed.
+    var isUnbinding: Bool {
+        let vm = pointee.vm
+        vm.pointee.lock.acquire()
+        defer { vm.pointee.lock.release() }
+        return pointee.isScheduled && !fence.isSignalled
+    }
 
     /// The entries are cleared and no translation is left, or a hold has ended.
-    func dropHold(at time: UInt64) {
-        if pointee.holds.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { complete(at: time) }
+    /// True if that left the caller with a power reference to give back, when no lock is held and no signalling
+    /// section is open.
+    func dropHold(at time: UInt64, power: VMAResource.PowerEnd) -> Bool {
+        if pointee.holds.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue != 1 { return false }
+        let isCallers = pointee.holdsPower && power == .toCaller
+        // First: the end of the unbind lets a close go on.
+        if pointee.holdsPower, !isCallers { pointee.vm.power?.putLater() }
+        complete(at: time)
+        return isCallers
     }
 
     /// The last hold is gone: tells everybody, lets go of the pages, and leaves the index to the next lookup. The
     /// chain's reference goes with the index entry, so that no lookup meets freed memory (P15, P22).
-    private func complete(at time: UInt64) {
+    func complete(at time: UInt64) {
         let vm = pointee.vm
         let pages = pointee.pages
         let binding = pointee.binding

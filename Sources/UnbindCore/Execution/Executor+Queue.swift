@@ -47,6 +47,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
         } else {
             // Whoever sleeps, sleeps at most until the earliest timer: an earlier one concerns them all.
             let isEarliest = time < earliestTimer
+            item.pointee.isTimed = true
             pointee.timers = TimerHeap.inserting(item, into: pointee.timers)
             if isEarliest {
                 raiseEvent()
@@ -55,6 +56,20 @@ extension UnsafeMutablePointer where Pointee == Executor {
         }
         pointee.lock.release()
         if wakes > 0 { csys_futex_wake(pointee.workWord.address, wakes) }
+    }
+
+    /// Takes back an item that was submitted for a time which has not come. False if it runs, has run or is about to.
+    /// - Locking: as submit.
+    /// - Signalling: as submit.
+    func cancel(_ item: WorkItemPointer) -> Bool {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        guard item.pointee.isTimed, let timers = pointee.timers else { return false }
+        pointee.timers = TimerHeap.removing(item, from: timers)
+        item.pointee.isTimed = false
+        item.pointee.isQueued = false
+        if isIdle { wakeForCompletion() }
+        return true
     }
 
     private func enqueue(_ item: WorkItemPointer) {
@@ -145,6 +160,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
         var timer: WorkItemPointer? = first
         while let item = timer, item.pointee.due <= present {
             timer = TimerHeap.removingFirst(of: item)
+            item.pointee.isTimed = false
             appendReady(item)
         }
         pointee.timers = timer

@@ -51,8 +51,18 @@ private func checkedDeviceOptions(_ options: unbind_device_options) throws(Statu
             commandNanoseconds: costs.command_ns)
     }
     checked.host = HostCallbacks(
-        log: options.log, logData: options.log_data, fault: options.fault, faultData: options.fault_data)
+        log: options.log, logData: options.log_data, fault: options.fault, faultData: options.fault_data,
+        power: try checkedPower(options.power))
     return checked
+}
+
+private func checkedPower(_ pointer: UnsafePointer<unbind_power_callbacks>?) throws(Status) -> PowerCallbacks? {
+    guard let pointer else { return nil }
+    let power = try read(pointer, zero: unbind_power_callbacks())
+    guard power.reserved == 0 else { throw Status.invalid }
+    if power.get == nil, power.get_if_in_use == nil, power.put == nil { return nil }
+    guard let get = power.get, let getIfInUse = power.get_if_in_use, let put = power.put else { throw Status.invalid }
+    return PowerCallbacks(userData: power.user_data, get: get, getIfInUse: getIfInUse, put: put)
 }
 
 private func checkedAllocator(_ pointer: UnsafePointer<unbind_allocator>?) throws(Status) -> Memory {
@@ -84,6 +94,7 @@ public func unbind_device_close(
         result.unbinds_completed = report.unbindsCompleted
         result.fences_cancelled = report.fencesCancelled
         result.timelines = report.timelines
+        result.holds = report.holds
         try write(result, to: outReport)
     }
 }
@@ -201,5 +212,14 @@ public func unbind_device_dump(
         let device: DevicePointer = try object(handle)
         guard let sink else { throw Status.invalid }
         try device.dump(to: sink, userData: userData)
+    }
+}
+
+@implementation @_cdecl("unbind_device_fail_next")
+public func unbind_device_fail_next(_ handle: OpaquePointer!, _ what: UInt32, _ count: UInt32) -> Int32 {
+    cStatus { () throws(Status) in
+        let device: DevicePointer = try object(handle)
+        guard what == UNBIND_FAIL_COPY else { throw Status.invalid }
+        device.pointee.gpu.pointee.movesToFail.store(count, ordering: .relaxed)
     }
 }

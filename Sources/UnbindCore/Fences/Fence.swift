@@ -42,6 +42,8 @@ struct Fence: ~Copyable {
     enum Kind: UInt8 {
         /// Ends by itself.
         case plain
+        /// A TimedFence: by a time at the latest.
+        case timed
         /// A FenceArray: made of others.
         case array
         /// A TimelinePoint: made of another, and of the points before it.

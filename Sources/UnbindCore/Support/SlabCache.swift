@@ -15,7 +15,7 @@ struct SlabCache: ~Copyable {
     fileprivate struct Slab { var next: UnsafeMutablePointer<Slab>? }
 
     fileprivate let memory: UnsafeMutablePointer<Memory>
-    fileprivate let objectBytes: Int
+    let objectBytes: Int
     fileprivate let alignment: Int
     fileprivate let uncached: Bool
     fileprivate var free: UnsafeMutablePointer<FreeObject>?

@@ -20,6 +20,7 @@ struct Status: Error, Equatable {
     static var again: Status { Status(raw: -EAGAIN) }
     static var interrupted: Status { Status(raw: -EINTR) }
     static var timedOut: Status { Status(raw: -ETIME) }
+    static var already: Status { Status(raw: -EALREADY) }
     static var deadlock: Status { Status(raw: -EDEADLK) }
     static var lost: Status { Status(raw: -EIO) }
     static var fault: Status { Status(raw: -EFAULT) }

@@ -12,6 +12,8 @@ import Synchronization
 enum LockRank: UInt8 {
     /// One buffer object's fences.
     case reservation = 1
+    /// A buffer object's list of VMAs.
+    case objectList
     /// One address space: its ranges, VMAs and pending unbinds.
     case addressSpace
     /// One address space's page tables.
@@ -22,8 +24,6 @@ enum LockRank: UInt8 {
     case memoryRegion
     case history
     case executor
-    /// A buffer object's list of VMAs.
-    case objectList
     /// A device's lists of objects.
     case device
     /// What one array of fences or one timeline is made of.
@@ -52,7 +52,17 @@ struct FutexLock: ~Copyable {
         #if DEBUG
             LockOrder.willAcquire(rank)
         #endif
-        if !tryAcquire() { acquireSlowly() }
+        if !take() { acquireSlowly() }
+    }
+
+    /// True if nobody held it; does not wait.
+    @inline(__always)
+    func tryAcquire() -> Bool {
+        let isTaken = take()
+        #if DEBUG
+            if isTaken { LockOrder.willAcquire(rank) }
+        #endif
+        return isTaken
     }
 
     @inline(__always)
@@ -64,7 +74,7 @@ struct FutexLock: ~Copyable {
     }
 
     @inline(__always)
-    private func tryAcquire() -> Bool {
+    private func take() -> Bool {
         word.compareExchange(expected: 0, desired: 1, successOrdering: .acquiring, failureOrdering: .relaxed).exchanged
     }
 
@@ -72,7 +82,7 @@ struct FutexLock: ~Copyable {
     private func acquireSlowly() {
         // A short spin covers the usual case, a holder that is about to leave.
         for _ in 0..<64 {
-            if word.load(ordering: .relaxed) == 0, tryAcquire() { return }
+            if word.load(ordering: .relaxed) == 0, take() { return }
         }
         while word.exchange(2, ordering: .acquiring) != 0 {
             // -EAGAIN (the word changed) and -EINTR both mean: look again.

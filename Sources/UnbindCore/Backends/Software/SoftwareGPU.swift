@@ -57,6 +57,8 @@ struct SoftwareGPU: ~Copyable {
     let faultContext: UnsafeMutableRawPointer?
     let jobReleased: (@convention(c) (_ owner: UnsafeMutableRawPointer) -> Void)?
     let counters = Counters()
+    /// So many moves of buffers' memory are to fail, for tests of what the caller does then.
+    let movesToFail = Atomic<UInt32>(0)
 
     fileprivate init(_ configuration: Configuration, tables: UnsafeMutablePointer<PageTablePool>) {
         memory = configuration.memory
@@ -119,6 +121,17 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
 
     /// Nanoseconds for one TLB invalidation.
     var invalidationCost: UInt64 { pointee.costs.tlbFlushNanoseconds }
+
+    /// True if the move that asks is to fail.
+    func takeMoveFailure() -> Bool {
+        var count = pointee.movesToFail.load(ordering: .relaxed)
+        while count != 0 {
+            let result = pointee.movesToFail.weakCompareExchange(expected: count, desired: count - 1, ordering: .relaxed)
+            if result.exchanged { return true }
+            count = result.original
+        }
+        return false
+    }
 
     /// True if the range lies in local memory.
     func holdsLocal(_ offset: UInt64, _ size: UInt64) -> Bool {

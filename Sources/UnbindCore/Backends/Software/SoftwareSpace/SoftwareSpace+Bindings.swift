@@ -42,10 +42,16 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     ///
     /// - Signalling: does not allocate, cannot fail.
     func write(_ binding: Binding) -> UInt64 {
-        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        return writeLocked(binding)
+    }
+
+    /// As write.
+    /// - Locking: held.
+    func writeLocked(_ binding: Binding) -> UInt64 {
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         let count = pointee.isAbandoned ? 0 : traverse(plan, .write) ?? 0
-        pointee.lock.release()
         _ = pointee.gpu.pointee.counters.ptesWritten.wrappingAdd(count, ordering: .relaxed)
         return count
     }
@@ -55,10 +61,16 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     ///
     /// - Signalling: does not allocate, cannot fail.
     func clear(_ binding: Binding) -> UInt64 {
-        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        return clearLocked(binding)
+    }
+
+    /// As clear.
+    /// - Locking: held.
+    func clearLocked(_ binding: Binding) -> UInt64 {
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         let count = traverse(plan, pointee.isAbandoned ? .abandon : .clear) ?? 0
-        pointee.lock.release()
         _ = pointee.gpu.pointee.counters.ptesCleared.wrappingAdd(count, ordering: .relaxed)
         return count
     }
@@ -67,10 +79,16 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     ///
     /// - Signalling: may run in a signalling section.
     func cancel(_ binding: Binding) {
-        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        cancelLocked(binding)
+    }
+
+    /// As cancel; also what was written and has been lost.
+    /// - Locking: held.
+    func cancelLocked(_ binding: Binding) {
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         _ = traverse(plan, pointee.isAbandoned ? .abandon : .cancel)
-        pointee.lock.release()
     }
 
     /// As clear, but leaves the entries as they are: for a closed VM that no job can walk any more. From then on the

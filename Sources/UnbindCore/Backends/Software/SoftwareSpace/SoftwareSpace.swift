@@ -31,6 +31,10 @@ struct SoftwareSpace: ~Copyable {
     var acknowledged: UInt64 = 0
     /// An unbind skipped its entries: nobody walks these tables any more, they are only waiting to be freed.
     var isAbandoned = false
+    /// The tables are empty and stay so: see SoftwareSpace+Suspend.
+    var isSuspended = false
+    /// Losses of all that the tables held, plus 1.
+    var generation: UInt64 = 1
 
     let engineLock = FutexLock(.pageTables)
     /// Those that walk these tables, in a list by `nextInSpace`.
