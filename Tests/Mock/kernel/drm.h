@@ -40,7 +40,6 @@ struct drm_file {
     struct handles vms;      /* xe: struct xe_vm; i915: struct i915_vm */
     struct handles queues;   /* xe: struct xe_queue; i915: struct i915_context */
     void *context_zero;      /* i915: the default context, made at the first use */
-    bool banned;             /* i915: too many hangs */
 };
 
 typedef int (*ioctl_handler)(struct drm_file *file, void *data);

@@ -65,7 +65,40 @@ void gem_put(struct gem_object *object) {
     fence_put(object->writer);
     for (unsigned i = 0; i < object->reader_count; i++) fence_put(object->readers[i]);
     free(object->readers);
+    free(object->reader_classes);
     free(object);
+}
+
+void gem_note_use(struct gem_object *object, struct fence *fence, bool write, unsigned class) {
+    unsigned kept = 0;
+    if (write) {
+        // A writer that did not wait for the others must not hide them.
+        struct fence *before = fence_join(object->readers, object->reader_count);
+        struct fence *all[] = {before, object->writer, fence};
+        struct fence *joined = fence_join(all, 3);
+        fence_put(before);
+        fence_put(object->writer);
+        object->writer = joined;
+        object->writer_class = class;
+    }
+    for (unsigned i = 0; i < object->reader_count; i++) {
+        if (write || object->readers[i]->signalled) {
+            fence_put(object->readers[i]);
+        } else {
+            object->reader_classes[kept] = object->reader_classes[i];
+            object->readers[kept++] = object->readers[i];
+        }
+    }
+    object->reader_count = kept;
+    if (write) return;
+    if (kept == object->reader_capacity) {
+        object->reader_capacity = kept ? kept * 2 : 4;
+        object->readers = realloc(object->readers, object->reader_capacity * sizeof *object->readers);
+        object->reader_classes = realloc(object->reader_classes, object->reader_capacity);
+        if (!object->readers || !object->reader_classes) abort();
+    }
+    object->reader_classes[kept] = (uint8_t)class;
+    object->readers[object->reader_count++] = fence_get(fence);
 }
 
 struct gem_object *gem_lookup(struct drm_file *file, uint32_t handle) { return handles_get(&file->objects, handle); }

@@ -32,7 +32,8 @@ struct gem_object {
     bool imported;             /* came from a dma-buf of another device */
     struct fence *writer;      /* i915: implicit fences */
     struct fence **readers;
-    unsigned reader_count, reader_capacity;
+    uint8_t *reader_classes;   /* of the engines they run on */
+    unsigned writer_class, reader_count, reader_capacity;
     struct i915_vma *vmas;     /* i915: where it is bound */
 };
 
@@ -45,6 +46,9 @@ struct gem_object *gem_lookup(struct drm_file *file, uint32_t handle);
 /* A new handle; takes a reference of its own. 0 without memory. */
 uint32_t gem_handle(struct drm_file *file, struct gem_object *object);
 uint64_t gem_mmap_offset(const struct gem_object *object);
+
+/* Implicit fences: the last writer, and who reads since then. */
+void gem_note_use(struct gem_object *object, struct fence *fence, bool write, unsigned class);
 
 /* Copies bytes of the object as the GPU does. false: a userptr whose pages are gone. */
 bool gem_read(struct gem_object *object, uint64_t offset, void *to, size_t size);

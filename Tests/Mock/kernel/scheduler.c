@@ -165,6 +165,12 @@ void scheduler_when_idle(void (*function)(void)) {
     }
 }
 
+void scheduler_nudge(void) {
+    idle_done = false;
+    if (config.schedule == SCHEDULE_STEP || !thread_runs) idle();
+    kernel_changed();
+}
+
 void scheduler_forked(void) {
     thread_runs = false;
     stopping = false;

@@ -48,6 +48,8 @@ void job_submit(struct job *job, struct job_queue *queue, uint64_t delay_ns);
 bool scheduler_step(void);
 /* Runs f(context) whenever no job is left; i915 unbinds what was closed then. */
 void scheduler_when_idle(void (*function)(void));
+/* There may be something for the idle functions to do. */
+void scheduler_nudge(void);
 void scheduler_forked(void);
 void scheduler_stop(void);
 
