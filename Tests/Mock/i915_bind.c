@@ -104,10 +104,10 @@ TEST(evict_waits, "evicting an object that is in use waits inside the call until
     object list[2] = {i915_at(new.handle, VA)};
     CHECK_EQUAL(i915_store(&i915, list, 1, VA, 9), 0);
     CHECK(now_ns() - start >= 25000000);
+    pthread_join(thread, NULL);
     CHECK_EQUAL(new.map[0], 9);
     CHECK_EQUAL(word.map[0], 1);
     CHECK(log_lines("EXECBUFFER2", "waited=1") > 0);
-    pthread_join(thread, NULL);
     CHECK_EQUAL(i915_wait(&i915, word.handle, 0), 0);
 }
 

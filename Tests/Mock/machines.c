@@ -95,7 +95,7 @@ TEST(all, "each machine is seen by both libraries as it should be") {
     }
 }
 
-TEST(access, "access: config space cut short, nodes denied, nodes missing") {
+TEST(permissions, "access: config space cut short, nodes denied, nodes missing") {
     uint32_t value = 0;
     for (int whole = 0; whole < 2; whole++) {
         machine("bmg", "ACCESS", whole ? "" : "unprivileged", NULL);
@@ -180,7 +180,7 @@ TEST(queries, "xe's queries have their sizes; a wrong size is refused") {
         if (!query.size) continue;
         memset(reply, 0, sizeof reply);
         query.data = (uintptr_t)reply;
-        if (i != 7) CHECK_EQUAL(call(fd, UNBIND_DRM_IOCTL_XE_DEVICE_QUERY, &query), i == 6 ? -EINVAL : 0);
+        CHECK_EQUAL(call(fd, UNBIND_DRM_IOCTL_XE_DEVICE_QUERY, &query), 0);
         query.size += 8;
         CHECK_EQUAL(call(fd, UNBIND_DRM_IOCTL_XE_DEVICE_QUERY, &query), -EINVAL);
         query.size -= 8;

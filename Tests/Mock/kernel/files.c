@@ -6,8 +6,6 @@
  */
 #include "files.h"
 
-#include <linux/close_range.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -86,27 +84,20 @@ bool files_stat_node(int fd, struct stat *status) {
     return file;
 }
 
-int close(int fd) {
-    if (config.enabled && file_ours(fd)) {
-        kernel_lock();
-        forget(fd);
-        kernel_unlock();
-    }
-    return real()->close(fd);
+void files_close(int fd) {
+    kernel_lock();
+    forget(fd);
+    kernel_unlock();
 }
 
-int close_range(unsigned first, unsigned last, int flags) {
-    if (config.enabled && !(flags & CLOSE_RANGE_CLOEXEC)) {
-        kernel_lock();
-        for (unsigned fd = first; fd <= last && fd < MOST_FDS; fd++) forget((int)fd);
-        kernel_unlock();
-    }
-    return real()->close_range(first, last, flags);
+void files_close_range(unsigned first, unsigned last) {
+    kernel_lock();
+    for (unsigned fd = first; fd <= last && fd < MOST_FDS; fd++) forget((int)fd);
+    kernel_unlock();
 }
 
-/* The copy that a dup call made, or its failure. */
-static int duplicated(int from, int to) {
-    if (to < 0 || to >= MOST_FDS || from == to || !config.enabled) return to;
+int files_duplicated(int from, int to) {
+    if (to < 0 || to >= MOST_FDS || from == to) return to;
     if (!file_ours(from) && !file_ours(to)) return to;
     kernel_lock();
     struct file *file = file_get(from);
@@ -117,33 +108,7 @@ static int duplicated(int from, int to) {
     return to;
 }
 
-int dup(int fd) { return duplicated(fd, real()->dup(fd)); }
-int dup2(int from, int to) { return duplicated(from, real()->dup2(from, to)); }
-int dup3(int from, int to, int flags) { return duplicated(from, real()->dup3(from, to, flags)); }
-
-static int fcntl_common(int fd, int command, void *argument) {
-    int result = real()->fcntl(fd, command, argument);
-    return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? duplicated(fd, result) : result;
-}
-
-#define ONE_ARGUMENT(after)            \
-    va_list arguments;                 \
-    va_start(arguments, after);        \
-    void *argument = va_arg(arguments, void *); \
-    va_end(arguments)
-
-int fcntl(int fd, int command, ...) {
-    ONE_ARGUMENT(command);
-    return fcntl_common(fd, command, argument);
-}
-int fcntl64(int fd, int command, ...) {
-    ONE_ARGUMENT(command);
-    return fcntl_common(fd, command, argument);
-}
-
-int ioctl(int fd, unsigned long request, ...) {
-    ONE_ARGUMENT(request);
-    if (!config.enabled || !file_ours(fd)) return real()->ioctl(fd, request, argument);
+int files_ioctl(int fd, unsigned long request, void *argument) {
     kernel_lock();
     struct file *file = file_get(fd);
     int result = -EBADF;
@@ -162,38 +127,26 @@ int ioctl(int fd, unsigned long request, ...) {
         }
     }
     kernel_unlock();
-    if (result >= 0) return result;
-    errno = -result;
-    return -1;
+    return result;
 }
 
-static void *mmap_common(void *address, size_t length, int protection, int flags, int fd, off_t offset) {
-    if (!config.enabled || (flags & MAP_ANONYMOUS) || !file_ours(fd))
-        return real()->mmap(address, length, protection, flags, fd, offset);
-    int error = config_failure("mmap");
-    uint64_t place = 0;
+int files_find_mapping(int fd, uint64_t offset, size_t length, int protection, int flags, off_t *place, int *memory) {
+    int error = -config_failure("mmap");
+    uint64_t found = 0;
     kernel_lock();
     struct file *file = file_get(fd);
-    if (error) error = -error;
+    if (error) {}
     else if (!file) error = -EBADF;
-    else if (file->kind == FILE_DRM) error = gem_find_mapping(file->object, (uint64_t)offset, length, &place);
-    else if (file->kind == FILE_BUFFER) error = gem_buffer_mapping(file->object, (uint64_t)offset, length, &place);
+    else if (file->kind == FILE_DRM) error = gem_find_mapping(file->object, offset, length, &found);
+    else if (file->kind == FILE_BUFFER) error = gem_buffer_mapping(file->object, offset, length, &found);
     else error = -ENODEV;
     if (!error && (flags & MAP_TYPE) == MAP_PRIVATE) error = -EINVAL;
     if (!error && (protection & PROT_WRITE) && !file->writable) error = -EACCES;
-    int arena = gem_arena();
+    *place = (off_t)found;
+    *memory = gem_arena();
     kernel_unlock();
     log_line("mmap fd=%d offset=0x%llx length=0x%zx result=%d", fd, (unsigned long long)offset, length, error);
-    if (!error) return real()->mmap(address, length, protection, flags, arena, (off_t)place);
-    errno = -error;
-    return MAP_FAILED;
-}
-
-void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset) {
-    return mmap_common(address, length, protection, flags, fd, offset);
-}
-void *mmap64(void *address, size_t length, int protection, int flags, int fd, off64_t offset) {
-    return mmap_common(address, length, protection, flags, fd, offset);
+    return error;
 }
 
 __attribute__((constructor(101))) static void start(void) {

@@ -53,9 +53,10 @@ struct real_calls {
     int (*fcntl)(int, int, ...);
     int (*ioctl)(int, unsigned long, ...);
     void *(*mmap)(void *, size_t, int, int, int, off_t);
-    off_t (*lseek)(int, off_t, int);
 };
 const struct real_calls *real(void);
+/* Whether they have been looked for; before, only system calls are safe. */
+bool real_ready(void);
 
 /* ---- configuration (config.c), read once from the environment */
 

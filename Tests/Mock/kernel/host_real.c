@@ -6,6 +6,7 @@
 
 static struct real_calls calls;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static _Atomic bool ready;
 
 static void *find(const char *name) {
     void *function = dlsym(RTLD_NEXT, name);
@@ -44,8 +45,10 @@ static void find_all(void) {
     FIND(fcntl, "fcntl64");
     FIND(ioctl, "ioctl");
     FIND(mmap, "mmap64");
-    FIND(lseek, "lseek64");
+    ready = true;
 }
+
+bool real_ready(void) { return ready; }
 
 const struct real_calls *real(void) {
     pthread_once(&once, find_all);

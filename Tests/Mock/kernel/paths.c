@@ -5,6 +5,7 @@
  * /sys/bus/pci, /sys/devices/pci*, /sys/dev/char/226:*, /sys/class/drm, /dev/dri.
  */
 #include <stdarg.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 #include "files.h"
@@ -67,6 +68,7 @@ static int opened(int fd, const char *mapped, const char *path, int directory, i
 
 static int open_common(int directory, const char *path, int flags, unsigned mode) {
     int failure = 0;
+    if (!real_ready()) return (int)syscall(SYS_openat, directory, path, flags, mode);
     MAP(true);
     if (!mapped) return -1;
     if (mapped != path && (failure = config_failure("open")) != 0) {
@@ -123,10 +125,12 @@ static int patched(int result, struct stat *status) {
 }
 
 int stat(const char *restrict path, struct stat *restrict status) {
+    if (!real_ready()) return (int)syscall(SYS_newfstatat, AT_FDCWD, path, status, 0);
     MAP(false);
     return mapped ? patched(real()->stat(mapped, status), status) : -1;
 }
 int lstat(const char *restrict path, struct stat *restrict status) {
+    if (!real_ready()) return (int)syscall(SYS_newfstatat, AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW);
     MAP(false);
     return mapped ? patched(real()->lstat(mapped, status), status) : -1;
 }
@@ -141,6 +145,7 @@ int fstatat64(int directory, const char *restrict path, struct stat64 *restrict 
     return fstatat(directory, path, (struct stat *)status, flags);
 }
 int fstat(int fd, struct stat *status) {
+    if (!real_ready()) return (int)syscall(SYS_newfstatat, fd, "", status, AT_EMPTY_PATH);
     if (config.enabled && files_stat_node(fd, status)) return 0;
     return patched(real()->fstat(fd, status), status);
 }
@@ -186,6 +191,7 @@ int eaccess(const char *path, int mode) { return faccessat(AT_FDCWD, path, mode,
 int euidaccess(const char *path, int mode) { return faccessat(AT_FDCWD, path, mode, AT_EACCESS); }
 
 ssize_t readlink(const char *restrict path, char *restrict target, size_t size) {
+    if (!real_ready()) return syscall(SYS_readlinkat, AT_FDCWD, path, target, size);
     MAP(false);
     return mapped ? real()->readlink(mapped, target, size) : -1;
 }

@@ -54,9 +54,20 @@ static struct tlb_entry walk(const struct space *space, uint64_t page, bool *pre
     return entry;
 }
 
+/* The page's entry, or the one to replace: an empty one of its set if there is any. */
+static struct tlb_entry *tlb_entry(struct space *space, uint64_t page) {
+    uint64_t hash = page * 0x9e3779b97f4a7c15u >> 32;
+    struct tlb_entry *set = &space->tlb[hash % TLB_SETS * TLB_WAYS], *empty = NULL;
+    for (unsigned way = 0; way < TLB_WAYS; way++) {
+        if (set[way].page == page + 1) return &set[way];
+        if (!set[way].page && !empty) empty = &set[way];
+    }
+    return empty ? empty : &set[space->next_victim++ % TLB_WAYS];
+}
+
 /* The translation of a page: from the TLB if it is there, however old. NULL: a fault. */
 static const struct tlb_entry *translate(struct space *space, uint64_t page, bool write) {
-    struct tlb_entry *entry = &space->tlb[page % TLB_ENTRIES];
+    struct tlb_entry *entry = tlb_entry(space, page);
     bool present;
     struct tlb_entry now = walk(space, page, &present);
     if (entry->page == page + 1) {

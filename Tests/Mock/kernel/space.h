@@ -8,7 +8,9 @@
 
 #include "range_map.h"
 
-#define TLB_ENTRIES 1024u
+#define TLB_SETS 256u
+#define TLB_WAYS 8u
+#define TLB_ENTRIES (TLB_SETS * TLB_WAYS)
 
 struct tlb_entry {
     uint64_t page; /* address / 4096, plus 1; 0: empty */
@@ -28,6 +30,7 @@ struct space {
     bool scratch; /* what is not mapped reads zero and takes writes; otherwise it faults */
     struct range_map pages;
     struct tlb_entry *tlb;
+    unsigned next_victim;
     struct space_fault faults[50];
     unsigned fault_count;
 };
