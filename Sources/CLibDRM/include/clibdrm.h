@@ -8,7 +8,7 @@
 #define UNBIND_CLIBDRM_H
 
 /* First: errno, fcntl and others must belong to one module only, or Embedded Swift takes EINVAL for ours. */
-#include "csystem.h"
+#include "../../CSystem/include/csystem.h"
 
 #include <sys/ioctl.h>
 #include <xf86drm.h>

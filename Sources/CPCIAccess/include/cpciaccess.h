@@ -7,7 +7,7 @@
 #define UNBIND_CPCIACCESS_H
 
 /* First: errno, fcntl and others must belong to one module only, or Embedded Swift takes EINVAL for ours. */
-#include "csystem.h"
+#include "../../CSystem/include/csystem.h"
 
 #include <dirent.h>
 #include <pciaccess.h>
