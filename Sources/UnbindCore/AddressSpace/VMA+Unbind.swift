@@ -201,6 +201,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let vm = pointee.vm
         let stats = vm.pointee.stats
         stats.pointee.unbindsImmediate &+= 1
+        vm.pointee.pending.unreserve()
         let cleared = clear(startedAt: nil, invalidatesNext: true)
         if cleared.needsInvalidation {
             vm.invalidate(start: pointee.binding.start, size: pointee.binding.size)
@@ -240,23 +241,23 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop. True if the
     /// unbind's power reference has become the caller's.
-    ///
-    /// - Parameter isSeen: others than the caller know the fence of an unbind that was done at once.
     /// - Locking: nothing may be held.
     @inline(__always)
-    func follow(_ schedule: UnbindSchedule, isSeen: Bool = false) -> Bool {
-        let device = pointee.vm.pointee.device
+    func follow(_ schedule: UnbindSchedule) -> Bool {
+        let vm = pointee.vm
+        let device = vm.pointee.device
         switch schedule {
         case .atOnce(let entries):
             // Time passes for the caller: it has done the backend's work itself.
             device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
-            completeAtOnce(at: device.now, isSeen: isSeen)
-            return pointee.holdsPower
+            let holdsPower = pointee.holdsPower
+            completeAtOnce(at: device.now)
+            return holdsPower
         case .immediate(let entries):
             device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
             return dropHold(at: device.now, power: .toCaller)
         case .ready:
-            pointee.vm.pointee.drain.makeReady(self, at: device.now)
+            vm.pointee.drain.makeReady(self, at: device.now)
             return false
         case .deferred: return false
         }

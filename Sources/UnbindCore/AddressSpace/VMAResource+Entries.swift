@@ -35,13 +35,17 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return space.writeLocked(pointee.binding)
     }
 
-    /// Clears the entries: see SoftwareSpace.clearLocked. Nil if they were lost, or never written.
+    /// Clears the entries and returns how many, and whether a TLB invalidation has to follow; nil if they were lost. One
+    /// that is not needed is counted with `invalidatesNext`.
     func clearEntries(invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool)? {
         let space = space
         space.pointee.lock.acquire()
         defer { space.pointee.lock.release() }
         if pointee.writtenIn == space.pointee.generation {
-            return space.clearLocked(pointee.binding, invalidatesNext: invalidatesNext)
+            let entries = space.clearLocked(pointee.binding)
+            let needsInvalidation = space.needsInvalidation
+            if invalidatesNext, !needsInvalidation { space.pointee.counters.invalidations.add(1) }
+            return (entries, needsInvalidation)
         }
         space.cancelLocked(pointee.binding)
         return nil

@@ -18,7 +18,7 @@ struct VMAResource: ~Copyable {
     /// First: a pointer to it is a pointer to the VMAResource. Context 0: unbinds are ordered with nothing.
     var fence: Fence
     /// Its place in the interval index; at `nodeOffset`.
-    var node: IntervalNode
+    var node = IntervalNode()
     /// Next among those ready to be cleared, then among those to be reaped.
     var next: ResourcePointer?
     let gate = SoftwareFence()
@@ -58,7 +58,6 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         resource.initialize(
             to: VMAResource(
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
-                node: IntervalNode(start: binding.start, last: binding.end &- 1),
                 vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait))
         vm.resourceMade()
         return resource
@@ -136,16 +135,11 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         vm.pendingUnbindEnded()
     }
 
-    /// The end of an unbind that was never pending: nobody holds it, and nobody but the caller knows its fence, unless
-    /// it is seen or the VM has a timeline of unbinds.
+    /// The end of an unbind that was never pending: nobody holds it.
     /// - Locking: as dropHold; the caller keeps the VM.
-    func completeAtOnce(at time: UInt64, isSeen: Bool) {
+    func completeAtOnce(at time: UInt64) {
         recordCompletion(at: time)
-        if isSeen || pointee.vm.pointee.options.policy == .timeline {
-            fence.signal(at: time)
-        } else {
-            fence.signalUnseen(at: time)
-        }
+        fence.signal(at: time)
     }
 
     private func recordCompletion(at time: UInt64) {
