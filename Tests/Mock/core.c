@@ -219,3 +219,18 @@ TEST(map_rules, "mapping a node needs an object's offset, and no more than its b
     struct bo fresh = xe_bo(fd, 2 * PAGE, 1);
     CHECK_EQUAL(fresh.map[0], 0);
 }
+
+TEST(left_open, "the log tells what was left open when a node was closed") {
+    int fd = only_node();
+    xe_bo(fd, PAGE, 1);
+    make_syncobj(fd);
+    close(fd);
+    CHECK_EQUAL(log_lines("close node=0 objects=1 syncobjs=1 vms=0 queues=0", ""), 1);
+}
+
+TEST(child, "a program that is started sees the same machine, or the one that it is told") {
+    machine("two", NULL);
+    CHECK_EQUAL(system("test -e /dev/dri/renderD129"), 0);
+    CHECK_EQUAL(system("UNBIND_MOCK_MACHINE=none /bin/ls /dev/dri >/dev/null 2>&1"), 2 << 8);
+    CHECK_EQUAL(system("UNBIND_MOCK_MACHINE=lnl /bin/sh -c 'test -e /dev/dri/renderD129'"), 1 << 8);
+}

@@ -77,6 +77,7 @@ struct config {
     bool nodes_denied;       /* true: opening a node gives EACCES */
     bool nodes_missing;      /* true: no /dev/dri, although a driver is bound */
     bool small_bar;          /* local memory is CPU-visible only in part */
+    bool pressure;           /* i915: whatever is idle is unbound, as when memory is short */
     bool next_kernel;        /* what comes after 7.0: VM_GET_PROPERTY */
     enum schedule schedule;
     uint64_t seed;
