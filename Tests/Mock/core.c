@@ -115,8 +115,8 @@ TEST(waiting, "a wait for what is not submitted yet ends when another thread sub
     pthread_join(thread, NULL);
 }
 
-TEST(long_line, "a hundred thousand points wait for the first without a deep stack") {
-    machine("lnl", NULL);
+TEST(long_line, "twenty thousand points wait for the first without a deep stack") {
+    machine("lnl", "HANG_MS", "100000", NULL);
     struct xe xe = xe_open(0);
     struct bo word = xe_bo(xe.fd, PAGE, 1);
     CHECK_EQUAL(xe_bind_now(&xe, xe_map_op(word.handle, 0, PAGE, PAGE)), 0);
