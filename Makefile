@@ -93,11 +93,23 @@ test check: setup-tests
 installcheck: setup-tests
 	@Tests/run installed
 
-bench: setup lib
+# PEER=program measures another implementation in the same minutes; BENCHFLAGS are its own (Tests/bench/main.c).
+BENCHCORE := $(shell find Tests/bench/core -type f)
+BENCHLIB  := .build-bench/release/libunbindbench.so
+
+$(BENCHLIB): $(CORE) $(BENCHCORE) Tests/bench/bench.map | setup
 	@mkdir -p build/bench
-	$(CC) $(CFLAGS) -std=c11 -D_GNU_SOURCE -Wall -Wextra -Iinclude Tests/bench/bench.c -o build/bench/bench \
-	    -Lbuild/lib -lunbind
-	LD_LIBRARY_PATH=build/lib build/bench/bench $(BENCHFLAGS)
+	UNBIND_BUILD=bench $(SWIFT) build -c release --disable-local-rpath --product unbindbench \
+	    --scratch-path .build-bench
+	@touch $@
+
+build/bench/bench: $(wildcard Tests/bench/*.[ch]) $(BENCHLIB) $(SHARED)
+	@mkdir -p build/bench
+	$(CC) $(CFLAGS) -std=c11 -D_GNU_SOURCE -Wall -Wextra -Iinclude Tests/bench/*.c -o $@ \
+	    -Lbuild/lib -lunbind -L.build-bench/release -lunbindbench -lpthread
+
+bench: lib build/bench/bench
+	LD_LIBRARY_PATH=build/lib:.build-bench/release build/bench/bench $(if $(PEER),--peer '$(PEER)') $(BENCHFLAGS)
 
 # The C part by itself: what a program needs to build and run.
 install-lib: lib
@@ -124,4 +136,4 @@ uninstall:
 	@if [ -d '$(DESTDIR)$(INCLUDEDIR)/unbind' ]; then rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(INCLUDEDIR)/unbind'; fi
 
 clean:
-	rm -rf build .build .build-library .build-tools .build-tsan .build-asan
+	rm -rf build .build .build-library .build-tools .build-bench .build-tsan .build-asan

@@ -1,9 +1,10 @@
 // swift-tools-version: 6.2
 //
-// One set of sources, three builds, chosen by UNBIND_BUILD (the Makefile sets it):
+// One set of sources, four builds, chosen by UNBIND_BUILD (the Makefile sets it):
 //
 //   unset     ordinary Swift: the unit tests and everything they need, in one process
 //   library   Embedded Swift: libunbind.so, with no Swift runtime in it or beside it
+//   bench     the library's sources and Tests/bench/core as one module, compiled like the library, for `make bench`
 //   tools     unbindctl and the Swift example, ordinary Swift, linked to the built libunbind.so
 
 import PackageDescription
@@ -30,6 +31,12 @@ func swiftInterface(linkedTo library: [Target.Dependency]) -> Target {
     .target(name: "Unbind", dependencies: ["CUnbind"] + library, path: "Sources/Unbind", swiftSettings: warnings)
 }
 
+/// What the shipped library is compiled with, and what is measured.
+let embedded: [SwiftSetting] = [
+    .enableExperimentalFeature("Embedded"),
+    .unsafeFlags(["-Xfrontend", "-function-sections"]),
+]
+
 let package: Package
 
 switch build {
@@ -40,10 +47,7 @@ case "library":
         products: [.library(name: "unbind", type: .dynamic, targets: ["UnbindCore"])],
         targets: systemTargets + [
             core(
-                [
-                    .enableExperimentalFeature("Embedded"),
-                    .unsafeFlags(["-Xfrontend", "-function-sections"]),
-                ],
+                embedded,
                 linker: [
                     .linkedLibrary("drm"), .linkedLibrary("pciaccess"),
                     .unsafeFlags([
@@ -59,6 +63,29 @@ case "library":
                         // are recorded from the first release, before the Intel backend calls them.
                         "-Xlinker", "--no-as-needed",
                     ]),
+                ])
+        ])
+case "bench":
+    package = Package(
+        name: "libunbind",
+        products: [.library(name: "unbindbench", type: .dynamic, targets: ["UnbindBench"])],
+        targets: systemTargets + [
+            .target(
+                // "library" is a link to Sources/UnbindCore. The peer's back end only counts, and so does the file that
+                // stands in for the one left out here.
+                name: "UnbindBench", dependencies: ["CUnbind", "CSystem"], path: "Tests/bench",
+                exclude: [
+                    "library/Backends/Software/SoftwareSpace/SoftwareSpace+Bindings.swift",
+                    "bench.h", "bench.map", "c_functions.c", "core.c", "main.c", "peer.c", "report.c",
+                ],
+                sources: ["library", "core"],
+                swiftSettings: warnings + embedded,
+                linkerSettings: [
+                    .unsafeFlags([
+                        "-Xlinker", "--version-script=\(Context.packageDirectory)/Tests/bench/bench.map",
+                        "-Xlinker", "-soname=libunbindbench.so", "-Xlinker", "-z", "-Xlinker", "defs",
+                        "-Xlinker", "-z", "-Xlinker", "now", "-Xlinker", "--gc-sections",
+                    ])
                 ])
         ])
 case "tools":

@@ -30,14 +30,18 @@ public final class AddressSpace: @unchecked Sendable {
         public var pageSizes: PageSizes
         /// Keeps neighbours of different colour one page apart.
         public var cacheColoring: Bool
+        /// One that the whole device sees: see `Device.Power`.
+        public var isGlobal: Bool
 
         public init(
-            policy: Policy = .ranges, size: UInt64? = nil, pageSizes: PageSizes = [], cacheColoring: Bool = false
+            policy: Policy = .ranges, size: UInt64? = nil, pageSizes: PageSizes = [], cacheColoring: Bool = false,
+            isGlobal: Bool = false
         ) {
             self.policy = policy
             self.size = size
             self.pageSizes = pageSizes
             self.cacheColoring = cacheColoring
+            self.isGlobal = isGlobal
         }
     }
 
@@ -46,7 +50,8 @@ public final class AddressSpace: @unchecked Sendable {
         self.device = device
         var raw = unbind_vm_options()
         raw.struct_size = structSize(of: unbind_vm_options.self)
-        raw.flags = options.cacheColoring ? UNBIND_VM_CACHE_COLORING : 0
+        if options.cacheColoring { raw.flags |= UNBIND_VM_CACHE_COLORING }
+        if options.isGlobal { raw.flags |= UNBIND_VM_GLOBAL }
         raw.policy = options.policy.rawValue
         raw.size = options.size ?? 0
         raw.page_sizes = options.pageSizes.rawValue
@@ -57,6 +62,13 @@ public final class AddressSpace: @unchecked Sendable {
 
     /// Unbinds everything asynchronously; later binds and submits fail with `.closed`.
     public func close() throws(UnbindError) { try UnbindError.check(unbind_vm_close(handle)) }
+
+    /// Empties the page tables and TLBs; everything that is bound stays bound, and submits fail with `.notYet` until
+    /// `resume`. Fails with `.busy` while a job is in flight.
+    public func suspend() throws(UnbindError) { try UnbindError.check(unbind_vm_suspend(handle)) }
+
+    /// Ends a suspend: writes the entries of all that is bound. Needs no memory.
+    public func resume() throws(UnbindError) { try UnbindError.check(unbind_vm_resume(handle)) }
 
     /// The number that names the address space in faults and dumps.
     public var id: UInt64 { unbind_vm_id(handle) }

@@ -17,10 +17,30 @@ public enum LogLevel: UInt32, Sendable {
 final class Callbacks: Sendable {
     let log: (@Sendable (LogLevel, String) -> Void)?
     let fault: (@Sendable (Fault) -> Void)?
+    let power: (any Device.Power)?
 
-    init(log: (@Sendable (LogLevel, String) -> Void)?, fault: (@Sendable (Fault) -> Void)?) {
+    init(
+        log: (@Sendable (LogLevel, String) -> Void)?, fault: (@Sendable (Fault) -> Void)?, power: (any Device.Power)?
+    ) {
         self.log = log
         self.fault = fault
+        self.power = power
+    }
+
+    /// For an object with `power`.
+    var powerCallbacks: unbind_power_callbacks {
+        var raw = unbind_power_callbacks()
+        raw.struct_size = structSize(of: unbind_power_callbacks.self)
+        raw.user_data = Unmanaged.passUnretained(self).toOpaque()
+        raw.get = { data in Callbacks.power(data)?.get() }
+        raw.get_if_in_use = { data in Callbacks.power(data)?.getIfInUse() == true ? 1 : 0 }
+        raw.put = { data in Callbacks.power(data)?.put() }
+        return raw
+    }
+
+    private static func power(_ data: UnsafeMutableRawPointer?) -> (any Device.Power)? {
+        guard let data else { return nil }
+        return Unmanaged<Callbacks>.fromOpaque(data).takeUnretainedValue().power
     }
 
     func install(in options: inout unbind_device_options) {

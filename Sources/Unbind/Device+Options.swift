@@ -55,6 +55,17 @@ extension Device {
         case simulated(seed: UInt64 = 0)
     }
 
+    /// Keeps the real device awake while entries of a global address space are written or cleared. Each `get`, and each
+    /// `getIfInUse` that answered true, is followed by one `put`.
+    public protocol Power: AnyObject, Sendable {
+        /// Wakes the device.
+        func get()
+        /// Takes a reference if the device is awake; must not wake it.
+        func getIfInUse() -> Bool
+        /// Gives a reference back.
+        func put()
+    }
+
     /// How to open a device; each member has the library's default.
     public struct Options: Sendable {
         /// Who runs what happens by itself.
@@ -73,11 +84,14 @@ extension Device {
         public var log: (@Sendable (LogLevel, String) -> Void)?
         /// Receives GPU page faults, on the thread that runs the queue.
         public var fault: (@Sendable (Fault) -> Void)?
+        /// Called around what touches the entries of global address spaces.
+        public var power: (any Power)?
 
         public init(
             executor: Executor = .pool(), systemMemoryBytes: UInt64? = nil, localMemoryBytes: UInt64? = nil,
             pageSizes: PageSizes = [], costModel: CostModel? = nil, withoutSlabs: Bool = false,
-            log: (@Sendable (LogLevel, String) -> Void)? = nil, fault: (@Sendable (Fault) -> Void)? = nil
+            log: (@Sendable (LogLevel, String) -> Void)? = nil, fault: (@Sendable (Fault) -> Void)? = nil,
+            power: (any Power)? = nil
         ) {
             self.executor = executor
             self.systemMemoryBytes = systemMemoryBytes
@@ -87,6 +101,7 @@ extension Device {
             self.withoutSlabs = withoutSlabs
             self.log = log
             self.fault = fault
+            self.power = power
         }
 
         /// All but the pointers, which the caller fills in.

@@ -6,7 +6,7 @@ extension Device {
     /// What was still alive when a device was closed.
     public struct LeakReport: Sendable {
         /// Objects whose references were not dropped.
-        public let addressSpaces, buffers, vmas, queues, fences, timelines: Int
+        public let addressSpaces, buffers, vmas, queues, fences, timelines, holds: Int
         /// Memory of those buffers.
         public let bufferBytes: UInt64
         /// Unbinds that were pending and that the close finished.
@@ -15,7 +15,7 @@ extension Device {
         public let fencesCancelled: UInt64
 
         /// True when no object was left.
-        public var isClean: Bool { addressSpaces + buffers + vmas + queues + fences + timelines == 0 }
+        public var isClean: Bool { addressSpaces + buffers + vmas + queues + fences + timelines + holds == 0 }
 
         init(_ raw: unbind_leak_report) {
             addressSpaces = Int(raw.vms)
@@ -24,6 +24,7 @@ extension Device {
             queues = Int(raw.queues)
             fences = Int(raw.fences)
             timelines = Int(raw.timelines)
+            holds = Int(raw.holds)
             bufferBytes = raw.bo_bytes
             unbindsCompleted = raw.unbinds_completed
             fencesCancelled = raw.fences_cancelled

@@ -15,15 +15,19 @@ public final class Device: @unchecked Sendable {
 
     /// Opens a software GPU.
     public init(_ options: Options = Options()) throws(UnbindError) {
-        let callbacks = Callbacks(log: options.log, fault: options.fault)
+        let callbacks = Callbacks(log: options.log, fault: options.fault, power: options.power)
         self.callbacks = callbacks
         handle = try UnbindError.make { out in
             var costs = options.costModel?.cValue ?? unbind_cost_model()
+            var power = callbacks.powerCallbacks
             return withUnsafePointer(to: &costs) { costs in
-                var raw = options.cValue
-                raw.cost_model = options.costModel == nil ? nil : costs
-                callbacks.install(in: &raw)
-                return unbind_device_open_software(&raw, out)
+                withUnsafePointer(to: &power) { power in
+                    var raw = options.cValue
+                    raw.cost_model = options.costModel == nil ? nil : costs
+                    raw.power = options.power == nil ? nil : power
+                    callbacks.install(in: &raw)
+                    return unbind_device_open_software(&raw, out)
+                }
             }
         }
     }

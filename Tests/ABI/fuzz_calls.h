@@ -3,12 +3,14 @@
 #ifndef TESTS_ABI_FUZZ_CALLS_H
 #define TESTS_ABI_FUZZ_CALLS_H
 
+#include "fuzz_sharing.h"
 #include "fuzz_world.h"
 
 /* MARK: the calls */
 
 static void open_device(void) {
-    union room room, cost_room, allocator_room;
+    union room room, cost_room, allocator_room, power_room;
+    struct unbind_power_callbacks power = UNBIND_POWER_CALLBACKS_INIT;
     struct unbind_device_options options = UNBIND_DEVICE_OPTIONS_INIT;
     struct unbind_cost_model costs = UNBIND_COST_MODEL_INIT;
     struct unbind_allocator allocator = UNBIND_ALLOCATOR_INIT;
@@ -42,6 +44,11 @@ static void open_device(void) {
     options.local_memory_bytes = one_in(16) ? any_word() % (64 * MIB) : 4 * MIB;
     options.page_sizes = one_in(16) ? below(8) * PAGE : one_in(24) ? any_word() : 0;
     options.allocator = (struct unbind_allocator *)resize(&allocator_room, &allocator, sizeof allocator, sizeof allocator);
+    power.user_data = &fuzz.power[index];
+    power.get = one_in(40) ? NULL : fuzz_power_get;
+    power.get_if_in_use = fuzz_power_ask;
+    power.put = fuzz_power_put;
+    if (one_in(2)) options.power = (struct unbind_power_callbacks *)resize(&power_room, &power, sizeof power, sizeof power);
     options.log = one_in(4) ? NULL : fuzz_log;
     options.fault = one_in(4) ? NULL : fuzz_fault;
     trace("open device %d, costs %llu %llu %llu %llu", index, (unsigned long long)costs.pte_ps,
@@ -53,6 +60,7 @@ static void open_device(void) {
                -EINVAL, -E2BIG, -ENOMEM, -EAGAIN, 0) == 0) {
         fuzz.is_closed[index] = 0;
         fuzz.abandoned[index] = 0;
+        fuzz.timed[index] = 0;
         fuzz.slots[DEVICE][index].handle = device;
         fuzz.slots[DEVICE][index].references = 1;
         fuzz.slots[DEVICE][index].device = index;
@@ -107,6 +115,7 @@ static void close_device(struct slot *slot) {
     if (was_closed) fuzz_failed("a device was closed twice", 0);
     if (index < 0) return;
     fuzz.is_closed[index] = 1;
+    if (fuzz.power[index]) fuzz_failed("power references after a close", fuzz.power[index]);
     for (unsigned i = 0; i < SLOTS; i++) {
         struct slot *fence = &fuzz.slots[FENCE][i];
         if (fence->handle && fence->device == index && unbind_fence_is_signaled((unbind_fence *)fence->handle) != 1) {
@@ -121,7 +130,8 @@ static void close_device(struct slot *slot) {
     if (report.queues != queues) fuzz_failed("queues in the report", (long long)report.queues - queues);
     if (report.fences != fences) fuzz_failed("fences in the report", (long long)report.fences - fences);
     if (report.bo_bytes != bytes) fuzz_failed("bytes in the report", (long long)(report.bo_bytes - bytes));
-    if (report.fences_cancelled < unsignalled || report.fences_cancelled > unsignalled + fuzz.abandoned[index]) {
+    if (report.fences_cancelled < unsignalled ||
+        report.fences_cancelled > unsignalled + fuzz.abandoned[index] + fuzz.timed[index]) {
         fuzz_failed("fences cancelled", (long long)report.fences_cancelled);
     }
 }
@@ -197,9 +207,9 @@ static void use_vm(void) {
     struct unbind_page page = UNBIND_PAGE_INIT;
     uint64_t address = 0;
     size_t total = 0;
-    switch (below(6)) {
+    switch (below(7)) {
     case 0:
-        options.flags = flags_of(UNBIND_VM_CACHE_COLORING);
+        options.flags = flags_of(UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL);
         options.policy = one_in(24) ? (uint32_t)any() : (uint32_t)below(3);
         options.size = one_in(3) ? below(64) * PAGE : one_in(16) ? any_word() : 0;
         options.page_sizes = one_in(8) ? below(8) * PAGE | below(2) * 0x10000 | below(2) * 2 * MIB : 0;
@@ -237,6 +247,11 @@ static void use_vm(void) {
     case 4:
         trace("vm dump");
         status("unbind_vm_dump", unbind_vm_dump(other, one_in(16) ? NULL : fuzz_write, &total), -EINVAL, -ENOMEM, 0);
+        break;
+    case 5:
+        trace("vm suspend or resume");
+        if (one_in(3)) status("unbind_vm_suspend", unbind_vm_suspend(other), -EINVAL, -EBUSY, -ENOENT, 0);
+        else status("unbind_vm_resume", unbind_vm_resume(other), -EINVAL, -ENOENT, 0);
         break;
     default: (void)unbind_vm_id(other);
     }
@@ -531,7 +546,7 @@ static void use_queue(void) {
     got = status("unbind_queue_submit",
                  unbind_queue_submit(other, (struct unbind_submit *)resize(&room, &job, sizeof job, 8),
                                      one_in(3) ? NULL : &fence),
-                 -EINVAL, -E2BIG, -ENOENT, -ENOMEM, 0);
+                 -EINVAL, -E2BIG, -ENOENT, -EAGAIN, -ENOMEM, 0);
     keep_fence(fence, got, device_of(QUEUE, other));
 }
 
@@ -557,7 +572,7 @@ static void use_references(void) {
 static void step(void) {
     if (!fuzz.depth) fuzz.step++;
     fuzz.here = one_in(12);
-    switch (below(20)) {
+    switch (below(28)) {
     case 0:
         open_device();
         break;
@@ -581,6 +596,14 @@ static void step(void) {
     case 16:
     case 17:
     case 18: use_fence(); break;
+    case 19: use_context(); break;
+    case 20:
+    case 21: use_lock(); break;
+    case 22:
+    case 23: add_to_buffer(); break;
+    case 24: ask_buffer(); break;
+    case 25:
+    case 26: make_fence_of_fences(); break;
     default:
         use_references();
         if (!fuzz.depth && one_in(8)) fuzz.fail_one_in = one_in(2) ? 0 : 1 + (unsigned)below(30);

@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-enum { SLOTS = 10, CALLBACKS = 8, DESCRIPTORS = 8, STEPS = 300, WRAP_SIZE = 1 << 16, STRUCT_ROOM = 4608 };
+enum { SLOTS = 10, CALLBACKS = 8, DESCRIPTORS = 8, CONTEXTS = 4, STEPS = 300, WRAP_SIZE = 1 << 16, STRUCT_ROOM = 4608 };
 enum kind { DEVICE, VM, BO, VMA, QUEUE, FENCE, KINDS };
 
 struct slot {
@@ -32,7 +32,11 @@ struct fuzz {
     int is_traced, is_quiet; /* quiet: callbacks make no calls */
     struct slot slots[KINDS][SLOTS];
     int is_closed[2];
+    long long power[2]; /* references that the device holds */
     unsigned abandoned[2]; /* own fences without a reference that may still be awaited */
+    unsigned timed[2];     /* fences made for a time */
+    struct unbind_lock_context contexts[CONTEXTS];
+    int is_context_busy[CONTEXTS]; /* a call with it waits: callbacks leave it alone */
     struct hooks hooks[2];
     unsigned fail_one_in; /* allocations that fail; 0: none */
     unsigned wrapped, released, called;
@@ -293,6 +297,23 @@ static void fuzz_log(void *user_data, uint32_t level, const char *message) {
 static void fuzz_fault(void *user_data, const struct unbind_fault *fault) {
     (void)user_data;
     if (fault->kind > UNBIND_FAULT_STALE || fault->access > UNBIND_ACCESS_WRITE) fuzz_failed("fault", fault->kind);
+    from_within();
+}
+
+static void fuzz_power_get(void *user_data) {
+    ++*(long long *)user_data;
+    from_within();
+}
+
+static int fuzz_power_ask(void *user_data) {
+    int answer = one_in(2);
+    *(long long *)user_data += answer;
+    from_within();
+    return answer;
+}
+
+static void fuzz_power_put(void *user_data) {
+    if (--*(long long *)user_data < 0) fuzz_failed("power was put that was not taken", *(long long *)user_data);
     from_within();
 }
 

@@ -10,6 +10,7 @@
     }
 NEWER(allocator);
 NEWER(cost_model);
+NEWER(power_callbacks);
 NEWER(device_options);
 NEWER(leak_report);
 NEWER(device_stats);
@@ -34,12 +35,16 @@ TEST(newer_open, "a newer program's device options are taken when the unknown pa
     struct newer_device_options options;
     struct newer_allocator long_allocator;
     struct newer_cost_model long_cost;
+    struct unbind_power_callbacks power = UNBIND_POWER_CALLBACKS_INIT;
+    struct newer_power_callbacks long_power;
     unbind_device *device = UNTOUCHED(unbind_device);
     SET_NEWER(options, gpu_options(&gpu, UNBIND_EXECUTOR_MANUAL, &allocator));
     SET_NEWER(long_allocator, allocator);
     SET_NEWER(long_cost, cost);
     options.known.allocator = &long_allocator.known;
+    SET_NEWER(long_power, power);
     options.known.cost_model = &long_cost.known;
+    options.known.power = &long_power.known;
     options.tail[1] = 1;
     CHECK_EQUAL(unbind_device_open_software(&options.known, &device), -E2BIG);
     options.tail[1] = 0;
@@ -49,6 +54,9 @@ TEST(newer_open, "a newer program's device options are taken when the unknown pa
     long_cost.tail[1] = 1;
     CHECK_EQUAL(unbind_device_open_software(&options.known, &device), -E2BIG);
     long_cost.tail[1] = 0;
+    long_power.tail[0] = 1;
+    CHECK_EQUAL(unbind_device_open_software(&options.known, &device), -E2BIG);
+    long_power.tail[0] = 0;
     CHECK(device == UNTOUCHED(unbind_device));
     CHECK_EQUAL(gpu.hooks.calls, 0);
     CHECK_EQUAL(unbind_device_open_software(&options.known, &device), 0);

@@ -184,6 +184,35 @@ struct UnbindTests {
         #expect(throws: UnbindError.closed) { try VMA(buffer, in: space) }
     }
 
+    private final class PowerCount: Device.Power, @unchecked Sendable {
+        var gets = 0
+        var puts = 0
+        func get() { gets += 1 }
+        func getIfInUse() -> Bool {
+            gets += 1
+            return true
+        }
+        func put() { puts += 1 }
+    }
+
+    @Test("a global address space is suspended and resumed, and the device kept awake for it")
+    func suspend() throws {
+        let power = PowerCount()
+        let device = try Device(Device.Options(executor: .simulated(), power: power))
+        let space = try AddressSpace(of: device, AddressSpace.Options(isGlobal: true))
+        let buffer = try BufferObject(of: device, size: 0x1000)
+        let vma = try VMA(buffer, in: space, .init(.fixed(0x10000)))
+        try vma.bind()
+        #expect(power.gets == 1 && power.puts == 1)
+        try space.suspend()
+        #expect(try space.page(at: 0) == nil && vma.state == .bound)
+        try space.resume()
+        #expect(try space.page(at: 0)?.address == 0x10000)
+        #expect(throws: UnbindError.self) { try space.resume() }
+        try vma.unbind()
+        #expect(power.gets == 6 && power.puts == 6)
+    }
+
     @Test("the version is the one that runs")
     func version() {
         #expect(Library.version.split(separator: ".").count == 3)

@@ -32,6 +32,7 @@ typedef struct unbind_vma unbind_vma;
 typedef struct unbind_queue unbind_queue;
 typedef struct unbind_fence unbind_fence;
 typedef struct unbind_timeline unbind_timeline;
+typedef struct unbind_hold unbind_hold;
 
 /*
  * The version of the library that is running, to compare with UNBIND_VERSION

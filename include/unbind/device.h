@@ -90,6 +90,33 @@ struct unbind_fault {
  */
 typedef void (*unbind_fault_fn)(void *user_data, const struct unbind_fault *fault);
 
+/*
+ * Keeps the real device awake while page-table entries of a global address space
+ * (UNBIND_VM_GLOBAL) are written or cleared; others never call these. All three
+ * functions, or none. Each get, and each get_if_in_use that returned non-zero, is
+ * followed by exactly one put, the last of them before the device has closed.
+ *
+ *   get            wakes the device: around each bind and each unbind_vma_unbind or
+ *                  unbind_vma_unbind_async, and around suspend and resume; an
+ *                  asynchronous bind puts when its entries are written
+ *   get_if_in_use  takes a reference if the device is awake, and must not wake it:
+ *                  when an unbind is scheduled, whatever it is that unbinds. At 0 the
+ *                  unbind does without. Its put follows when the unbind has completed
+ *
+ * Called with no lock held, never between the end of GPU work and the signal of
+ * what waits for it, on the caller's thread or on one that runs the device's
+ * work. May sleep, and may call every function that is marked "Blocks: no".
+ */
+struct unbind_power_callbacks {
+    uint32_t struct_size; /* sizeof(struct unbind_power_callbacks) */
+    uint32_t reserved;    /* 0 */
+    void *user_data;      /* passed to all three */
+    void (*get)(void *user_data);
+    int (*get_if_in_use)(void *user_data);
+    void (*put)(void *user_data);
+};
+#define UNBIND_POWER_CALLBACKS_INIT { sizeof(struct unbind_power_callbacks), 0, NULL, NULL, NULL, NULL }
+
 struct unbind_device_options {
     uint32_t struct_size;         /* sizeof(struct unbind_device_options) */
     uint32_t flags;               /* UNBIND_DEVICE_* */
@@ -107,11 +134,12 @@ struct unbind_device_options {
     void *log_data;
     unbind_fault_fn fault;        /* may be NULL */
     void *fault_data;
+    const struct unbind_power_callbacks *power; /* NULL: none; copied */
 };
 #define UNBIND_DEVICE_OPTIONS_INIT \
-    { sizeof(struct unbind_device_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL }
+    { sizeof(struct unbind_device_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
-/* What was still alive when a device was closed: nothing, if vms to fences and timelines are 0. */
+/* What was still alive when a device was closed: nothing, if vms to fences, timelines and holds are 0. */
 struct unbind_leak_report {
     uint32_t struct_size;        /* sizeof(struct unbind_leak_report) */
     uint32_t vms;                /* objects with references not dropped: */
@@ -123,7 +151,7 @@ struct unbind_leak_report {
     uint64_t unbinds_completed;  /* unbinds that were pending and were finished by the close */
     uint64_t fences_cancelled;   /* caller's fences signalled with -ENOENT by the close */
     uint32_t timelines;          /* as vms to fences */
-    uint32_t reserved;
+    uint32_t holds;              /* as vms to fences; what they delayed was finished by the close */
 };
 #define UNBIND_LEAK_REPORT_INIT { sizeof(struct unbind_leak_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -264,6 +292,17 @@ int unbind_device_get_stats(unbind_device *device, struct unbind_device_stats *s
  * Blocks: no. Errors: -EINVAL, -ENOMEM. Since: 0.1
  */
 int unbind_device_dump(unbind_device *device, unbind_write_fn write, void *user_data);
+
+/* What unbind_device_fail_next makes fail. */
+#define UNBIND_FAIL_COPY 0u /* copies of unbind_bo_migrate by the copy queue */
+
+/*
+ * Makes the next count operations of a kind fail, to see what a program does
+ * then. A later call replaces the count.
+ *
+ * Blocks: no. Errors: -EINVAL. Since: 0.1
+ */
+int unbind_device_fail_next(unbind_device *device, uint32_t what, uint32_t count);
 
 #ifdef __cplusplus
 }

@@ -4,15 +4,22 @@
  *
  * A fence signals exactly once and stays signalled. It may carry an error, which
  * is readable once it has signalled. Fences come from unbind_vma_unbind_async,
- * unbind_vma_bind_async and unbind_queue_submit, and from unbind_fence_create
- * for events of the caller's own. A fence of the caller's own that is never
- * signalled delays whatever awaits it, until its device is closed.
+ * unbind_vma_bind_async and unbind_queue_submit, from unbind_fence_create_timed
+ * for a time, and from unbind_fence_create for events of the caller's own. A fence
+ * of the caller's own that is never signalled delays whatever awaits it, until its
+ * device is closed.
  *
  * Fences can be made of fences: of several (unbind_fence_array_create,
  * unbind_fence_merge) and of points of a timeline (unbind_timeline_get_point).
  * Such a fence works wherever another does. It signals on the thread that
  * signalled the last thing it waited for, after that one's callbacks. They may
  * be made of each other to any depth.
+ *
+ * There are no circles. Whatever waits for a fence by itself (an array, a point, a
+ * job, a bind, an unbind) names it when it is made, and no function adds one
+ * later: every fence waits only for older ones. What an unbind waits for was
+ * attached before its fence existed, and a point of a timeline that is still to be
+ * added has no fence.
  */
 #ifndef UNBIND_FENCE_H
 #define UNBIND_FENCE_H
@@ -185,6 +192,44 @@ int unbind_fence_array_create(unbind_fence *const *fences, uint32_t count, uint3
  * Blocks: no. Errors: -EINVAL, -ENOENT (device closed), -ENOMEM. Since: 0.1
  */
 int unbind_fence_merge(unbind_fence *const *fences, uint32_t count, unbind_fence **out_fence);
+
+/*
+ * Gives the fences that a fence still waits for in the end: arrays (ALL) and
+ * timeline points are replaced by what they wait for, through any depth. Each once;
+ * none that has signalled. A fence that is not made of others is its own.
+ *
+ * leaves      receives a reference to each; may be NULL if capacity is 0
+ * capacity    room in leaves. If there are more than that none is given
+ * out_count   how many there are
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOMEM. Since: 0.1
+ */
+int unbind_fence_get_leaves(unbind_fence *fence, unbind_fence **leaves, uint32_t capacity,
+                            uint32_t *out_count);
+
+/*
+ * Makes a fence that signals by itself at a time of the device's clock, never
+ * early, and within this call if that time has come. Until then it is work that
+ * unbind_device_wait_idle waits for. Closing the device cancels it with -ENOENT.
+ *
+ * time_ns     a time of unbind_device_now; UINT64_MAX: only when the device is
+ *             closed
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT (device closed), -ENOMEM. Since: 0.1
+ */
+int unbind_fence_create_timed(unbind_device *device, uint64_t time_ns, unbind_fence **out_fence);
+
+/*
+ * Makes a fence that follows another, but signals with the error -ETIME if that has
+ * not signalled by a time: for whoever must not wait for it for ever. It carries
+ * the error of the fence that it follows, and that one goes on by itself. For one
+ * that has signalled, or without a time, it is as good as the fence itself.
+ *
+ * deadline_ns a time of unbind_device_now, never taken for early; UINT64_MAX: none
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT (device closed), -ENOMEM. Since: 0.1
+ */
+int unbind_fence_create_deadline(unbind_fence *fence, uint64_t deadline_ns, unbind_fence **out_fence);
 
 /* Adds a reference and returns the same fence. Blocks: no. Since: 0.1 */
 unbind_fence *unbind_fence_ref(unbind_fence *fence);

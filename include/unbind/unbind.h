@@ -14,6 +14,8 @@
  *     unbind_queue    runs commands through a VM          <unbind/queue.h>
  *     unbind_fence    says when something has finished    <unbind/fence.h>
  *     unbind_timeline numbers that grow, with fences      <unbind/timeline.h>
+ *     unbind_hold     keeps a binding to be looked at     <unbind/hold.h>
+ *     (a buffer's)    lock, and fences of its users       <unbind/resv.h>
  *
  * CONVENTIONS
  *
@@ -29,13 +31,16 @@
  *                            its unknown tail is not zero
  *               -ENOENT      the device, VM or queue is closed
  *               -ENOMEM      no memory
- *               -ENOSPC      no free address range, or the fixed one is taken
+ *               -ENOSPC      no free address range, or the fixed one is taken; no
+ *                            room is reserved for a fence
  *               -ENODEV      the range lies outside the address space
  *               -EAGAIN      not now: not signalled yet, no such point yet; retry
  *               -EBUSY       cannot be done while in use, or cannot go async
  *               -EINTR       the wait was interrupted by a signal
  *               -ETIME       the wait expired
- *               -EDEADLK     simulated executor: nothing left that could run
+ *               -EDEADLK     simulated executor: nothing left that could run; of a
+ *                            lock context: give way to an older one
+ *               -EALREADY    the lock context has the lock already
  *               -EIO         the device is lost
  *               -EFAULT      fence error only: the job hit a GPU page fault
  *               -EOPNOTSUPP  this executor or backend cannot do that
@@ -80,5 +85,7 @@
 #include "vma.h"
 #include "queue.h"
 #include "timeline.h"
+#include "hold.h"
+#include "resv.h"
 
 #endif /* UNBIND_UNBIND_H */

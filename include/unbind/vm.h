@@ -30,6 +30,10 @@ extern "C" {
                                               page apart, and binds wait for unbinds one page
                                               further on both sides */
 
+#define UNBIND_VM_GLOBAL (1u << 1)         /* one that the whole device sees, as the GGTT of i915:
+                                              what writes or clears its entries keeps the device
+                                              awake, see struct unbind_power_callbacks */
+
 struct unbind_vm_options {
     uint32_t struct_size; /* sizeof(struct unbind_vm_options) */
     uint32_t flags;       /* UNBIND_VM_* */
@@ -50,7 +54,8 @@ struct unbind_vm_stats {
     uint64_t unbinds_immediate;       /*   nothing to wait for: done within the call */
     uint64_t unbinds_deferred;        /*   done by the executor, when what they await is done */
     uint64_t unbinds_completed;       /* their fences have signalled */
-    uint64_t unbinds_skipped_ptes;    /* finished without a PTE clear: the VM was closed */
+    uint64_t unbinds_skipped_ptes;    /* finished without a PTE clear: the VM was closed, or the
+                                         entries were lost by a suspend */
     uint64_t awaited;                 /* unbinds awaited by binds, summed over the binds */
     uint64_t awaited_not_overlapping; /* of them, unbinds that did not overlap the bind */
     uint64_t bind_wait_ns;            /* device time from a bind's call to its last dependency,
@@ -103,6 +108,35 @@ int unbind_vm_create(unbind_device *device, const struct unbind_vm_options *opti
  * Blocks: no. Errors: -EINVAL, -ENOENT. Since: 0.1
  */
 int unbind_vm_close(unbind_vm *vm);
+
+/*
+ * Suspends the address space: the contents of its page tables and of the TLBs are
+ * gone, as when a GPU loses its power, and nothing is written to them until
+ * unbind_vm_resume. Everything that is bound stays bound, at its address.
+ *
+ * Binds and unbinds go on as ever, in time and in order, but touch no entry: what
+ * is bound meanwhile, asynchronous binds under way included, gets its entries
+ * from the resume, so that a bind fence may signal before (nothing can use the
+ * VMA until then); what is unbound, or was and is not finished, is not written
+ * again. unbind_vm_find_page finds nothing. Submits return -EAGAIN. Closing the VM
+ * or its device works.
+ *
+ * No job may be in flight on the VM's queues: wait for their fences first.
+ *
+ * Blocks: no. Errors: -EINVAL (also: suspended already), -EBUSY (a job is in
+ * flight), -ENOENT (closed). Since: 0.1
+ */
+int unbind_vm_suspend(unbind_vm *vm);
+
+/*
+ * Ends a suspend: writes the entries of all that is bound. The page tables then
+ * are what they were, but for what was bound and unbound since. Needs no memory: the page
+ * tables themselves were kept.
+ *
+ * Blocks: no; writes all entries with the VM's lock held. Errors: -EINVAL (also: not suspended),
+ * -ENOENT (closed). Since: 0.1
+ */
+int unbind_vm_resume(unbind_vm *vm);
 
 /* Adds a reference and returns the same VM. Blocks: no. Since: 0.1 */
 unbind_vm *unbind_vm_ref(unbind_vm *vm);

@@ -67,7 +67,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         pointee.device.remove(self)
         pointee.pending.reapAll()
         pointee.magic = 0
-        dropWeakly()
+        dropBias()
     }
 
     /// The last weak reference is gone too.
@@ -114,7 +114,7 @@ private struct AddressSpaceParts {
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
         history = try UnsafeMutablePointer<History>.make(memory: memory)
-        space = try device.pointee.gpu.makeSpace(id: id, pageSizes: options.pageSizes)
+        space = try device.pointee.gpu.makeSpace(id: id, pageSizes: options.pageSizes, keepsLeaf: true)
     }
 
     mutating func adopt(_ vm: VMPointer) {

@@ -35,12 +35,15 @@ struct BindAttempt {
     let vma: VMAPointer
     let vm: VMPointer
     let device: DevicePointer
+    /// When an earlier try had to wait; 0 if none had.
     let calledAt: UInt64
     let reaction: Reaction
     /// By earlier tries.
     let waitedFor: BindDependencies
     /// Found by this one.
     var dependencies = BindDependencies()
+    /// A BindWork goes on with it, and with the caller's power reference.
+    private(set) var isLeftToWork = false
 
     // Taken and not yet used; what is left at the end goes back.
     private var resourceMemory: UnsafeMutableRawPointer?
@@ -75,6 +78,7 @@ struct BindAttempt {
         defer { vm.pointee.lock.release() }
 
         if vm.isClosed { throw Status.closed }
+        if vma.pointee.bo.pointee.isLost.load(ordering: .relaxed) { throw Status.lost }
         vm.pointee.pending.reap()
         if vma.node.pointee.isAllocated { return outcomeWhenBound() }
         try takeRange()
@@ -82,9 +86,14 @@ struct BindAttempt {
         let binding = makeBinding()
         collectDependencies(of: binding)
         if let blocker { return .blocked(blocker) }
+        if edges == nil {
+            let placed = try vm.pointee.space.place(binding)
+            isBound = true
+            return installPlaced(binding, placed)
+        }
         try vm.pointee.space.reserve(binding)
         isBound = true
-        return install(binding)
+        return installReserved(binding)
     }
 
     private func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
@@ -161,7 +170,7 @@ struct BindAttempt {
     }
 
     private func makeBinding() -> Binding {
-        let pages = vma.pointee.bo.pointee.pages
+        let pages = vma.pointee.bo.pages
         return Binding(
             start: vma.node.pointee.start, size: vma.size, physical: pages.pointee.physical,
             isLocal: pages.pointee.isLocal, isReadOnly: vma.pointee.options.isReadOnly)
@@ -196,6 +205,10 @@ struct BindAttempt {
             dependencies.awaited = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
             depend(on: unbind)
         }
+        // The pages themselves may still be on their way from where the buffer was.
+        vma.pointee.bo.pointee.reservation.forEachUnsignalled(usage: .kernel) { move in
+            depend(on: move)
+        }
         if blocker == nil, let first = edges {
             workMemory = device.cache(.bindWork).take()
             bindUserMemory = device.cache(.await).take()
@@ -203,10 +216,10 @@ struct BindAttempt {
         }
     }
 
-    private mutating func depend(on unbind: FencePointer) {
+    private mutating func depend(on fence: FencePointer) {
         if blocker != nil { return }
-        guard reaction == .await, let edge = device.cache(.await).takeAwait(on: unbind, function: bindAwaitFired) else {
-            block(on: unbind)
+        guard reaction == .await, let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {
+            block(on: fence)
             return
         }
         edge.pointee.next = edges
@@ -220,24 +233,37 @@ struct BindAttempt {
 
     // MARK: Success
 
-    /// Nothing fails from here on.
-    private mutating func install(_ binding: Binding) -> Outcome {
+    /// The entries are there. Nothing fails from here on.
+    private mutating func installPlaced(_ binding: Binding, _ placed: SoftwareSpace.Placed) -> Outcome {
+        let boID = vma.pointee.bo.pointee.id
+        install(binding, boID: boID).pointee.writtenIn = placed.generation
+        count(now: waitedFor.awaited > 0 ? device.now : 0)
+        vm.pointee.history.record(
+            .bound, start: binding.start, size: binding.size, boID: boID,
+            time: device.pointee.executor.approximateNow, isApproximate: true)
+        return .done(entries: placed.entries)
+    }
+
+    /// The entries will be written when what is in the way has gone. Nothing fails from here on.
+    private mutating func installReserved(_ binding: Binding) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
         let now = device.now
+        let resource = install(binding, boID: boID)
+        count(now: now)
+        vm.pointee.history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
+        return .underWay(startWork(resource, at: now))
+    }
+
+    private mutating func install(_ binding: Binding, boID: UInt64) -> ResourcePointer {
         let resource = ResourcePointer.initialize(
-            resourceMemory!, vm: vm, pages: vma.pointee.bo.pointee.pages, binding: binding, boID: boID,
+            resourceMemory!, vm: vm, pages: vma.pointee.bo.pages, binding: binding, boID: boID,
             timelineAwait: timelineAwait)
         resourceMemory = nil
         timelineAwait = nil
         vma.pointee.resource = resource
         vma.pointee.address.store(binding.start, ordering: .relaxed)
-        count(now: now)
-        let history = vm.pointee.history
-        history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
-        if edges != nil { return .underWay(startWork(resource)) }
-        let entries = vm.pointee.space.write(binding)
-        history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
-        return .done(entries: entries)
+        vma.pointee.bo.pointee.boundCount = vma.pointee.bo.pointee.boundCount &+ 1
+        return resource
     }
 
     private func count(now: UInt64) {
@@ -254,9 +280,10 @@ struct BindAttempt {
             waitedFor.overlapping + dependencies.overlapping)
     }
 
-    private mutating func startWork(_ resource: ResourcePointer) -> FencePointer {
-        let work = BindWorkPointer.initialize(workMemory!, vm: vm, resource: resource, calledAt: calledAt)
+    private mutating func startWork(_ resource: ResourcePointer, at now: UInt64) -> FencePointer {
+        let work = BindWorkPointer.initialize(workMemory!, vm: vm, resource: resource, calledAt: now)
         workMemory = nil
+        isLeftToWork = true
         // One reference is the VMA's, one the later unbind's edge, one the caller's; the first is the work's own.
         work.fence.retain()
         vma.pointee.bindFence = work.fence
@@ -270,7 +297,7 @@ struct BindAttempt {
         edges = nil
         while let edge = next {
             next = edge.pointee.next
-            work.awaitUnbind(edge)
+            work.await(edge)
         }
         work.commit()
         return work.fence

@@ -1,6 +1,7 @@
-// BindWork: a bind that has to wait for pending unbinds (the async bind work of i915_vma.c).
+// BindWork: a bind that has to wait for pending unbinds, or for its buffer's memory to arrive (the async bind work of
+// i915_vma.c).
 //
-// Begins with the bind fence; its gate awaits the unbinds; when that opens an executor writes the page tables. Made
+// Begins with the bind fence; its gate awaits them; when that opens an executor writes the page tables. Made
 // only when there is something to wait for: otherwise the bind is done within the call.
 //
 // - Signalling: the work. What it needs (page tables, pages) was reserved by the bind.
@@ -18,6 +19,8 @@ struct BindWork: ~Copyable {
     /// A reference, until the bind is done.
     let resource: ResourcePointer
     let calledAt: UInt64
+    /// The bind's reference that keeps the device awake, until the entries are there.
+    let power: UnsafeMutablePointer<PowerReferences>?
     /// The entries are there; what is left is the time that writing them takes.
     var isWritten = false
 
@@ -27,15 +30,16 @@ struct BindWork: ~Copyable {
 typealias BindWorkPointer = UnsafeMutablePointer<BindWork>
 
 extension UnsafeMutablePointer where Pointee == BindWork {
+    /// Takes over the bind's power reference, if it has one.
     static func initialize(
         _ memory: UnsafeMutableRawPointer, vm: VMPointer, resource: ResourcePointer, calledAt: UInt64
     ) -> BindWorkPointer {
         let work = memory.bindMemory(to: BindWork.self, capacity: 1)
         work.initialize(
             to: BindWork(
-                fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseBindWork),
+                fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseBindWork),
                 item: WorkItem(label: vm.pointee.id << 8 | WorkLabel.bind, context: memory, function: runBind),
-                vm: vm, resource: resource, calledAt: calledAt))
+                vm: vm, resource: resource, calledAt: calledAt, power: vm.power))
         vm.retain()
         vm.retainWeakly()
         resource.fence.retain()
@@ -48,12 +52,12 @@ extension UnsafeMutablePointer where Pointee == BindWork {
 
     private var item: WorkItemPointer { memberPointer(of: self, at: BindWork.itemOffset, as: WorkItem.self) }
 
-    /// Hangs the bind on an unbind, with an edge that was reserved for it.
-    func awaitUnbind(_ edge: AwaitPointer) {
+    /// Hangs the bind on something, with an edge that was reserved for it.
+    func await(_ edge: AwaitPointer) {
         edge.pointee.callback.context = UnsafeMutableRawPointer(self)
         pointee.gate.await()
         if !edge.arm() {
-            let isOpen = pointee.gate.complete(error: 0)
+            let isOpen = pointee.gate.complete(error: edge.pointee.fence.error)
             invariant(!isOpen, "a bind's gate opened before it was committed")
             pointee.vm.pointee.device.free(edge)
         }
@@ -76,7 +80,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
             _ = vm.pointee.stats.pointee.bindWaitNanoseconds.wrappingAdd(
                 time.subtractingSaturating(pointee.calledAt), ordering: .relaxed)
             SignallingSection.begin()
-            let cost = device.pointee.gpu.cost(ofEntries: vm.pointee.space.write(binding))
+            let cost = device.pointee.gpu.cost(ofEntries: writeUnlessLost())
             SignallingSection.end()
             if cost > 0 {
                 device.pointee.executor.submit(item, at: time.addingSaturating(cost))
@@ -86,14 +90,22 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         SignallingSection.begin()
         vm.pointee.history.record(
             .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
-        fence.signal(at: time)
+        fence.signal(error: pointee.gate.error, at: time)
         SignallingSection.end()
+        pointee.power?.put()
         resource.fence.drop()
         fence.drop()
         device.retain()
         vm.drop()
         device.workEnded()
         device.drop()
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == BindWork {
+    /// How many entries were written: none if the memory was lost on its way.
+    private func writeUnlessLost() -> UInt64 {
+        pointee.gate.error == 0 ? pointee.resource.writeEntries() : 0
     }
 }
 
@@ -109,11 +121,12 @@ private func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
     vm.dropWeakly()
 }
 
-/// An unbind that an asynchronous bind awaited has completed.
+/// Something that an asynchronous bind awaited has ended: an unbind, which carries no error whatever became of the work
+/// that it waited for, or a move of the buffer's memory.
 func bindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     let edge = callback.assumingMemoryBound(to: Await.self)
     let work = edge.pointee.callback.context!.assumingMemoryBound(to: BindWork.self)
-    // A bind needs the old entries to be gone, and they are, whatever became of the work that used them.
+    let error = edge.pointee.fence.error
     work.pointee.vm.pointee.device.free(edge)
-    if work.pointee.gate.complete(error: 0) { work.makeReady() }
+    if work.pointee.gate.complete(error: error) { work.makeReady() }
 }

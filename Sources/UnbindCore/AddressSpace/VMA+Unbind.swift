@@ -17,33 +17,43 @@ extension UnsafeMutablePointer where Pointee == VMA {
     ///
     /// - Locking: nothing may be held.
     func unbindWithoutWaiting() -> FencePointer? {
-        switch unbindUnlessBusy(blockers: .ignored) {
+        switch tryUnbind(UnbindManner()) {
         case .unbound: return nil
         case .scheduled(let fence): return fence
-        case .busy: panic("an unbind that waits for nothing was kept waiting")
+        case .blocked, .refused: panic("an unbind that respects nothing was refused")
         }
     }
 
     /// As the VM's policy says: waiting only under the sync policy. The unbind fence, with a reference; nil if there
     /// was no binding, or the unbind is over.
     func unbindUnderPolicy() throws(Status) -> FencePointer? {
+        let power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         guard pointee.vm.pointee.options.policy == .sync else { return unbindWithoutWaiting() }
         return try unbindWaiting(interruptible: false)
     }
 
     /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound.
     func unbindAndWait(interruptible: Bool) throws(Status) {
+        let power = pointee.vm.power
+        power?.get()
+        defer { power?.put() }
         try unbindWaiting(interruptible: interruptible)?.drop()
     }
 
     /// The unbind fence, which has signalled, with a reference; nil if there was no binding.
-    private func unbindWaiting(interruptible: Bool) throws(Status) -> FencePointer? {
+    func unbindWaiting(
+        _ manner: UnbindManner = UnbindManner(respectsUsers: true), interruptible: Bool
+    ) throws(Status) -> FencePointer? {
         let device = pointee.vm.pointee.device
         while true {
-            switch unbindUnlessBusy(blockers: .respected) {
+            switch tryUnbind(manner) {
             case .unbound: return nil
-            case .busy(let blocker):
+            case .refused(let status): throw status
+            case .blocked(let blocker):
                 defer { blocker.drop() }
+                if manner.refusesUsers { throw Status.busy }
                 try device.wait(for: blocker, interruptible: interruptible)
             case .scheduled(let fence):
                 // Nothing of the caller's is left to wait for: this ends by itself.
@@ -58,51 +68,61 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
     }
 
-    fileprivate enum Blockers { case ignored, respected }
-
-    fileprivate enum Outcome {
-        case unbound
-        case scheduled(FencePointer)
-        /// Not unbound: this fence, with a reference, is to be waited for first.
-        case busy(FencePointer)
-    }
-
-    fileprivate func unbindUnlessBusy(blockers: Blockers) -> Outcome {
+    /// One try. The fences it gives come with a reference.
+    ///
+    /// - Locking: nothing may be held.
+    func tryUnbind(_ manner: UnbindManner) -> UnbindOutcome {
         let vm = pointee.vm
-        let device = vm.pointee.device
         let reservation = pointee.bo.pointee.reservation
+        // The unbind's own, never waking the device (P17). Before the locks: it may sleep.
+        var power = vm.power
+        if power?.getIfInUse() != true { power = nil }
+        defer { power?.put() }
         reservation.pointee.lock.acquire()
-        vm.pointee.lock.acquire()
+        if !manner.triesLock {
+            vm.pointee.lock.acquire()
+        } else if !vm.pointee.lock.tryAcquire() {
+            reservation.pointee.lock.release()
+            return .refused(.busy)
+        }
         vm.pointee.pending.reap()
-        guard node.pointee.isAllocated, let resource = pointee.resource else {
+        if let outcome = outcomeWithoutUnbinding(manner) {
             vm.pointee.lock.release()
             reservation.pointee.lock.release()
-            return .unbound
+            return outcome
         }
-        if blockers == .respected, let blocker = firstBlocker() {
-            vm.pointee.lock.release()
-            reservation.pointee.lock.release()
-            return .busy(blocker)
-        }
-        let schedule = resource.schedule(detachFrom: self)
+        let resource = pointee.resource!
+        resource.pointee.holdsPower = power != nil
+        let schedule = scheduleUnbind(of: resource)
         vm.pointee.lock.release()
         // An immediate unbind that nobody holds is over when this returns: nobody needs to find its fence.
-        if case .immediate = schedule, resource.pointee.holds.load(ordering: .relaxed) == 1 {
+        if case .atOnce = schedule {
             reservation.unreserve(1)
         } else {
-            reservation.add(resource.fence, usage: .read)
+            reservation.add(resource.fence, usage: .bookkeep)
         }
         reservation.pointee.lock.release()
 
-        switch schedule {
-        case .immediate(let entries):
-            // Time passes for the caller: it has done the backend's work itself.
-            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
-            resource.dropHold(at: device.now)
-        case .ready: vm.pointee.drain.makeReady(resource)
-        case .deferred: break
-        }
+        if !resource.follow(schedule) { power = nil }
         return .scheduled(resource.fence)
+    }
+
+    /// Schedules the unbind of the present binding, whose reference is the caller's then.
+    /// - Locking: the VM's lock and the reservation's are held.
+    @inline(__always)
+    func scheduleUnbind(of resource: ResourcePointer) -> UnbindSchedule {
+        let users = pointee.users
+        pointee.users = nil
+        return resource.schedule(awaiting: users) { detachBinding() }
+    }
+
+    /// Nil if the binding can be taken away.
+    /// - Locking: the VM's lock is held.
+    private func outcomeWithoutUnbinding(_ manner: UnbindManner) -> UnbindOutcome? {
+        if !node.pointee.isAllocated || pointee.resource == nil { return .unbound }
+        if manner.respectsPins, pointee.pinCount != 0 { return .refused(.again) }
+        if manner.respectsUsers, let blocker = firstBlocker() { return .blocked(blocker) }
+        return nil
     }
 
     /// What a caller that is willing to wait waits for before the unbind is scheduled, with a reference.
@@ -126,9 +146,32 @@ extension UnsafeMutablePointer where Pointee == VMA {
     }
 }
 
+/// What an unbind stops at. By default at nothing, and so it cannot fail.
+struct UnbindManner {
+    /// At GPU work that still uses the binding: blocked.
+    var respectsUsers = false
+    /// Whoever meets GPU work does not wait for it either: -EBUSY.
+    var refusesUsers = false
+    /// At a pin: -EAGAIN.
+    var respectsPins = false
+    /// At somebody else's use of the VM's lock: -EBUSY.
+    var triesLock = false
+}
+
+enum UnbindOutcome {
+    /// There was no binding.
+    case unbound
+    case scheduled(FencePointer)
+    /// Not unbound: this is to be waited for first.
+    case blocked(FencePointer)
+    case refused(Status)
+}
+
 /// How an unbind was scheduled.
-private enum UnbindSchedule {
+enum UnbindSchedule {
     /// Its entries are cleared and the TLB is invalidated; the fence has not signalled yet.
+    case atOnce(entries: UInt64)
+    /// The same, but somebody holds it, and so it is pending.
     case immediate(entries: UInt64)
     /// What it awaited has ended meanwhile: it goes to the drain.
     case ready
@@ -136,48 +179,92 @@ private enum UnbindSchedule {
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
-    /// Schedules the unbind and hands its range back. The VMA's reference is now the caller's.
+    /// Schedules the unbind. `users` are the edges to what it waits for; `handRangeBack` is called once binds that
+    /// overlap find the unbind, and before its gate can open. The result is for `follow`.
     /// - Locking: the VM's lock and the reservation's are held.
-    fileprivate func schedule(detachFrom vma: VMAPointer) -> UnbindSchedule {
+    @inline(__always)
+    func schedule(awaiting users: AwaitPointer?, handRangeBack: () -> Void) -> UnbindSchedule {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
         pointee.isScheduled = true
-        // The chain's own reference: dropped when the completed unbind is reaped.
-        fence.retain()
-        awaitUsers(of: vma)
+        awaitUsers(users)
         if vm.pointee.options.policy == .timeline { awaitLastScheduled() }
-
-        let now = vm.pointee.device.now
-        let binding = pointee.binding
-        vm.pointee.history.record(
-            .unbindScheduled, start: binding.start, size: binding.size, boID: pointee.boID, time: now)
-        vm.pendingUnbindBegan()
-        let stats = vm.pointee.stats
         // A TLB invalidation that takes time is something to wait for, too: then the drain does it, for many at once.
         let isImmediate = pointee.gate.isIdle && vm.pointee.device.pointee.gpu.invalidationCost == 0
-        var entries: UInt64 = 0
-        if isImmediate {
-            stats.pointee.unbindsImmediate &+= 1
-            entries = clear(at: now)
-            vm.invalidate(start: binding.start, size: binding.size)
-        } else {
-            stats.pointee.unbindsDeferred &+= 1
-            let pending = UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
-            stats.pointee.pendingPeak = max(stats.pointee.pendingPeak, pending)
-            pointee.order = stats.pointee.unbindsDeferred
-            vm.pointee.pending.publish(self)
-        }
-        vma.detachBinding()
-        // Immediate: nothing was awaited, so that committing opens the gate; there is nobody else who could.
-        let isOpen = pointee.gate.commit()
-        if isImmediate { return .immediate(entries: entries) }
-        return isOpen ? .ready : .deferred
+        let schedule = isImmediate ? scheduleImmediate() : scheduleDeferred()
+        handRangeBack()
+        if isImmediate { return schedule }
+        return pointee.gate.commit() ? .ready : .deferred
     }
 
-    /// Turns the VMA's users into edges to this unbind.
-    private func awaitUsers(of vma: VMAPointer) {
-        var next = vma.pointee.users
-        vma.pointee.users = nil
+    private func scheduleImmediate() -> UnbindSchedule {
+        let vm = pointee.vm
+        let stats = vm.pointee.stats
+        stats.pointee.unbindsImmediate &+= 1
+        let cleared = clear(startedAt: nil, invalidatesNext: true)
+        if cleared.needsInvalidation {
+            vm.invalidate(start: pointee.binding.start, size: pointee.binding.size)
+        }
+        // Nobody finds it any more to hold it; who does already, keeps it pending.
+        if pointee.holds.load(ordering: .acquiring) == 1 {
+            pointee.holds.store(0, ordering: .relaxed)
+            stats.pointee.completedAtOnce &+= 1
+            return .atOnce(entries: cleared.entries)
+        }
+        beginPending()
+        return .immediate(entries: cleared.entries)
+    }
+
+    private func scheduleDeferred() -> UnbindSchedule {
+        let vm = pointee.vm
+        let stats = vm.pointee.stats
+        beginPending()
+        stats.pointee.unbindsDeferred &+= 1
+        let pending = UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
+        stats.pointee.pendingPeak = max(stats.pointee.pendingPeak, pending)
+        pointee.order = stats.pointee.unbindsDeferred
+        vm.pointee.pending.publish(self)
+        return .deferred
+    }
+
+    private func beginPending() {
+        let vm = pointee.vm
+        // The chain's own reference: dropped when the completed unbind is reaped.
+        fence.retain()
+        pointee.pages.retain()
+        vm.pointee.history.record(
+            .unbindScheduled, start: pointee.binding.start, size: pointee.binding.size, boID: pointee.boID,
+            time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true)
+        vm.pendingUnbindBegan()
+    }
+
+    /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop. True if the
+    /// unbind's power reference has become the caller's.
+    ///
+    /// - Parameter isSeen: others than the caller know the fence of an unbind that was done at once.
+    /// - Locking: nothing may be held.
+    @inline(__always)
+    func follow(_ schedule: UnbindSchedule, isSeen: Bool = false) -> Bool {
+        let device = pointee.vm.pointee.device
+        switch schedule {
+        case .atOnce(let entries):
+            // Time passes for the caller: it has done the backend's work itself.
+            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
+            completeAtOnce(at: device.now, isSeen: isSeen)
+            return pointee.holdsPower
+        case .immediate(let entries):
+            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
+            return dropHold(at: device.now, power: .toCaller)
+        case .ready:
+            pointee.vm.pointee.drain.makeReady(self, at: device.now)
+            return false
+        case .deferred: return false
+        }
+    }
+
+    /// Turns the users of the binding into edges to this unbind.
+    private func awaitUsers(_ users: AwaitPointer?) {
+        var next = users
         while let user = next {
             next = user.pointee.next
             user.pointee.next = nil
@@ -215,6 +302,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// The binding is the resource's alone now; the range is free.
     fileprivate func detachBinding() {
         pointee.vm.pointee.ranges.remove(node)
+        pointee.bo.pointee.boundCount = pointee.bo.pointee.boundCount &- 1
         pointee.resource = nil
         pointee.bindFence?.drop()
         pointee.bindFence = nil
@@ -228,7 +316,8 @@ func unbindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutabl
     let edge = callback.assumingMemoryBound(to: Await.self)
     let resource = edge.pointee.callback.context!.assumingMemoryBound(to: VMAResource.self)
     let vm = resource.pointee.vm
-    let error = edge.pointee.fence.error
+    // The work starts when what it awaited has signalled, which is now.
+    let (error, time) = (edge.pointee.fence.error, edge.pointee.fence.pointee.timestamp)
     vm.pointee.device.free(edge)
-    if resource.pointee.gate.complete(error: error) { vm.pointee.drain.makeReady(resource) }
+    if resource.pointee.gate.complete(error: error) { vm.pointee.drain.makeReady(resource, at: time) }
 }

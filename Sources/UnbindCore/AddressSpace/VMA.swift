@@ -37,6 +37,12 @@ struct VMA: ~Copyable {
     var users: AwaitPointer?
     /// Of an asynchronous bind, with a reference; nil when the bind was done at once.
     var bindFence: FencePointer?
+    /// Pins: while there are any, nobody takes the binding away but the end of the VMA or of its VM.
+    var pinCount: UInt32 = 0
+
+    /// The buffer's list, under its lock.
+    var nextInBO: VMAPointer?
+    var previousInBO: VMAPointer?
 
     static var magic: UInt32 { 0x7576_6d61 }
     static var nodeOffset: Int { roundUp(MemoryLayout<UInt32>.size, to: MemoryLayout<RangeNode>.alignment) }
@@ -55,6 +61,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
             to: VMA(vm: vm, bo: bo, options: options, address: Atomic(options.fixedAddress ?? VMA.noAddress)))
         vm.retain()
         bo.retain()
+        bo.add(vma)
         device.handleCreated(.vma)
         return vma
     }
@@ -79,6 +86,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
         let (vm, bo) = (pointee.vm, pointee.bo)
         let device = vm.pointee.device
         invariant(!node.pointee.isAllocated, "a VMA was freed while it was bound")
+        bo.remove(self)
         pointee.magic = 0
         deinitialize(count: 1)
         device.cache(.vma).give(UnsafeMutableRawPointer(self))

@@ -50,17 +50,21 @@ private struct FenceArrayMember {
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
-    /// One fence for `count` others, which it retains. The fence may have signalled when this returns.
+    /// One fence for `count` others, which it retains. The fence may have signalled when this returns; with a context
+    /// it takes a place in that timeline, and one of the others must be the fence before it there.
     /// - Failure: noMemory.
     func makeFenceArray(
-        of fences: UnsafeMutablePointer<FencePointer>, count: Int, signalsOnAny: Bool
+        of fences: UnsafeMutablePointer<FencePointer>, count: Int, signalsOnAny: Bool, context: UInt64 = 0,
+        seqno: UInt64 = 0
     ) throws(Status) -> FencePointer {
         let bytes = FenceArray.byteCount(count)
         guard let memory = pointee.memory.allocate(bytes: bytes, alignment: 16) else { throw Status.noMemory }
         let array = memory.bindMemory(to: FenceArray.self, capacity: 1)
         array.initialize(
             to: FenceArray(
-                fence: Fence(owner: UnsafeMutableRawPointer(self), kind: .array, release: releaseFenceArray),
+                fence: Fence(
+                    owner: UnsafeMutableRawPointer(self), context: context, seqno: seqno, kind: .array,
+                    release: releaseFenceArray),
                 signalsOnAny: signalsOnAny, count: count))
         for index in 0..<count {
             let fence = fences[index]

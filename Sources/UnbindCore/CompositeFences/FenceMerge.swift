@@ -37,6 +37,15 @@ extension UnsafeMutablePointer where Pointee == Device {
     }
 }
 
+extension UnsafeMutablePointer where Pointee == BufferObject {
+    /// One fence for all that have not signalled at a usage, with a reference.
+    /// - Failure: noMemory.
+    func mergedFence(usage: FenceUsage) throws(Status) -> FencePointer {
+        var list = try fences(usage: usage)
+        return try pointee.device.merge(&list)
+    }
+}
+
 extension FenceList {
     /// The most fences in the list, and how deep it is looked into them.
     private static var unwrapLimit: Int { 131_072 }
@@ -73,9 +82,9 @@ extension FenceList {
     }
 
     /// False if the fence is not made of others, or stays as it is.
-    private mutating func appendParts(of fence: FencePointer) throws(Status) -> Bool {
+    mutating func appendParts(of fence: FencePointer) throws(Status) -> Bool {
         switch fence.pointee.kind {
-        case .plain: return false
+        case .plain, .timed: return false
         case .array:
             let array = UnsafeMutableRawPointer(fence).assumingMemoryBound(to: FenceArray.self)
             if array.pointee.signalsOnAny || count + array.pointee.count > Self.unwrapLimit { return false }

@@ -16,21 +16,31 @@ extension UnsafeMutablePointer where Pointee == Device {
     func makeCallerFence() throws(Status) -> FencePointer {
         let fence = try makeUnlistedFence()
         let object = UnsafeMutableRawPointer(fence).assumingMemoryBound(to: CallerFence.self)
-        pointee.lock.acquire()
-        // Under the lock: a close either sees this fence or is seen here.
-        let isOpen = pointee.stateWord.load(ordering: .relaxed) == Device.State.open.rawValue
-        if isOpen {
-            object.pointee.next = pointee.firstCallerFence
-            pointee.firstCallerFence?.pointee.previous = object
-            pointee.firstCallerFence = object
-            object.pointee.isListed = true
-        }
-        pointee.lock.release()
-        if !isOpen {
+        do throws(Status) {
+            try ifOpen { list(object) }
+        } catch {
             fence.drop()
-            throw Status.closed
+            throw error
         }
         return fence
+    }
+
+    /// Has `body` run, which may list an object, unless the device is closing: close either sees what it listed and
+    /// waits for the work it began, or is seen here.
+    func ifOpen(_ body: () -> Void) throws(Status) {
+        pointee.lock.acquire()
+        let isOpen = pointee.stateWord.load(ordering: .relaxed) == Device.State.open.rawValue
+        if isOpen { body() }
+        pointee.lock.release()
+        if !isOpen { throw Status.closed }
+    }
+
+    /// Under the lock.
+    func list(_ object: UnsafeMutablePointer<CallerFence>) {
+        object.pointee.next = pointee.firstCallerFence
+        pointee.firstCallerFence?.pointee.previous = object
+        pointee.firstCallerFence = object
+        object.pointee.isListed = true
     }
 
     /// A fence that the library signals itself, before anybody sees it: for work that is done within a call.
@@ -59,7 +69,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         return nil
     }
 
-    fileprivate func unlink(_ object: UnsafeMutablePointer<CallerFence>) {
+    func unlink(_ object: UnsafeMutablePointer<CallerFence>) {
         if let next = object.pointee.next { next.pointee.previous = object.pointee.previous }
         if let previous = object.pointee.previous {
             previous.pointee.next = object.pointee.next

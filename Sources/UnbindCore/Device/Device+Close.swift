@@ -14,8 +14,11 @@ struct LeakReport {
     var unbindsCompleted: UInt64 = 0
     var fencesCancelled: UInt64 = 0
     var timelines: UInt32 = 0
+    var holds: UInt32 = 0
 
-    var isEmpty: Bool { vms == 0 && bos == 0 && vmas == 0 && queues == 0 && fences == 0 && timelines == 0 }
+    var isEmpty: Bool {
+        vms == 0 && bos == 0 && vmas == 0 && queues == 0 && fences == 0 && timelines == 0 && holds == 0
+    }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
@@ -31,10 +34,11 @@ extension UnsafeMutablePointer where Pointee == Device {
         else { throw Status.closed }
 
         var report = LeakReport()
-        // No VM and no caller's fence is added once the state has changed (both look at it under the lock), so one pass
-        // over each closes all; what they set free then runs to its end.
+        // No VM, caller's fence or hold is added once the state has changed (all look at it under the lock), so one pass
+        // over each ends all; what they set free then runs to its end.
         report.unbindsCompleted = closeVMs()
         report.fencesCancelled = cancelCallerFences()
+        breakHolds()
         drain()
         pointee.executor.stop()
         pointee.stateWord.store(Device.State.closed.rawValue, ordering: .releasing)
@@ -45,6 +49,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         report.queues = liveHandles(.queue)
         report.fences = liveHandles(.fence)
         report.timelines = liveHandles(.timeline)
+        report.holds = liveHandles(.hold)
         report.boBytes = pointee.boHandleBytes.load(ordering: .relaxed)
         if !report.isEmpty { logLeaks(report) }
         return report
@@ -86,6 +91,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         var cancelled: UInt64 = 0
         while let fence = takeListedCallerFence() {
             if fence.signal(error: Status.closed.raw, at: now) { cancelled += 1 }
+            if fence.pointee.kind == .timed { fence.stopTimer() }
             fence.drop()
         }
         return cancelled

@@ -1,5 +1,7 @@
 // The device's log: lines for the host program's callback.
 
+import Synchronization
+
 /// Gathers text until a line is complete. On the caller's stack; a TextWriter writes into it.
 private struct LogLine {
     let device: DevicePointer
@@ -21,6 +23,7 @@ private struct LogLine {
         bytes[length] = 0
         length = 0
         guard let log = device.pointee.host.log else { return }
+        LockOrder.assertNoneHeld("a callback was called with a lock held")
         let (data, level) = (device.pointee.host.logData, level)
         bytes.span.withUnsafeBufferPointer { text in
             SignallingSection.suspended { log(data, level, text.baseAddress) }
@@ -57,15 +60,33 @@ extension UnsafeMutablePointer where Pointee == Device {
         do throws(Status) {
             try pointee.executor.wait(for: fence, timeout: timeout, absolute: absolute, interruptible: interruptible)
         } catch {
-            if error == .deadlock { logDeadlock() }
+            if error == .deadlock {
+                logDeadlock(
+                    "a fence is waited for", remedy: "signal the fence that the pending work waits for")
+            }
             throw error
         }
     }
 
-    private func logDeadlock() {
+    /// Waits until the word of a lock context is set. A deadlock is told as for a fence.
+    func waitForLock(_ word: UnsafeMutablePointer<Atomic<UInt32>>, interruptible: Bool) throws(Status) {
+        do throws(Status) {
+            try pointee.executor.wait(forWord: word, interruptible: interruptible)
+        } catch {
+            if error == .deadlock {
+                logDeadlock("a buffer's lock is waited for", remedy: "unlock the buffer")
+            }
+            throw error
+        }
+    }
+
+    private func logDeadlock(_ wait: StaticString, remedy: StaticString) {
         log(.error) { writer in
-            writer.text("deadlock: a fence is waited for, and nothing that could run is left; ")
-            writer.text("signal the fence that the pending work waits for\n")
+            writer.text("deadlock: ")
+            writer.text(wait)
+            writer.text(", and nothing that could run is left; ")
+            writer.text(remedy)
+            writer.text("\n")
             // Without memory for all of it, what there is of it will have to do.
             do throws(Status) { try self.dump(to: &writer) } catch {}
         }
@@ -86,7 +107,9 @@ extension UnsafeMutablePointer where Pointee == Device {
             writer.decimal(UInt64(report.fences))
             writer.text(" fence references, ")
             writer.decimal(UInt64(report.timelines))
-            writer.text(" timelines; drop them with the _unref functions")
+            writer.text(" timelines, ")
+            writer.decimal(UInt64(report.holds))
+            writer.text(" holds; drop them with the _unref functions")
         }
     }
 }

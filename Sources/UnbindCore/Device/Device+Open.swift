@@ -39,6 +39,7 @@ private struct OpeningDevice {
     var stub: FencePointer?
     var executor: ExecutorPointer?
     var gpu: UnsafeMutablePointer<SoftwareGPU>?
+    var power: UnsafeMutablePointer<PowerReferences>?
 
     mutating func open(_ options: DeviceOptions, memory prototype: consuming Memory) throws(Status) -> DevicePointer {
         guard let memory = Self.makeMemory(prototype) else { throw Status.noMemory }
@@ -70,6 +71,7 @@ private struct OpeningDevice {
             to: Fence(owner: UnsafeMutableRawPointer(device)) { _ in panic("the stub fence was over-dropped") })
         stub.signal(at: 0)
         self.stub = stub
+        if let callbacks = options.host.power { power = try .make(device: device, callbacks: callbacks, memory: memory) }
         let executor = try ExecutorPointer.make(
             kind: options.executor, workerCount: options.workerCount, seed: options.seed, memory: memory,
             device: UnsafeMutableRawPointer(device))
@@ -85,7 +87,7 @@ private struct OpeningDevice {
         device.initialize(
             to: Device(
                 memory: memory, caches: caches, executor: executor, gpu: gpu, localMemory: local, stubFence: stub,
-                host: options.host, pageSizes: options.pageSizes, systemMemoryLimit: options.systemMemoryBytes,
+                host: options.host, power: power, pageSizes: options.pageSizes, systemMemoryLimit: options.systemMemoryBytes,
                 nextIDs: nextIDs, liveHandles: liveHandles))
         return device
     }
@@ -96,6 +98,7 @@ private struct OpeningDevice {
             executor.stop()
             executor.free()
         }
+        if let power { power.free(memory: memory) }
         if let local { local.free() }
         if let stub { memory.deallocateArray(stub, count: 1) }
         if let liveHandles { memory.deallocateArray(liveHandles, count: ObjectKind.count) }
@@ -147,6 +150,9 @@ private struct OpeningDevice {
         make(.eventfd, EventfdCallback.self)
         make(.timeline, Timeline.self)
         make(.timelinePoint, TimelinePoint.self)
+        make(.hold, Hold.self)
+        make(.migration, Migration.self)
+        make(.timedFence, TimedFence.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {
@@ -165,13 +171,15 @@ extension UnsafeMutablePointer where Pointee == Device {
         invariant(state == Device.State.closed.rawValue, "a device was freed open")
         let memory = pointee.memory
         let (caches, nextIDs, liveHandles) = (pointee.caches, pointee.nextIDs, pointee.liveHandles)
-        let stub = pointee.stubFence
+        let (stub, power) = (pointee.stubFence, pointee.power)
+        pointee.copyQueue?.free()
         pointee.gpu.free()
         pointee.executor.free()
         pointee.localMemory.free()
         pointee.magic = 0
         deinitialize(count: 1)
         memory.deallocateArray(self, count: 1)
+        power?.free(memory: memory)
         memory.deallocateArray(stub, count: 1)
         memory.deallocateArray(liveHandles, count: ObjectKind.count)
         memory.deallocateArray(nextIDs, count: ObjectKind.count)

@@ -23,17 +23,24 @@ struct Device: ~Copyable {
     let localMemory: UnsafeMutablePointer<LocalMemory>
     let stubFence: FencePointer
     let host: HostCallbacks
+    /// Nil without callbacks for it.
+    let power: UnsafeMutablePointer<PowerReferences>?
     let pageSizes: UInt64
     let systemMemoryLimit: UInt64
 
     let lock = FutexLock(.device)
     var firstVM: VMPointer?
     var firstCallerFence: UnsafeMutablePointer<CallerFence>?
+    var firstHold: HoldPointer?
+    /// Made at the first move of a buffer; then there until the device goes.
+    var copyQueue: CopyQueuePointer?
 
     let stateWord = Atomic<UInt32>(State.open.rawValue)
     let systemBytes = Atomic<UInt64>(0)
     let boHandleBytes = Atomic<UInt64>(0)
     let lastContext = Atomic<UInt64>(0)
+    /// Of lock contexts: who began later is younger.
+    let lastLockStamp = Atomic<UInt64>(0)
     /// Jobs, asynchronous binds, deferred unbinds, fence arrays and timeline points under way: what close waits for.
     let outstanding = Atomic<Int>(0)
     let nextIDs: UnsafeMutablePointer<Atomic<UInt64>>
@@ -51,21 +58,22 @@ struct HostCallbacks {
     var logData: UnsafeMutableRawPointer?
     var fault: FaultCallback?
     var faultData: UnsafeMutableRawPointer?
+    var power: PowerCallbacks?
 }
 
 /// The kinds of object with a C handle, for ids and for the leak report.
 enum ObjectKind: Int {
-    case vm, bufferObject, vma, queue, fence, timeline
+    case vm, bufferObject, vma, queue, fence, timeline, hold
 
-    static var count: Int { 6 }
+    static var count: Int { 7 }
 }
 
 /// The slab caches of a device.
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, bufferObject, reservation, vma, resource, bindWork, await, queue, job
-    case eventfd, timeline, timelinePoint
+    case eventfd, timeline, timelinePoint, hold, migration, timedFence
 
-    static var count: Int { 14 }
+    static var count: Int { timedFence.rawValue + 1 }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
@@ -157,6 +165,7 @@ extension UnsafeMutablePointer where Pointee == Device {
     /// brought it here: what called back is not over, and a close in there would wait for it.
     @inline(__always)
     func callingBack(_ body: () -> Void) {
+        LockOrder.assertNoneHeld("a callback was called with a lock held")
         let current = csys_thread_running_device()!
         let outer = current.pointee
         current.pointee = UnsafeMutableRawPointer(self)
@@ -165,6 +174,16 @@ extension UnsafeMutablePointer where Pointee == Device {
     }
 
     // MARK: Work under way
+
+    /// As workBegan, for work that belongs to no VM. False, and nothing changes, if the device is closing: a close either
+    /// waits for the work or is seen here.
+    func tryBeginWork() -> Bool {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        if pointee.stateWord.load(ordering: .relaxed) != Device.State.open.rawValue { return false }
+        workBegan()
+        return true
+    }
 
     @inline(__always)
     func workBegan() { _ = pointee.outstanding.wrappingAdd(1, ordering: .relaxed) }

@@ -22,9 +22,12 @@ extension UnsafeMutablePointer where Pointee == Executor {
     /// Has the item run as soon as possible. Its function gets the time of this call.
     /// - Locking: takes the executor's lock: any lock of a lower rank may be held. Any thread.
     /// - Signalling: allowed; never allocates.
-    func submit(_ item: WorkItemPointer) {
+    func submit(_ item: WorkItemPointer) { submit(item, asOf: now) }
+
+    /// As above, for who knows already what time it is.
+    func submit(_ item: WorkItemPointer, asOf present: UInt64) {
         pointee.lock.acquire()
-        item.pointee.due = now
+        item.pointee.due = present
         enqueue(item)
         appendReady(item)
         let wakes = wakeForReadyItem()
@@ -47,6 +50,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
         } else {
             // Whoever sleeps, sleeps at most until the earliest timer: an earlier one concerns them all.
             let isEarliest = time < earliestTimer
+            item.pointee.isTimed = true
             pointee.timers = TimerHeap.inserting(item, into: pointee.timers)
             if isEarliest {
                 raiseEvent()
@@ -55,6 +59,20 @@ extension UnsafeMutablePointer where Pointee == Executor {
         }
         pointee.lock.release()
         if wakes > 0 { csys_futex_wake(pointee.workWord.address, wakes) }
+    }
+
+    /// Takes back an item that was submitted for a time which has not come. False if it runs, has run or is about to.
+    /// - Locking: as submit.
+    /// - Signalling: as submit.
+    func cancel(_ item: WorkItemPointer) -> Bool {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        guard item.pointee.isTimed, let timers = pointee.timers else { return false }
+        pointee.timers = TimerHeap.removing(item, from: timers)
+        item.pointee.isTimed = false
+        item.pointee.isQueued = false
+        if isIdle { wakeForCompletion() }
+        return true
     }
 
     private func enqueue(_ item: WorkItemPointer) {
@@ -122,13 +140,21 @@ extension UnsafeMutablePointer where Pointee == Executor {
     func raiseEvent() {
         if pointee.eventDescriptor < 0 || pointee.eventIsRaised { return }
         pointee.eventIsRaised = true
-        csys_eventfd_raise(pointee.eventDescriptor)
+        if pointee.eventIsWatched { csys_eventfd_raise(pointee.eventDescriptor) }
     }
 
     func clearEvent() {
         if !pointee.eventIsRaised { return }
         pointee.eventIsRaised = false
-        csys_eventfd_clear(pointee.eventDescriptor)
+        if pointee.eventIsWatched { csys_eventfd_clear(pointee.eventDescriptor) }
+    }
+
+    /// Somebody is about to poll the descriptor. Until then nothing is written to it: a system call for each piece of
+    /// work would cost more than the work.
+    func watchEvent() {
+        if pointee.eventIsWatched || pointee.eventDescriptor < 0 { return }
+        pointee.eventIsWatched = true
+        if pointee.eventIsRaised { csys_eventfd_raise(pointee.eventDescriptor) }
     }
 
     // MARK: Taking (lock held)
@@ -145,6 +171,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
         var timer: WorkItemPointer? = first
         while let item = timer, item.pointee.due <= present {
             timer = TimerHeap.removingFirst(of: item)
+            item.pointee.isTimed = false
             appendReady(item)
         }
         pointee.timers = timer

@@ -148,7 +148,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
     }
 
     /// The event loop, if another thread has one, has to look at what this wait saw in its place.
-    private func leaveManually() {
+    func leaveManually() {
         if pointee.firstReady != nil || pointee.timers != nil { raiseEvent() }
     }
 

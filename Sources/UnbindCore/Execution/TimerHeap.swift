@@ -1,8 +1,8 @@
 // TimerHeap: work items by the time they are due, those due at one time in the order of their submission.
 //
 // A pairing heap (Fredman, Sedgewick, Sleator, Tarjan 1986) in the links of the items: `child` is an item's first
-// child, `next` its next sibling. Inserting is constant time, taking the first one O(log n) amortised, and neither
-// allocates nor recurses. Nothing is ever taken from the middle, so no backward links are needed.
+// child, `next` its next sibling, `previous` the sibling before it or, of a first child, the parent. Inserting is
+// constant time, taking the first one or one from the middle O(log n) amortised, and none allocates or recurses.
 //
 // The heap is its root; the functions take a root and give the new one, so that the executor which owns it makes one
 // plain store under its lock.
@@ -12,6 +12,7 @@ enum TimerHeap {
     static func inserting(_ item: WorkItemPointer, into root: WorkItemPointer?) -> WorkItemPointer {
         item.pointee.child = nil
         item.pointee.next = nil
+        item.pointee.previous = nil
         guard let root else { return item }
         return meld(root, item)
     }
@@ -43,13 +44,33 @@ enum TimerHeap {
             pair.pointee.next = nil
             result = meld(result, pair)
         }
+        result.pointee.previous = nil
         return result
+    }
+
+    /// The root after `item`, which is in the heap, was taken out.
+    static func removing(_ item: WorkItemPointer, from root: WorkItemPointer) -> WorkItemPointer? {
+        let rest = removingFirst(of: item)
+        if item == root { return rest }
+        let previous = item.pointee.previous!
+        if previous.pointee.child == item {
+            previous.pointee.child = item.pointee.next
+        } else {
+            previous.pointee.next = item.pointee.next
+        }
+        item.pointee.next?.pointee.previous = previous
+        item.pointee.next = nil
+        item.pointee.previous = nil
+        guard let rest else { return root }
+        return meld(root, rest)
     }
 
     /// Two roots without siblings become one.
     private static func meld(_ a: WorkItemPointer, _ b: WorkItemPointer) -> WorkItemPointer {
         let (parent, child) = precedes(b, a) ? (b, a) : (a, b)
         child.pointee.next = parent.pointee.child
+        child.pointee.next?.pointee.previous = child
+        child.pointee.previous = parent
         parent.pointee.child = child
         return parent
     }

@@ -17,7 +17,11 @@ struct WorkItem {
     var sequence: UInt64 = 0
     var next: UnsafeMutablePointer<WorkItem>?
     var child: UnsafeMutablePointer<WorkItem>?
+    /// Among the timers: the sibling before it, or its parent.
+    var previous: UnsafeMutablePointer<WorkItem>?
     var isQueued = false
+    /// Queued among the timers, not on the ready list.
+    var isTimed = false
 
     init(label: UInt64, context: UnsafeMutableRawPointer, function: @escaping Function) {
         self.label = label

@@ -36,7 +36,10 @@ private func statusTexts(_ status: Int32) -> (name: StaticString, sentence: Stat
     case -EBUSY: ("-EBUSY", "In use: finish what uses it, or use the waiting form of the call.")
     case -EINTR: ("-EINTR", "A signal interrupted the wait: nothing has changed, call again.")
     case -ETIME: ("-ETIME", "The wait expired: it has not happened yet, wait again.")
-    case -EDEADLK: ("-EDEADLK", "Waiting cannot help, nothing that could run is left: signal what everything waits for.")
+    case -EDEADLK: (
+        "-EDEADLK",
+        "Waiting cannot help: signal what everything waits for; with locks held, give them up and lock again.")
+    case -EALREADY: ("-EALREADY", "This lock context has the lock already: go on.")
     case -EIO: ("-EIO", "The device is lost: close it and open it again.")
     case -EFAULT: ("-EFAULT", "A job hit a GPU page fault: the fault callback knows where and what was mapped there.")
     case -EOPNOTSUPP: ("-EOPNOTSUPP", "This executor or backend cannot do that: see the function in the header.")

@@ -67,7 +67,7 @@ public func unbind_bo_unref(_ handle: OpaquePointer!) {
 @implementation @_cdecl("unbind_bo_cpu_pointer")
 public func unbind_bo_cpu_pointer(_ handle: OpaquePointer!) -> UnsafeMutableRawPointer! {
     guard let bo: BufferObjectPointer = try? object(handle) else { return nil }
-    return bo.pointee.pages.pointee.memory
+    return bo.pages.pointee.memory
 }
 
 @implementation @_cdecl("unbind_bo_size")
@@ -88,5 +88,47 @@ public func unbind_bo_wait(_ handle: OpaquePointer!, _ timeout: UInt64, _ flags:
         let bo: BufferObjectPointer = try object(handle)
         let flags = try WaitFlags(flags)
         try bo.wait(timeout: timeout, absolute: flags.absolute, interruptible: flags.interruptible)
+    }
+}
+
+@implementation @_cdecl("unbind_bo_unbind")
+public func unbind_bo_unbind(_ handle: OpaquePointer!, _ flags: UInt32) -> Int32 {
+    cStatus { () throws(Status) in
+        let bo: BufferObjectPointer = try object(handle)
+        let known =
+            UNBIND_BO_UNBIND_ACTIVE | UNBIND_BO_UNBIND_BARRIER | UNBIND_BO_UNBIND_TEST | UNBIND_BO_UNBIND_VM_TRYLOCK
+            | UNBIND_BO_UNBIND_ASYNC | UNBIND_WAIT_INTERRUPTIBLE
+        try check(flags, allowed: known)
+        try bo.unbindAll(
+            ObjectUnbindOptions(
+                waitsForActive: flags & UNBIND_BO_UNBIND_ACTIVE != 0,
+                waitsForClosing: flags & UNBIND_BO_UNBIND_BARRIER != 0,
+                onlyTests: flags & UNBIND_BO_UNBIND_TEST != 0,
+                triesLock: flags & UNBIND_BO_UNBIND_VM_TRYLOCK != 0,
+                isAsynchronous: flags & UNBIND_BO_UNBIND_ASYNC != 0,
+                interruptible: flags & UNBIND_WAIT_INTERRUPTIBLE != 0))
+    }
+}
+
+@implementation @_cdecl("unbind_bo_region")
+public func unbind_bo_region(_ handle: OpaquePointer!) -> UInt32 {
+    guard let bo: BufferObjectPointer = try? object(handle) else { return UNBIND_REGION_SYSTEM }
+    return bo.region.rawValue
+}
+
+@implementation @_cdecl("unbind_bo_migrate")
+public func unbind_bo_migrate(
+    _ handle: OpaquePointer!, _ region: UInt32, _ flags: UInt32, _ outFence: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let bo: BufferObjectPointer = try object(handle)
+        let known = UNBIND_BO_MIGRATE_NO_CPU_COPY | UNBIND_BO_MIGRATE_AFTER_UNBIND | UNBIND_WAIT_INTERRUPTIBLE
+        try check(flags, allowed: known)
+        guard let region = MemoryRegion(rawValue: region) else { throw Status.invalid }
+        let options = MigrationOptions(
+            mayCopyByCPU: flags & UNBIND_BO_MIGRATE_NO_CPU_COPY == 0,
+            copiesAfterUnbinds: flags & UNBIND_BO_MIGRATE_AFTER_UNBIND != 0,
+            interruptible: flags & UNBIND_WAIT_INTERRUPTIBLE != 0)
+        handOut(try bo.migrate(to: region, options) ?? bo.pointee.device.signalledFence, to: outFence)
     }
 }

@@ -51,8 +51,18 @@ private func checkedDeviceOptions(_ options: unbind_device_options) throws(Statu
             commandNanoseconds: costs.command_ns)
     }
     checked.host = HostCallbacks(
-        log: options.log, logData: options.log_data, fault: options.fault, faultData: options.fault_data)
+        log: options.log, logData: options.log_data, fault: options.fault, faultData: options.fault_data,
+        power: try checkedPower(options.power))
     return checked
+}
+
+private func checkedPower(_ pointer: UnsafePointer<unbind_power_callbacks>?) throws(Status) -> PowerCallbacks? {
+    guard let pointer else { return nil }
+    let power = try read(pointer, zero: unbind_power_callbacks())
+    guard power.reserved == 0 else { throw Status.invalid }
+    if power.get == nil, power.get_if_in_use == nil, power.put == nil { return nil }
+    guard let get = power.get, let getIfInUse = power.get_if_in_use, let put = power.put else { throw Status.invalid }
+    return PowerCallbacks(userData: power.user_data, get: get, getIfInUse: getIfInUse, put: put)
 }
 
 private func checkedAllocator(_ pointer: UnsafePointer<unbind_allocator>?) throws(Status) -> Memory {
@@ -84,6 +94,7 @@ public func unbind_device_close(
         result.unbinds_completed = report.unbindsCompleted
         result.fences_cancelled = report.fencesCancelled
         result.timelines = report.timelines
+        result.holds = report.holds
         try write(result, to: outReport)
     }
 }
@@ -184,9 +195,10 @@ extension UnsafeMutablePointer where Pointee == Device {
         stats.jobs = pointee.gpu.pointee.counters.jobs.load(ordering: .relaxed)
         stats.commands = pointee.gpu.pointee.counters.commands.load(ordering: .relaxed)
         stats.faults = pointee.gpu.pointee.counters.faults.load(ordering: .relaxed)
-        stats.ptes_written = pointee.gpu.pointee.counters.ptesWritten.load(ordering: .relaxed)
-        stats.ptes_cleared = pointee.gpu.pointee.counters.ptesCleared.load(ordering: .relaxed)
-        stats.tlb_invalidations = pointee.gpu.pointee.counters.tlbInvalidations.load(ordering: .relaxed)
+        let totals = pointee.gpu.totals
+        stats.ptes_written = totals.written
+        stats.ptes_cleared = totals.cleared
+        stats.tlb_invalidations = totals.invalidations
         stats.tlb_hits = pointee.gpu.pointee.counters.tlbHits.load(ordering: .relaxed)
         stats.tlb_misses = pointee.gpu.pointee.counters.tlbMisses.load(ordering: .relaxed)
         return stats
@@ -201,5 +213,14 @@ public func unbind_device_dump(
         let device: DevicePointer = try object(handle)
         guard let sink else { throw Status.invalid }
         try device.dump(to: sink, userData: userData)
+    }
+}
+
+@implementation @_cdecl("unbind_device_fail_next")
+public func unbind_device_fail_next(_ handle: OpaquePointer!, _ what: UInt32, _ count: UInt32) -> Int32 {
+    cStatus { () throws(Status) in
+        let device: DevicePointer = try object(handle)
+        guard what == UNBIND_FAIL_COPY else { throw Status.invalid }
+        device.pointee.gpu.pointee.movesToFail.store(count, ordering: .relaxed)
     }
 }

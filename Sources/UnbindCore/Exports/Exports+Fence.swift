@@ -194,3 +194,51 @@ private func checkedList(_ fences: UnsafePointer<OpaquePointer?>?, _ count: UInt
     for index in 0..<Int(count) { list.append(retaining: FencePointer(fences[index].unsafelyUnwrapped)) }
     return list
 }
+
+@implementation @_cdecl("unbind_fence_get_leaves")
+public func unbind_fence_get_leaves(
+    _ handle: OpaquePointer!, _ leaves: UnsafeMutablePointer<OpaquePointer?>!, _ capacity: UInt32,
+    _ outCount: UnsafeMutablePointer<UInt32>!
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let fence: FencePointer = try object(handle)
+        let out = try required(outCount)
+        if leaves == nil, capacity != 0 { throw Status.invalid }
+        let list = try fence.leaves()
+        handOut(list, to: leaves, capacity: capacity)
+        out.pointee = UInt32(list.count)
+    }
+}
+
+/// Gives a reference to each fence of the list to the caller, if there is room for all.
+func handOut(_ list: borrowing FenceList, to out: UnsafeMutablePointer<OpaquePointer?>?, capacity: UInt32) {
+    guard let out, list.count <= Int(capacity) else { return }
+    for index in 0..<list.count {
+        list.fences[index].retain()
+        handOut(list.fences[index], to: out + index)
+    }
+}
+
+// MARK: Fences and time
+
+@implementation @_cdecl("unbind_fence_create_timed")
+public func unbind_fence_create_timed(
+    _ deviceHandle: OpaquePointer!, _ time: UInt64, _ outFence: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let device: DevicePointer = try object(deviceHandle)
+        let out = try required(outFence)
+        handOut(try device.makeTimedFence(at: time), to: out)
+    }
+}
+
+@implementation @_cdecl("unbind_fence_create_deadline")
+public func unbind_fence_create_deadline(
+    _ handle: OpaquePointer!, _ deadline: UInt64, _ outFence: UnsafeMutablePointer<OpaquePointer?>!
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let fence: FencePointer = try object(handle)
+        let out = try required(outFence)
+        handOut(try fence.device.makeFence(following: fence, until: deadline), to: out)
+    }
+}

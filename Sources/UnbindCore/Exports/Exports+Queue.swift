@@ -115,6 +115,7 @@ private func checkedCommand(_ command: unbind_command, device: DevicePointer) th
     case .load:
         guard isAligned(command.address, to: 8), command.result != nil else { throw Status.invalid }
     case .delay: break
+    case .move: throw Status.invalid
     case .wait:
         let fence: FencePointer = try object(command.fence)
         guard fence.device == device else { throw Status.invalid }

@@ -14,7 +14,7 @@ public func unbind_vma_create(
         let out = try required(outVMA)
         guard vm.pointee.device == bo.pointee.device else { throw Status.invalid }
         // Wrapped memory may be aligned to 4 KiB only, which no larger page can map.
-        guard isAligned(bo.pointee.pages.pointee.physical, to: vm.pointee.alignment) else { throw Status.invalid }
+        guard isAligned(bo.pages.pointee.physical, to: vm.pointee.alignment) else { throw Status.invalid }
         let checked = try checkedVMAOptions(options, vm: vm, size: bo.size)
         out.pointee = OpaquePointer(try VMAPointer.make(vm: vm, bo: bo, options: checked))
     }

@@ -10,6 +10,8 @@ struct Await {
     var callback: FenceCallback
     /// A counted reference.
     let fence: FencePointer
+    /// What waits does so whatever the fence carries.
+    var ignoresError = false
     /// For the list of its owner.
     var next: AwaitPointer?
 
@@ -24,6 +26,9 @@ extension UnsafeMutablePointer where Pointee == Await {
     func arm() -> Bool {
         pointee.fence.add(UnsafeMutableRawPointer(self).assumingMemoryBound(to: FenceCallback.self))
     }
+
+    /// What a fence that has signalled tells whatever waits.
+    var error: Int32 { pointee.ignoresError ? 0 : pointee.fence.error }
 }
 
 extension UnsafeMutablePointer where Pointee == SlabCache {

@@ -10,8 +10,26 @@ struct BufferObject: ~Copyable {
     let count = SharedCount()
     let device: DevicePointer
     let id: UInt64
-    let pages: PageListPointer
+    /// Replaced when the buffer moves, under the reservation's lock. A reference.
+    let pagesWord: Atomic<PageListPointer>
     let reservation: UnsafeMutablePointer<Reservation>
+    /// Its VMAs, bound or not, newest first; under `listLock`.
+    var firstVMA: VMAPointer?
+    let listLock = FutexLock(.objectList)
+    /// The callers' lock; under the reservation's.
+    var outerLock = BufferLock()
+
+    // Under the reservation's lock.
+
+    /// Of its VMAs, those that have a range.
+    var boundCount = 0
+    /// The context of the fences of its moves, and how many there were.
+    let moves: UInt64
+    var moveCount: UInt64 = 0
+    /// Of the last move: the fence for the copy and for the unbinds, with a reference.
+    var lastMove: FencePointer?
+    /// A move failed half-way: nobody knows what the memory holds.
+    let isLost = Atomic<Bool>(false)
 
     static var magic: UInt32 { 0x7562_6f62 }
 }
@@ -42,13 +60,23 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
         let bo = object.bindMemory(to: BufferObject.self, capacity: 1)
         bo.initialize(
             to: BufferObject(
-                device: device, id: device.nextID(.bufferObject), pages: pages, reservation: reservation))
+                device: device, id: device.nextID(.bufferObject), pagesWord: Atomic(pages), reservation: reservation,
+                moves: device.nextContext()))
         device.retain()
         device.handleCreated(.bufferObject, bytes: pages.pointee.size)
         return bo
     }
 
-    var size: UInt64 { pointee.pages.pointee.size }
+    /// Where its memory is now. Stays so as long as the reservation's lock is held.
+    var pages: PageListPointer { pointee.pagesWord.load(ordering: .acquiring) }
+
+    /// Gives the buffer other pages, and those it had, with their references, to the caller.
+    /// - Locking: the reservation's is held.
+    func exchangePages(_ pages: PageListPointer) -> PageListPointer {
+        pointee.pagesWord.exchange(pages, ordering: .acquiringAndReleasing)
+    }
+
+    var size: UInt64 { pages.pointee.size }
 
     func retain() { pointee.count.retain() }
 
@@ -59,7 +87,8 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
         pointee.magic = 0
         pointee.reservation.dispose()
         device.cache(.reservation).give(UnsafeMutableRawPointer(pointee.reservation))
-        pointee.pages.drop()
+        pointee.lastMove?.drop()
+        pages.drop()
         deinitialize(count: 1)
         device.cache(.bufferObject).give(UnsafeMutableRawPointer(self))
         device.drop()
@@ -68,23 +97,76 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     /// The caller lets go of a handle.
     func dropHandle() {
         guard pointee.count.dropHandle() else { return }
+        // A lock without a context has no owner who could still unlock it; one with a context keeps the buffer.
+        unlock(by: nil)
         pointee.device.handleDropped(.bufferObject, bytes: size)
         drop()
     }
 
-    /// Waits for every fence of the reservation, one at a time and with no lock held.
-    func wait(timeout: UInt64, absolute: Bool, interruptible: Bool) throws(Status) {
+    /// Waits for every fence of the reservation at a usage, one at a time and with no lock held.
+    func wait(
+        usage: FenceUsage = .bookkeep, timeout: UInt64, absolute: Bool, interruptible: Bool
+    ) throws(Status) {
         let device = pointee.device
         let isRelative = !absolute && timeout != 0 && timeout != .max
         let deadline = isRelative ? device.now.addingSaturating(timeout) : timeout
         while true {
             pointee.reservation.pointee.lock.acquire()
-            let fence = pointee.reservation.anyUnsignalled(usage: .bookkeep)
+            let fence = pointee.reservation.anyUnsignalled(usage: usage)
             pointee.reservation.pointee.lock.release()
             guard let fence else { return }
             defer { fence.drop() }
             try device.wait(
                 for: fence, timeout: deadline, absolute: absolute || isRelative, interruptible: interruptible)
         }
+    }
+}
+
+// MARK: - VMAs
+
+extension UnsafeMutablePointer where Pointee == BufferObject {
+    func add(_ vma: VMAPointer) {
+        pointee.listLock.acquire()
+        vma.pointee.nextInBO = pointee.firstVMA
+        pointee.firstVMA?.pointee.previousInBO = vma
+        pointee.firstVMA = vma
+        pointee.listLock.release()
+    }
+
+    /// Of a VMA whose last reference is gone.
+    func remove(_ vma: VMAPointer) {
+        pointee.listLock.acquire()
+        if let next = vma.pointee.nextInBO { next.pointee.previousInBO = vma.pointee.previousInBO }
+        if let previous = vma.pointee.previousInBO {
+            previous.pointee.nextInBO = vma.pointee.nextInBO
+        } else {
+            pointee.firstVMA = vma.pointee.nextInBO
+        }
+        pointee.listLock.release()
+    }
+
+    /// Calls body with each VMA of the list, also with those that are on their way out, and so unbound.
+    /// - Locking: the list's is held meanwhile.
+    func forEachVMA(_ body: (VMAPointer) -> Void) {
+        pointee.listLock.acquire()
+        var next = pointee.firstVMA
+        while let vma = next {
+            body(vma)
+            next = vma.pointee.nextInBO
+        }
+        pointee.listLock.release()
+    }
+
+    /// The next VMA of the list, or the first, with a reference. The one before must be held by a reference too: then
+    /// a walk meets every VMA that was there when it began and is not on its way out, and none twice.
+    func vma(after previous: VMAPointer?) -> VMAPointer? {
+        pointee.listLock.acquire()
+        defer { pointee.listLock.release() }
+        var next = previous == nil ? pointee.firstVMA : previous!.pointee.nextInBO
+        while let vma = next {
+            if vma.pointee.count.tryRetain() { return vma }
+            next = vma.pointee.nextInBO
+        }
+        return nil
     }
 }

@@ -58,6 +58,9 @@ struct PageList: ~Copyable {
 
     var isLocal: Bool { source == .local }
 
+    /// A reference keeps the pages there. Not those of a caller who is never told when they are free to go.
+    var isCounted: Bool { source != .wrapped || releaseFunction != nil }
+
     /// The alignment that lets the largest page size fit that a buffer of this size can use.
     static func alignment(forSize size: UInt64) -> UInt64 {
         if size >= 0x20_0000 { return 0x20_0000 }

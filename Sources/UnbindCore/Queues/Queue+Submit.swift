@@ -24,7 +24,7 @@ extension UnsafeMutablePointer where Pointee == Queue {
     /// Appends the job. Its fence, with a reference. The job is not discarded on failure.
     ///
     /// - Locking: nothing may be held.
-    /// - Failure: invalid if a VMA is of another VM or unbound; closed; noMemory.
+    /// - Failure: invalid if a VMA is of another VM or unbound; closed; again if the VM is suspended; noMemory.
     func submit(_ job: JobPointer, uses: UnsafeMutableBufferPointer<VMAUse>) throws(Status) -> FencePointer {
         for use in uses where use.vma.pointee.vm != pointee.vm { throw Status.invalid }
         var reserved = 0
@@ -48,6 +48,7 @@ extension UnsafeMutablePointer where Pointee == Queue {
         vm.pointee.lock.acquire()
         defer { vm.pointee.lock.release() }
         if vm.isClosed { throw Status.closed }
+        if vm.isSuspended { throw Status.again }
         for use in uses {
             guard use.vma.node.pointee.isAllocated else { throw Status.invalid }
             if let bindFence = use.vma.pointee.bindFence { try job.await(bindFence) }

@@ -28,7 +28,8 @@ extension UnsafeMutablePointer where Pointee == Queue {
         queue.initialize(to: Queue(vm: vm, id: device.nextID(.queue), engine: nil))
         do throws(Status) {
             queue.pointee.engine = try device.pointee.gpu.makeEngine(
-                space: vm.pointee.space, id: queue.pointee.id, timeline: device.nextContext(), jobEnded: queueJobEnded,
+                space: vm.pointee.space, id: queue.pointee.id, timeline: device.nextContext(),
+                jobEnding: queueJobEnding, jobEnded: queueJobEnded,
                 context: memory)
         } catch {
             queue.deinitialize(count: 1)
@@ -60,12 +61,17 @@ extension UnsafeMutablePointer where Pointee == Queue {
     }
 }
 
+/// The commands of a job have ended: it walks the page tables no more. Whoever sees its fence sees that, too.
+private func queueJobEnding(_ context: UnsafeMutableRawPointer?, _ jobContext: UnsafeMutableRawPointer?) {
+    let queue = context!.assumingMemoryBound(to: Queue.self)
+    _ = queue.pointee.vm.pointee.jobsInFlight.wrappingSubtract(1, ordering: .releasing)
+}
+
 /// A job has ended and its fence has signalled.
 private func queueJobEnded(_ context: UnsafeMutableRawPointer?, _ jobContext: UnsafeMutableRawPointer?) {
     let queue = context!.assumingMemoryBound(to: Queue.self)
     let vm = queue.pointee.vm
     let device = vm.pointee.device
-    _ = vm.pointee.jobsInFlight.wrappingSubtract(1, ordering: .releasing)
     device.retain()
     queue.drop()
     device.workEnded()

@@ -22,6 +22,30 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
         HolesByAddress.links(of: node).neighbor(.right).map(HolesByAddress.node(of:))
     }
 
+    /// The node with the next lower addresses; of the first one, the head.
+    /// - Complexity: O(log n); O(1) on average over a whole walk.
+    func previous(before node: RangeNodePointer) -> RangeNodePointer {
+        guard let links = HolesByAddress.links(of: node).neighbor(.left) else {
+            panic("a range lies before the head of its allocator")
+        }
+        return HolesByAddress.node(of: links)
+    }
+
+    /// What has anything in start..<end, in order of addresses.
+    func nodes(from start: UInt64, to end: UInt64) -> RangeNodes {
+        RangeNodes(allocator: self, next: firstNode(endingAfter: start), end: end)
+    }
+
+    /// Visits the nodes that are in the way of a range of that color: what has to go before `reserve` can take it.
+    func nodesInTheWay(of start: UInt64, size: UInt64, color: UInt32) -> RangeNodes {
+        let end = start.addingSaturating(size)
+        if !pointee.coloring { return nodes(from: start, to: end) }
+        let gap = RangeAllocator.colorGap
+        return RangeNodes(
+            allocator: self, next: firstNode(endingAfter: start.subtractingSaturating(gap)),
+            end: end.addingSaturating(gap), request: RangeNodes.Request(start: start, end: end, color: color))
+    }
+
     /// The highest node that starts at or below the address; the head if there is none. The head must be in the tree.
     /// - Complexity: O(log n).
     func lastNode(startingUpTo address: UInt64) -> RangeNodePointer {
@@ -38,5 +62,30 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
             }
         }
         return found
+    }
+}
+
+/// Nodes in order of addresses. The one that `next` answered may be removed before the next call.
+struct RangeNodes {
+    struct Request {
+        let start: UInt64
+        let end: UInt64
+        let color: UInt32
+    }
+
+    fileprivate let allocator: UnsafeMutablePointer<RangeAllocator>
+    fileprivate var next: RangeNodePointer?
+    fileprivate let end: UInt64
+    /// Leaves out what does not reach into it and has its color.
+    fileprivate var request: Request?
+
+    /// - Complexity: O(1) on average over a whole walk.
+    mutating func nextNode() -> RangeNodePointer? {
+        while let node = next, node.pointee.start < end {
+            next = allocator.next(after: node)
+            guard let request, node.pointee.color == request.color else { return node }
+            if node.pointee.start < request.end && node.pointee.end > request.start { return node }
+        }
+        return nil
     }
 }

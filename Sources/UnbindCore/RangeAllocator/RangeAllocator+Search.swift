@@ -79,14 +79,31 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
 
     /// The lowest (`fromTop`: highest) place for the request in the hole behind `owner`.
     func position(after owner: RangeNodePointer, for request: RangeRequest) -> UInt64? {
-        var start = owner.pointee.end
-        var end = owner.pointee.holeEnd
-        if end &- start < request.size { return nil }
+        if owner.pointee.holeSize < request.size { return nil }
+        let next = pointee.coloring ? next(after: owner) : nil
+        return position(
+            between: owner.pointee.end, owner, and: owner.pointee.holeEnd, next, for: request)
+    }
+
+    /// The same where all that lies between two nodes, or between one and an end of the space, is counted as free.
+    func position(between before: RangeNodePointer, and after: RangeNodePointer?, for request: RangeRequest) -> UInt64?
+    {
+        position(
+            between: before.pointee.end, before, and: after?.pointee.start ?? pointee.end, after, for: request)
+    }
+
+    @inline(__always)
+    private func position(
+        between holeStart: UInt64, _ before: RangeNodePointer, and holeEnd: UInt64, _ after: RangeNodePointer?,
+        for request: RangeRequest
+    ) -> UInt64? {
+        var start = holeStart
+        var end = holeEnd
         if pointee.coloring {
-            if owner.pointee.isAllocated && owner.pointee.color != request.color {
+            if before.pointee.isAllocated && before.pointee.color != request.color {
                 start = start.addingSaturating(RangeAllocator.colorGap)
             }
-            if let next = next(after: owner), next.pointee.color != request.color {
+            if let after, after.pointee.color != request.color {
                 end = end.subtractingSaturating(RangeAllocator.colorGap)
             }
         }

@@ -39,6 +39,7 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
     /// - Complexity: O(log n).
     func remove(_ node: RangeNodePointer) {
         invariant(node.pointee.isAllocated, "a range was removed that is not taken")
+        invariant(pointee.candidates == 0, "a range was removed during a scan for what to evict")
         let links = HolesByAddress.links(of: node)
         guard let before = links.neighbor(.left) else { panic("a range lies before the head of its allocator") }
         let owner = HolesByAddress.node(of: before)
@@ -66,6 +67,7 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
         _ node: RangeNodePointer, start: UInt64, size: UInt64, color: UInt32, after owner: RangeNodePointer
     ) {
         invariant(!node.pointee.isAllocated, "a range was taken with a node that has one")
+        invariant(pointee.candidates == 0, "a range was taken during a scan for what to evict")
         let holeEnd = owner.pointee.holeEnd
         bySize.remove(HolesBySize.links(of: owner))
         node.pointee.start = start

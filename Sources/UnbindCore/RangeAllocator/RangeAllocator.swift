@@ -31,12 +31,14 @@ struct RangeAllocator: ~Copyable {
     /// How many ranges are taken, and their bytes.
     var count = 0
     var allocatedBytes: UInt64 = 0
+    /// How many nodes an EvictionScan counts as free.
+    var candidates = 0
     /// The first address of the space and the first behind it.
     let start: UInt64
     let end: UInt64
 
-    static var byAddressOffset: Int { 128 }
-    static var bySizeOffset: Int { 136 }
+    static var byAddressOffset: Int { 136 }
+    static var bySizeOffset: Int { 144 }
 
     /// What coloring keeps free between neighbours, in bytes.
     static var colorGap: UInt64 { 4096 }

@@ -6,7 +6,7 @@
 
 typealias RangeNodePointer = UnsafeMutablePointer<RangeNode>
 
-/// A range of addresses, taken or not. Freshly made: not taken. 128 bytes.
+/// A range of addresses, taken or not. Freshly made: not taken. 136 bytes.
 struct RangeNode {
     /// The range; of a node that is not allocated any more, the one it had.
     var start: UInt64 = 0
@@ -23,6 +23,10 @@ struct RangeNode {
     var color: UInt32 = 0
     /// Whether the range is taken. False for the head of an allocator.
     var isAllocated = false
+    /// Whether an EvictionScan counts its range as free.
+    var isCandidate = false
+    /// Of the first of several neighbours that are candidates, the last, and the other way round.
+    var otherEnd: RangeNodePointer?
 
     init() {}
 

@@ -6,7 +6,7 @@
 // Unlike the kernel's, reservations add up (P2): reserve(1) twice is two slots. A fence without a timeline (context
 // 0) never replaces another (P11).
 //
-// - Locking: everything but `wait` is called with `lock` held.
+// - Locking: everything is called with `lock` held.
 
 import CSystem
 
@@ -21,7 +21,7 @@ enum FenceUsage: UInt8 {
 }
 
 struct Reservation: ~Copyable {
-    fileprivate struct Slot {
+    struct Slot {
         let fence: FencePointer
         let usage: FenceUsage
     }
@@ -29,10 +29,12 @@ struct Reservation: ~Copyable {
     private var magic: UInt32 = 0
     let lock = FutexLock(.reservation)
     fileprivate let memory: UnsafeMutablePointer<Memory>
-    fileprivate var slots: UnsafeMutablePointer<Slot>?
-    fileprivate var count = 0
+    fileprivate(set) var slots: UnsafeMutablePointer<Slot>?
+    fileprivate(set) var count = 0
     fileprivate var reserved = 0
     fileprivate var capacity = 0
+    /// Changes whenever a fence comes, or goes from before the end: for those who go through the slots bit by bit.
+    fileprivate(set) var generation: UInt64 = 0
 
     /// How far back `add` looks for a fence to replace.
     fileprivate static var supersedeLimit: Int { 16 }
@@ -67,18 +69,19 @@ extension UnsafeMutablePointer where Pointee == Reservation {
         pointee.reserved -= slots
     }
 
-    /// Fills a reserved slot; retains the fence. An earlier fence of the same timeline and usage gives up its slot,
-    /// if it is among the last few; one that is missed costs a slot until it has signalled.
+    /// Fills a reserved slot; retains the fence. An earlier fence of the same timeline and of the same or a weaker
+    /// usage gives up its slot, if it is among the last few; one that is missed costs a slot until it has signalled.
     func add(_ fence: FencePointer, usage: FenceUsage) {
         invariant(pointee.reserved > 0, "a fence was added to a reservation without a reserved slot")
         pointee.reserved -= 1
+        pointee.generation = pointee.generation &+ 1
         fence.retain()
         if fence.pointee.context != 0 {
             var index = pointee.count - 1
             let end = max(-1, index - Reservation.supersedeLimit)
             while index > end {
                 let slot = pointee.slots![index]
-                if slot.usage == usage, fence.supersedes(slot.fence) {
+                if slot.usage.rawValue >= usage.rawValue, fence.supersedes(slot.fence) {
                     pointee.slots![index] = Reservation.Slot(fence: fence, usage: usage)
                     slot.fence.drop()
                     return
@@ -111,6 +114,14 @@ extension UnsafeMutablePointer where Pointee == Reservation {
         return nil
     }
 
+    /// Calls body with each fence at this usage or a stronger one that has not signalled.
+    func forEachUnsignalled(usage: FenceUsage, _ body: (FencePointer) -> Void) {
+        for index in 0..<pointee.count {
+            let slot = pointee.slots![index]
+            if slot.usage.rawValue <= usage.rawValue, !slot.fence.isSignalled { body(slot.fence) }
+        }
+    }
+
     /// Fences held, signalled ones included.
     var count: Int { pointee.count }
 
@@ -125,6 +136,7 @@ extension UnsafeMutablePointer where Pointee == Reservation {
                 kept += 1
             }
         }
+        if kept < pointee.count { pointee.generation = pointee.generation &+ 1 }
         pointee.count = kept
     }
 

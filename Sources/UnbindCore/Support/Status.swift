@@ -16,10 +16,13 @@ struct Status: Error, Equatable {
     static var noMemory: Status { Status(raw: -ENOMEM) }
     static var noSpace: Status { Status(raw: -ENOSPC) }
     static var noDevice: Status { Status(raw: -ENODEV) }
+    static var busy: Status { Status(raw: -EBUSY) }
     static var again: Status { Status(raw: -EAGAIN) }
     static var interrupted: Status { Status(raw: -EINTR) }
     static var timedOut: Status { Status(raw: -ETIME) }
+    static var already: Status { Status(raw: -EALREADY) }
     static var deadlock: Status { Status(raw: -EDEADLK) }
+    static var lost: Status { Status(raw: -EIO) }
     static var fault: Status { Status(raw: -EFAULT) }
     static var unsupported: Status { Status(raw: -EOPNOTSUPP) }
 }

@@ -111,6 +111,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         writer.text("address space ")
         writer.decimal(pointee.id)
         if isClosed { writer.text(" (closed)") }
+        if isSuspended { writer.text(" (suspended)") }
         writer.text(": ")
         writer.decimal(UInt64(bound))
         writer.text(" bound, ")

@@ -6,6 +6,8 @@ import Testing
 
 final class DirectedGPU {
     let memory = HookedMemory()
+    /// Counts the power callbacks; nil: the device has none.
+    let power: PowerMeter?
     let device: OpaquePointer
     var faults: [unbind_fault] = []
     private var fences: [OpaquePointer] = []
@@ -14,8 +16,9 @@ final class DirectedGPU {
     /// - Parameter cost: nil: nothing costs anything.
     init(
         executor: UInt32 = UInt32(UNBIND_EXECUTOR_SIMULATED), workers: UInt32 = 0, cost: unbind_cost_model? = nil,
-        pageSizes: UInt64 = 0
+        pageSizes: UInt64 = 0, power: PowerMeter? = nil
     ) {
+        self.power = power
         var options = makeHeaderStruct(unbind_device_options())
         options.executor = executor
         options.worker_count = workers
@@ -28,7 +31,11 @@ final class DirectedGPU {
             withUnsafePointer(to: &cost) { cost in
                 options.allocator = hooks
                 options.cost_model = cost
-                return unbind_device_open_software(&options, &opened)
+                guard var callbacks = power?.callbacks() else { return unbind_device_open_software(&options, &opened) }
+                return withUnsafePointer(to: &callbacks) { callbacks in
+                    options.power = callbacks
+                    return unbind_device_open_software(&options, &opened)
+                }
             }
         }
         precondition(status == 0, "the device does not open: \(status)")
@@ -189,6 +196,7 @@ final class DirectedGPU {
         #expect(report.vms == 0 && report.bos == 0 && report.vmas == 0 && report.queues == 0 && report.fences == 0 && report.timelines == 0)
         unbind_device_unref(device)
         #expect(memory.complaint == nil)
+        if let power { #expect(power.references == 0 && power.complaint == nil, "\(power.counts)") }
         return report
     }
 }

@@ -3,7 +3,7 @@ import Testing
 @testable import UnbindCore
 
 // The kernel's selftests of address ranges, by what they do: i915_gem_gtt (drunk, walk, pot, fill, reserve, insert) and
-// drm_mm, without the scan for what to evict.
+// drm_mm; its scans for what to evict are in EvictionScanTests.
 
 private let page: UInt64 = 4096
 

@@ -7,7 +7,7 @@ private let page: UInt64 = 4096
 @Suite struct RangeAllocatorTests {
     @Test("the offsets in the code are those of the compiler's layout")
     func layout() {
-        #expect(MemoryLayout<RangeNode>.stride == 128)
+        #expect(MemoryLayout<RangeNode>.stride == 136)
         #expect(MemoryLayout<RangeNode>.offset(of: \.addressLinks) == RangeNode.addressLinksOffset)
         #expect(MemoryLayout<RangeNode>.offset(of: \.sizeLinks) == RangeNode.sizeLinksOffset)
         let fixture = RangeFixture(size: page, nodes: 1)

@@ -140,7 +140,9 @@ extension Simulation {
         var must = binding.users + [binding.bind]
         if space.policy == UNBIND_POLICY_TIMELINE, let previous { must.append(previous) }
         let fence = try record(.unbind, handle, must: must, may: others)
-        space.pending.append(SimulationUnbind(binding: binding, fence: fence, wasBound: binding.isBound))
+        var unbind = SimulationUnbind(binding: binding, fence: fence, wasBound: binding.isBound)
+        if space.isSuspended { unbind.lose() }
+        space.pending.append(unbind)
         space.unbinds += 1
         binding.vma.binding = nil
         return fence

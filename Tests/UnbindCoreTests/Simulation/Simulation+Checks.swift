@@ -119,6 +119,10 @@ extension Simulation {
             try require(unbind_vm_find_page(space.handle, 0, &page) == -ENOENT, "find_page in a closed VM")
             return
         }
+        if space.isSuspended {
+            try require(walkPages(space.handle!) == [], "vm \(space.index) is suspended and has pages")
+            return
+        }
         // Walking many pages after every step takes long: every eighth step then.
         let bytes = space.bindings.reduce(0) { $0 + $1.vma.size }
         if bytes > 0x20_0000, step % 8 != 0 { return }
@@ -167,7 +171,7 @@ extension Simulation {
         var isExplained = false
         for (index, unbind) in space.pending.enumerated() {
             let binding = unbind.binding
-            if binding.start <= page.address && page.address + page.size <= binding.end {
+            if !unbind.isLost, binding.start <= page.address && page.address + page.size <= binding.end {
                 waiting[index] += page.size
                 isExplained = true
             }

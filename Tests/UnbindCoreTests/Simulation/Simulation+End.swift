@@ -13,6 +13,8 @@ extension Simulation {
             try drainSignals()
         }
         try require(unbind_device_run(device, 0, nil) == 0, "run at the end")
+        // Sometimes it stays so until it is closed.
+        for space in openSpaces where space.isSuspended && random.chance(80) { try resume(space) }
         step = step / 8 * 8 + 8
         try checkIdle()
         try checkStep()
@@ -69,6 +71,7 @@ extension Simulation {
             try require(bytes.allSatisfy { $0 == 0xdd }, "bo \(buffer.index) was written after its release")
         }
         try require(Set(releases.map(\.index)).count == releases.count, "a bo was released twice")
+        try require(power.references == 0 && power.complaint == nil, "power: \(power.counts)")
         if let complaint = memory.complaint { throw SimulationFailure("allocator: \(complaint)") }
     }
 

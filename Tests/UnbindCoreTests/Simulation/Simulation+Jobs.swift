@@ -16,6 +16,12 @@ extension Simulation {
             try require(status == -ENOENT, "submit on a closed VM gave \(status)")
             return
         }
+        if queue.space.isSuspended {
+            var submit = makeHeaderStruct(unbind_submit())
+            let status = unbind_queue_submit(queue.handle, &submit, nil)
+            try require(status == -EAGAIN, "submit on a suspended VM gave \(status)")
+            return
+        }
         var bindings = queue.space.bindings
         random.shuffle(&bindings)
         try submit(on: queue, using: Array(bindings.prefix(random.below(4))))

@@ -17,7 +17,9 @@ extension Simulation {
         let policies = [UNBIND_POLICY_RANGES, UNBIND_POLICY_RANGES, UNBIND_POLICY_TIMELINE, UNBIND_POLICY_SYNC]
         let policy = random.pick(policies)
         options.policy = plan.policy ?? policy
-        options.flags = random.chance(25) ? UInt32(UNBIND_VM_CACHE_COLORING) : 0
+        let hasColors = random.chance(25)
+        if hasColors { options.flags |= UInt32(UNBIND_VM_CACHE_COLORING) }
+        if random.chance(30) { options.flags |= UInt32(UNBIND_VM_GLOBAL) }
         options.size = random.pick([0, 0, 1 << 32, 0x80_0000])
         let subset = pageSizes & (random.chance(70) ? 0x21_1000 : 0x1_1000)
         options.page_sizes = subset == pageSizes && random.chance(50) ? 0 : subset
@@ -26,7 +28,7 @@ extension Simulation {
         try require(status == 0 && handle != nil, "vm_create: \(status)")
         let space = SimulationSpace(
             index: spaces.count, id: unbind_vm_id(handle), handle: handle!, policy: options.policy,
-            size: options.size == 0 ? 1 << 48 : options.size, pageSizes: subset, hasColors: options.flags != 0)
+            size: options.size == 0 ? 1 << 48 : options.size, pageSizes: subset, hasColors: hasColors)
         try require(!spaces.contains { $0.id == space.id }, "vm id \(space.id) is not unique")
         spaces.append(space)
         say("vm \(space.index): policy \(space.policy), size \(hex(space.size)), colors \(space.hasColors)")

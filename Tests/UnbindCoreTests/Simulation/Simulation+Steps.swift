@@ -7,15 +7,16 @@ extension Simulation {
     func operate() throws {
         switch random.below(100) {
         case 0..<26: try bindSomething()
-        case 26..<43: try unbindSomething()
-        case 43..<58: try submitSomething()
-        case 58..<72: try addUser()
-        case 72..<78: try signalSomething()
-        case 78..<84: try runSomething()
-        case 84..<89: try waitForSomething()
-        case 89..<91: try makeBuffer()
-        case 91..<95: try makeVMA()
-        case 95..<98: try dropSomething()
+        case 26..<42: try unbindSomething()
+        case 42..<57: try submitSomething()
+        case 57..<70: try addUser()
+        case 70..<76: try signalSomething()
+        case 76..<82: try runSomething()
+        case 82..<87: try waitForSomething()
+        case 87..<89: try makeBuffer()
+        case 89..<92: try makeVMA()
+        case 92..<94: try dropSomething()
+        case 94..<98: try suspendOrResumeSomething()
         case 98: if let space = random.pickOptional(openSpaces) { try makeQueue(in: space) }
         default:
             // Seldom, and not the only one: a closed VM has little left to show.
@@ -31,7 +32,7 @@ extension Simulation {
         guard let vma = random.pickOptional(wantsAny ? liveVMAs : bound) else { return }
         let fence: SimulationFence
         if plan.isCalm {
-            guard let queue = liveQueues.first(where: { !$0.space.isClosed }) else { return }
+            guard let queue = liveQueues.first(where: { !$0.space.isClosed && !$0.space.isSuspended }) else { return }
             fence = try submitDelay(on: queue)
         } else if random.chance(60) || fences.isEmpty {
             fence = try makeFence()

@@ -29,6 +29,7 @@ final class Simulation {
     let plan: Plan
     var random: SimulationRandom
     let memory = HookedMemory()
+    let power: PowerMeter
     var device: OpaquePointer
     private var isOpen = false
     var costsNothing = false
@@ -57,6 +58,7 @@ final class Simulation {
     init(_ plan: Plan) throws {
         self.plan = plan
         random = SimulationRandom(seed: plan.seed)
+        power = PowerMeter(alwaysAnswers: random.pick([nil, true, false]))
         // A placeholder until the device is there: closures below need self.
         device = OpaquePointer(bitPattern: 8)!
         try openDevice()
@@ -133,9 +135,12 @@ final class Simulation {
         var opened: OpaquePointer?
         let status = withUnsafePointer(to: &hooks) { hooks in
             withUnsafePointer(to: &cost) { cost in
-                options.allocator = hooks
-                options.cost_model = costKind == 2 ? nil : cost
-                return unbind_device_open_software(&options, &opened)
+                withUnsafePointer(to: power.callbacks()) { power in
+                    options.allocator = hooks
+                    options.cost_model = costKind == 2 ? nil : cost
+                    options.power = power
+                    return unbind_device_open_software(&options, &opened)
+                }
             }
         }
         try require(status == 0 && opened != nil, "device open: \(status)")

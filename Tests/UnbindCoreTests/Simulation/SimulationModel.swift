@@ -205,8 +205,10 @@ final class SimulationVMA {
 struct SimulationUnbind {
     let binding: SimulationBinding
     let fence: SimulationFence
-    /// The entries were written when it was scheduled.
-    let wasBound: Bool
+    /// The entries were written when it was scheduled, and have not been lost.
+    var wasBound: Bool
+    /// The entries are sure to be lost.
+    var isLost = false
 }
 
 final class SimulationSpace {
@@ -214,6 +216,7 @@ final class SimulationSpace {
     let id: UInt64
     var handle: OpaquePointer?
     var isClosed = false
+    var isSuspended = false
     let policy: UInt32
     let size: UInt64
     let pageSizes: UInt64
@@ -353,6 +356,8 @@ struct SimulationCoverage {
     var deferred = 0
     var jobs = 0
     var faults = 0
+    var suspends = 0
+    var resumedPages = 0
 
     mutating func add(_ other: SimulationCoverage) {
         programs += 1
@@ -363,5 +368,7 @@ struct SimulationCoverage {
         deferred += other.deferred
         jobs += other.jobs
         faults += other.faults
+        suspends += other.suspends
+        resumedPages += other.resumedPages
     }
 }

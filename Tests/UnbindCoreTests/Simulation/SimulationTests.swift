@@ -36,6 +36,7 @@ import Testing
         #expect(coverage.immediate > programs / 2 && coverage.deferred > programs, "\(coverage)")
         #expect(coverage.awaited > programs / 4 && coverage.jobs > programs, "\(coverage)")
         #expect(coverage.faults > programs / 20, "\(coverage)")
+        #expect(coverage.suspends > programs / 4 && coverage.resumedPages > programs / 4, "\(coverage)")
     }
 
     /// One seed: every fourth is a calm program, run under the three policies; some are run twice.

@@ -1,6 +1,6 @@
 // Command: one thing a queue does (struct unbind_command of <unbind/queue.h>).
 
-/// The values are those of UNBIND_COMMAND_*.
+/// The values below 256 are those of UNBIND_COMMAND_*.
 enum CommandKind: UInt32 {
     case fill = 0
     case copy = 1
@@ -8,6 +8,8 @@ enum CommandKind: UInt32 {
     case load = 3
     case delay = 4
     case wait = 5
+    /// The library's own: moves a buffer's memory, both addresses being the host's.
+    case move = 256
 }
 
 /// Checked by whoever makes it: FILL has address and size in multiples of 4, STORE and LOAD an address in multiples

@@ -47,7 +47,7 @@ struct Job: ~Copyable {
         self.engine = engine
         self.commands = commands
         commandCapacity = capacity
-        fence = Fence(owner: gpu.pointee.owner, release: releaseJob)
+        fence = Fence(owner: gpu.pointee.owner, isOwnWork: true, release: releaseJob)
     }
 }
 
@@ -99,6 +99,20 @@ extension UnsafeMutablePointer where Pointee == Job {
         }
         let edge = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: jobAwaitEnded)
         guard let edge else { throw .noMemory }
+        hangUpLater(edge)
+    }
+
+    /// As await, but what became of the other is nothing to this job: an error does not make it skip its commands.
+    /// - Failure: .noMemory.
+    func awaitEnd(of fence: FencePointer) throws(Status) {
+        if fence.isSignalled { return }
+        let edge = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: jobAwaitEnded)
+        guard let edge else { throw .noMemory }
+        edge.pointee.ignoresError = true
+        hangUpLater(edge)
+    }
+
+    private func hangUpLater(_ edge: AwaitPointer) {
         edge.pointee.callback.context = UnsafeMutableRawPointer(self)
         edge.pointee.next = pointee.awaits
         pointee.awaits = edge
@@ -123,7 +137,7 @@ extension UnsafeMutablePointer where Pointee == Job {
         pointee.seqno = seqno
         fence.deinitialize(count: 1)
         fence.initialize(
-            to: Fence(owner: pointee.gpu.pointee.owner, context: context, seqno: seqno, release: releaseJob))
+            to: Fence(owner: pointee.gpu.pointee.owner, context: context, seqno: seqno, isOwnWork: true, release: releaseJob))
     }
 
     /// Hangs up the awaits and commits the gate. The job may have ended when this returns.
@@ -139,7 +153,7 @@ extension UnsafeMutablePointer where Pointee == Job {
             pointee.awaits = edge.pointee.next
             pointee.gate.await()
             if !edge.arm() {
-                let error = edge.pointee.fence.error
+                let error = edge.error
                 pointee.gpu.pointee.awaits.give(edge)
                 _ = pointee.gate.complete(error: error)
             }
@@ -176,7 +190,7 @@ extension UnsafeMutablePointer where Pointee == Job {
 private func jobAwaitEnded(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     let edge = callback.assumingMemoryBound(to: Await.self)
     let job = edge.pointee.callback.context.unsafelyUnwrapped.assumingMemoryBound(to: Job.self)
-    let error = edge.pointee.fence.error
+    let error = edge.error
     job.pointee.gpu.pointee.awaits.give(edge)
     job.complete(error: error)
 }

@@ -42,6 +42,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
         switch command.kind {
         case .fill, .copy: chunk = transfer(command, from: offset, &counts)
         case .store, .load: chunk = accessWord(command, &counts)
+        case .move: chunk = move(command, from: offset)
         case .delay, .wait: chunk = Engine.Chunk()
         }
         pointee.lock.release()
@@ -74,6 +75,15 @@ extension UnsafeMutablePointer where Pointee == Engine {
             chunk.bytes &+= bytes
         }
         return chunk
+    }
+
+    private func move(_ command: Command, from offset: UInt64) -> Engine.Chunk {
+        let bytes = Swift.min(command.size &- offset, Engine.chunkBytes)
+        // SAFETY: whoever submitted the move keeps both pieces of memory until its fence has signalled.
+        let target = UnsafeMutableRawPointer(bitPattern: UInt(truncatingIfNeeded: command.address &+ offset))
+        let source = UnsafeRawPointer(bitPattern: UInt(truncatingIfNeeded: command.source &+ offset))
+        memmove(target.unsafelyUnwrapped, source.unsafelyUnwrapped, Int(truncatingIfNeeded: bytes))
+        return Engine.Chunk(bytes: bytes)
     }
 
     private func fill(_ memory: UnsafeMutableRawPointer, _ bytes: UInt64, _ pattern: UInt32) {

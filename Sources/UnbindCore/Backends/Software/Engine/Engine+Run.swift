@@ -78,7 +78,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
     private func cost(of command: Command) -> UInt64 {
         let costs = pointee.gpu.pointee.costs
         switch command.kind {
-        case .fill, .copy: return costs.commandNanoseconds.addingSaturating(costs.bytes(command.size))
+        case .fill, .copy, .move: return costs.commandNanoseconds.addingSaturating(costs.bytes(command.size))
         case .store, .load: return costs.commandNanoseconds.addingSaturating(costs.bytes(8))
         case .delay: return costs.commandNanoseconds.addingSaturating(command.value)
         case .wait: return costs.commandNanoseconds
@@ -92,7 +92,11 @@ extension UnsafeMutablePointer where Pointee == Engine {
         case .wait:
             if !pointee.progress.hasWaited, !wait(job) { return .blocked }
             pointee.progress.error = pointee.progress.waitError
-        case .fill, .copy, .store, .load:
+        case .fill, .copy, .store, .load, .move:
+            if command.kind == .move, pointee.gpu.takeMoveFailure() {
+                pointee.progress.error = Status.lost.raw
+                return .goOn
+            }
             let chunk = access(command, from: pointee.progress.offset)
             if let fault = chunk.fault {
                 report(fault, of: job, at: time)
@@ -145,6 +149,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
         let error = pointee.progress.error
         pointee.progress.hasStarted = false
         job.releaseParts()
+        pointee.jobEnding?(pointee.jobEndedContext, job.pointee.context)
         job.fence.signal(error: error, at: time)
         let jobContext = job.pointee.context
         let (jobEnded, engineContext) = (pointee.jobEnded, pointee.jobEndedContext)

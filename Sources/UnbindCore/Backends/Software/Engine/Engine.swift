@@ -30,6 +30,8 @@ struct Engine: ~Copyable {
     /// The context of its jobs' fences.
     let timeline: UInt64
     let tlb: TLBPointer
+    /// Called when the commands of a job have ended, before its fence signals.
+    let jobEnding: JobEnded?
     let jobEnded: JobEnded?
     let jobEndedContext: UnsafeMutableRawPointer?
     let lock = FutexLock(.engine)
@@ -66,13 +68,14 @@ struct Engine: ~Copyable {
 
     fileprivate init(
         gpu: SoftwareGPUPointer, space: SoftwareSpacePointer, id: UInt64, timeline: UInt64, tlb: TLBPointer,
-        jobEnded: JobEnded?, context: UnsafeMutableRawPointer?, item: WorkItem
+        jobEnding: JobEnded?, jobEnded: JobEnded?, context: UnsafeMutableRawPointer?, item: WorkItem
     ) {
         self.gpu = gpu
         self.space = space
         self.id = id
         self.timeline = timeline
         self.tlb = tlb
+        self.jobEnding = jobEnding
         self.jobEnded = jobEnded
         jobEndedContext = context
         self.item = item
@@ -87,8 +90,8 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
     ///   - timeline: the fence context of its jobs, not 0.
     /// - Failure: .noMemory.
     func makeEngine(
-        space: SoftwareSpacePointer, id: UInt64, timeline: UInt64, jobEnded: Engine.JobEnded? = nil,
-        context: UnsafeMutableRawPointer? = nil
+        space: SoftwareSpacePointer, id: UInt64, timeline: UInt64, jobEnding: Engine.JobEnded? = nil,
+        jobEnded: Engine.JobEnded? = nil, context: UnsafeMutableRawPointer? = nil
     ) throws(Status) -> EnginePointer {
         guard let engine = pointee.memory.allocateArray(of: Engine.self, count: 1) else { throw .noMemory }
         guard let tlb = TLB.make(memory: pointee.memory) else {
@@ -98,8 +101,8 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         let item = WorkItem(label: Engine.label | id, context: UnsafeMutableRawPointer(engine), function: runEngine)
         engine.initialize(
             to: Engine(
-                gpu: self, space: space, id: id, timeline: timeline, tlb: tlb, jobEnded: jobEnded, context: context,
-                item: item))
+                gpu: self, space: space, id: id, timeline: timeline, tlb: tlb, jobEnding: jobEnding,
+                jobEnded: jobEnded, context: context, item: item))
         space.attach(engine)
         return engine
     }

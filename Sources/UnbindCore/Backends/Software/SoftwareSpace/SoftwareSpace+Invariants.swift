@@ -8,6 +8,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
         if !pointee.isAbandoned { check(pointee.root) }
+        if pointee.isSuspended { checkEmpty(pointee.root) }
         var table = pointee.retired
         while let retired = table {
             invariant(retired.pointee.users == 0 && retired.pointee.writers == 0, "a retired table has users")

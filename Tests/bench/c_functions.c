@@ -1,27 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What binding and unbinding costs, measured through the public functions on
- * the manual executor with a cost model of zero: the library's own time.
- *
- *     bench [--json FILE]
+ * What binding and unbinding costs a user, through the public functions of the shipped library on the manual executor
+ * with a cost model of zero: the library's own time, page tables included.
  *
  * One operation is a cycle of bind, asynchronous unbind and dropping the fence
  * on an existing VMA. "immediate": nothing is attached. "deferred": each VMA has
  * a caller's fence attached, N unbinds are pending all the time, and in each
- * cycle the oldest is signalled. The ratio is to the immediate cycle of the same
- * policy in the same run. Median, least and most of 5 rounds. Under `timeline` a
+ * cycle the oldest is signalled. Under `timeline` a
  * bind waits for all that is pending, so only N = 0 (signalled before the next
  * bind) can be measured; under `sync` an unbind waits for its own end, so nothing
  * can be deferred.
  */
-#include <stdbool.h>
-#include <stdio.h>
+#include "bench.h"
+
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 #include <unbind/unbind.h>
 
-enum { ROUNDS = 5, PAGE = 4096 };
+enum { PAGE = 4096 };
 
 #define TRY(call)                                                                             \
     do {                                                                                      \
@@ -31,36 +26,6 @@ enum { ROUNDS = 5, PAGE = 4096 };
             exit(1);                                                                          \
         }                                                                                     \
     } while (0)
-
-static FILE *json;
-static const char *separator = "";
-
-static double now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
-
-static int compare(const void *left, const void *right) {
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
-/* Prints one row and gives its median. */
-static double row(const char *policy, const char *name, unsigned pending, double times[ROUNDS], double base) {
-    qsort(times, ROUNDS, sizeof times[0], compare);
-    double median = times[ROUNDS / 2], ratio = base > 0 ? median / base : 1;
-    printf("%-9s %-22s %8u %10.1f %10.1f %10.1f %8.2f\n", policy, name, pending, median, times[0],
-           times[ROUNDS - 1], ratio);
-    if (json) {
-        fprintf(json, "%s\n  {\"policy\": \"%s\", \"name\": \"%s\", \"pending\": %u, \"median_ns\": %.1f, ", separator,
-                policy, name, pending, median);
-        fprintf(json, "\"min_ns\": %.1f, \"max_ns\": %.1f, \"ratio\": %.3f}", times[0], times[ROUNDS - 1], ratio);
-        separator = ",";
-    }
-    fflush(stdout);
-    return median;
-}
 
 struct rig {
     unbind_device *device;
@@ -97,28 +62,30 @@ static unbind_vma *vma_at(struct rig rig, uint64_t address) {
     return vma;
 }
 
-static double immediate(const char *name, uint32_t policy) {
-    enum { CYCLES = 100000 };
+static void immediate(const char *name, uint32_t policy, const char *peer_name) {
+    const uint64_t cycles = bench_operations(1e5);
+    if (!bench_wanted(name, 0)) return;
     struct rig rig = rig_open(policy);
     unbind_vma *vma = vma_at(rig, 0x100000);
     double times[ROUNDS];
     for (int round = -1; round < ROUNDS; round++) {
-        double start = now_ns();
-        for (int i = 0; i < CYCLES; i++) {
+        double start = bench_now_ns();
+        for (int i = 0; i < (int)cycles; i++) {
             unbind_fence *fence;
             TRY(unbind_vma_bind(vma, 0));
             TRY(unbind_vma_unbind_async(vma, 0, &fence));
             unbind_fence_unref(fence);
         }
-        if (round >= 0) times[round] = (now_ns() - start) / CYCLES;
+        if (round >= 0) times[round] = (bench_now_ns() - start) / (double)cycles;
     }
     unbind_vma_unref(vma);
     rig_close(rig);
-    return row(name, "immediate", 0, times, 0);
+    bench_row(name, 0, 1, times, peer_name, 0);
 }
 
 /* A ring of VMAs, each unbound with a caller's fence not yet signalled. */
-static void deferred(const char *name, uint32_t policy, unsigned pending, double base) {
+static void deferred(const char *name, uint32_t policy, unsigned pending, const char *peer_name) {
+    if (!bench_wanted(name, pending)) return;
     const unsigned cycles = pending > 20000 ? pending : 20000;
     struct rig rig = rig_open(policy);
     unbind_vma **vma = calloc(pending + 1, sizeof vma[0]);
@@ -134,7 +101,7 @@ static void deferred(const char *name, uint32_t policy, unsigned pending, double
             unsigned oldest = (slot + 1) % (pending + 1);
             unbind_fence *fence, *next;
             TRY(unbind_fence_create(rig.device, &next)); /* the caller's own fence is not part of the cycle */
-            double start = now_ns();
+            double start = bench_now_ns();
             TRY(unbind_vma_bind(vma[slot], 0));
             TRY(unbind_vma_add_user(vma[slot], next));
             TRY(unbind_vma_unbind_async(vma[slot], 0, &fence));
@@ -144,7 +111,7 @@ static void deferred(const char *name, uint32_t policy, unsigned pending, double
                 TRY(unbind_fence_signal(user[oldest], 0));
                 TRY(unbind_device_run(rig.device, 0, NULL));
             }
-            spent += now_ns() - start;
+            spent += bench_now_ns() - start;
             if (round >= 0) {
                 unbind_fence_unref(user[oldest]);
                 user[oldest] = NULL;
@@ -152,7 +119,7 @@ static void deferred(const char *name, uint32_t policy, unsigned pending, double
         }
         if (round >= 0) times[round] = spent / cycles;
     }
-    row(name, "deferred", pending, times, base);
+    bench_row(name, pending, 1, times, peer_name, pending);
     for (unsigned i = 0; i <= pending; i++) {
         if (user[i]) TRY(unbind_fence_signal(user[i], 0));
         unbind_fence_unref(user[i]);
@@ -165,7 +132,8 @@ static void deferred(const char *name, uint32_t policy, unsigned pending, double
 }
 
 /* The functions that only look. */
-static void getters(double base) {
+static void getters(void) {
+    if (!bench_wanted("C.getters", 0)) return;
     enum { CALLS = 2000000 };
     struct rig rig = rig_open(UNBIND_POLICY_RANGES);
     unbind_vma *vma = vma_at(rig, 0x100000);
@@ -176,49 +144,37 @@ static void getters(double base) {
     TRY(unbind_vma_bind(vma, 0));
     TRY(unbind_fence_create(rig.device, &fence));
     for (int round = 0; round < ROUNDS; round++) {
-        double start = now_ns();
+        double start = bench_now_ns();
         for (int i = 0; i < CALLS; i++) sink += unbind_vma_address(vma);
-        times[0][round] = (now_ns() - start) / CALLS, start = now_ns();
+        times[0][round] = (bench_now_ns() - start) / CALLS, start = bench_now_ns();
         for (int i = 0; i < CALLS; i++) sink += (uint64_t)unbind_vma_state(vma);
-        times[1][round] = (now_ns() - start) / CALLS, start = now_ns();
+        times[1][round] = (bench_now_ns() - start) / CALLS, start = bench_now_ns();
         for (int i = 0; i < CALLS; i++) sink += (uint64_t)unbind_fence_is_signaled(fence);
-        times[2][round] = (now_ns() - start) / CALLS, start = now_ns();
+        times[2][round] = (bench_now_ns() - start) / CALLS, start = bench_now_ns();
         for (int i = 0; i < CALLS / 10; i++) TRY(unbind_vm_get_stats(rig.vm, &stats));
-        times[3][round] = (now_ns() - start) / (CALLS / 10);
+        times[3][round] = (bench_now_ns() - start) / (CALLS / 10);
     }
-    row("ranges", "vma_address", 0, times[0], base);
-    row("ranges", "vma_state", 0, times[1], base);
-    row("ranges", "fence_is_signaled", 0, times[2], base);
-    row("ranges", "vm_get_stats", 0, times[3], base);
+    bench_row("C.getters.vma_address", 0, 1, times[0], NULL, 0);
+    bench_row("C.getters.vma_state", 0, 1, times[1], NULL, 0);
+    bench_row("C.getters.fence_is_signaled", 0, 1, times[2], NULL, 0);
+    bench_row("C.getters.vm_get_stats", 0, 1, times[3], NULL, 0);
     TRY(unbind_fence_signal(fence, 0));
     unbind_fence_unref(fence);
     unbind_vma_unref(vma);
     rig_close(rig);
 }
 
-int main(int argc, char **argv) {
-    static const char *const names[] = {"ranges", "timeline", "sync"};
+void c_function_benchmarks(void) {
+    static const char *const immediates[] = {"C.immediate.ranges", "C.immediate.timeline", "C.immediate.sync"};
+    static const char *const none_pending[] = {"C.deferred.ranges", "C.deferred.timeline"};
     static const unsigned pending[] = {16, 1024, 65536};
-    double first = 0;
-    if (argc == 3 && strcmp(argv[1], "--json") == 0) json = fopen(argv[2], "w");
-    if (argc != 1 && !json) {
-        fprintf(stderr, "bench: use: bench [--json FILE]\n");
-        return 2;
-    }
-    if (json) fprintf(json, "{\"version\": \"%s\", \"unit\": \"ns per operation\", \"rows\": [", unbind_version_string());
-    printf("%-9s %-22s %8s %10s %10s %10s %8s\n", "policy", "operation", "pending", "median ns", "least", "most", "ratio");
-    for (uint32_t policy = 0; policy < 3; policy++) {
-        double base = immediate(names[policy], policy);
-        if (policy == 0) first = base;
-        if (policy != UNBIND_POLICY_SYNC) deferred(names[policy], policy, 0, base);
-        if (policy == UNBIND_POLICY_RANGES) {
-            for (int i = 0; i < 3; i++) deferred(names[policy], policy, pending[i], base);
-        }
-    }
-    getters(first);
-    if (json) {
-        fprintf(json, "\n]}\n");
-        fclose(json);
-    }
-    return 0;
+    for (uint32_t policy = 0; policy < 3; policy++)
+        immediate(immediates[policy], policy, policy == UNBIND_POLICY_RANGES ? "W1.immediate" : NULL);
+    bench_group_end("C functions: bind, unbind, drop the fence", "W1.immediate");
+    for (uint32_t policy = 0; policy < 2; policy++) deferred(none_pending[policy], policy, 0, NULL);
+    for (int i = 0; i < 3; i++)
+        deferred("C.deferred.ranges", UNBIND_POLICY_RANGES, pending[i], "W2.deferred.inline");
+    bench_group_end("C functions: the same, n pending", "W2.deferred.inline");
+    getters();
+    bench_group_end("C functions that only look", NULL);
 }

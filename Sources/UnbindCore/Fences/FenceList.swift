@@ -20,6 +20,8 @@ struct FenceList: ~Copyable {
         memory.deallocateArray(fences, count: capacity)
     }
 
+    func hasRoom(for more: Int) -> Bool { more <= capacity - count }
+
     /// There must be room.
     mutating func append(retaining fence: FencePointer) {
         invariant(count < capacity, "a list of fences was given more than it has room for")

@@ -1,0 +1,49 @@
+// The page-table entries of one binding: written, lost when its VM is suspended, written again, cleared.
+//
+// `writtenIn` says where it stands: 0 until its bind has come to writing; then the generation of the page tables in
+// which it was written. That of an earlier one means that its entries are lost, or were due while the VM was suspended:
+// a resume writes them, and an unbind before that has nothing to clear.
+//
+// - Locking: `writtenIn` belongs to the lock of the page tables, so that a resume, an asynchronous bind and an unbind
+//   that meet agree on who writes and who clears.
+// - Signalling: all of it may run in a signalling section.
+
+extension UnsafeMutablePointer where Pointee == VMAResource {
+    private var space: SoftwareSpacePointer { pointee.vm.pointee.space }
+
+    /// Writes the entries and returns how many; leaves them to the resume if the VM is suspended.
+    func writeEntries() -> UInt64 {
+        let space = space
+        space.pointee.lock.acquire()
+        defer { space.pointee.lock.release() }
+        if space.pointee.isSuspended {
+            pointee.writtenIn = space.pointee.generation &- 1
+            return 0
+        }
+        pointee.writtenIn = space.pointee.generation
+        return space.writeLocked(pointee.binding)
+    }
+
+    /// After a resume: writes what was lost, and returns how many entries that were. An asynchronous bind that has not
+    /// come to writing does so itself.
+    func rewriteEntries() -> UInt64 {
+        let space = space
+        space.pointee.lock.acquire()
+        defer { space.pointee.lock.release() }
+        if pointee.writtenIn == 0 || pointee.writtenIn == space.pointee.generation { return 0 }
+        pointee.writtenIn = space.pointee.generation
+        return space.writeLocked(pointee.binding)
+    }
+
+    /// Clears the entries: see SoftwareSpace.clearLocked. Nil if they were lost, or never written.
+    func clearEntries(invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool)? {
+        let space = space
+        space.pointee.lock.acquire()
+        defer { space.pointee.lock.release() }
+        if pointee.writtenIn == space.pointee.generation {
+            return space.clearLocked(pointee.binding, invalidatesNext: invalidatesNext)
+        }
+        space.cancelLocked(pointee.binding)
+        return nil
+    }
+}

@@ -1,0 +1,91 @@
+// Moving a buffer between system and local memory (i915_gem_object_migrate).
+//
+// Normally a MigrationAttempt, which waits for nothing. Without the memory for that the move is made here and now:
+// the GPU work that uses the buffer is waited for, and the CPU copies.
+
+import Synchronization
+
+enum MemoryRegion: UInt32 { case system = 0, local = 1 }
+
+extension UnsafeMutablePointer where Pointee == BufferObject {
+    var region: MemoryRegion { pages.pointee.isLocal ? .local : .system }
+
+    /// The fence for the copy and the unbinds, with a reference; of the last move if the buffer is in the region
+    /// already, nil if there was none.
+    ///
+    /// - Locking: nothing may be held.
+    /// - Failure: unsupported (the caller's memory), lost, closed, noMemory, again (pinned); interrupted and deadlock
+    ///   from waiting when there was no memory for the move.
+    func migrate(to region: MemoryRegion, _ options: MigrationOptions) throws(Status) -> FencePointer? {
+        let device = pointee.device
+        if pages.pointee.source == .wrapped { throw Status.unsupported }
+        if !device.tryBeginWork() { throw Status.closed }
+        defer { device.workEnded() }
+        if pointee.isLost.load(ordering: .relaxed) { throw Status.lost }
+        if self.region == region { return lastMove() }
+        let target =
+            region == .local
+            ? try PageListPointer.makeLocal(device: device, size: size)
+            : try PageListPointer.makeSystem(device: device, size: size)
+        var attempt = MigrationAttempt(of: self, to: target, options)
+        do throws(Status) {
+            if let fence = try attempt.run() { return fence }
+            // Somebody else was faster.
+            target.drop()
+            return lastMove()
+        } catch {
+            if error != .noMemory || !options.mayCopyByCPU || device.pointee.executor.isRunningOnThisThread {
+                target.drop()
+                throw error
+            }
+        }
+        do throws(Status) {
+            if try !moveByCPU(to: target, interruptible: options.interruptible) { target.drop() }
+        } catch {
+            target.drop()
+            throw error
+        }
+        return lastMove()
+    }
+
+    private func lastMove() -> FencePointer? {
+        pointee.reservation.pointee.lock.acquire()
+        defer { pointee.reservation.pointee.lock.release() }
+        pointee.lastMove?.retain()
+        return pointee.lastMove
+    }
+
+    /// False if the buffer was in the region already.
+    private func moveByCPU(to target: PageListPointer, interruptible: Bool) throws(Status) -> Bool {
+        let device = pointee.device
+        let reservation = pointee.reservation
+        while true {
+            try unbindAll(
+                ObjectUnbindOptions(
+                    waitsForActive: true, waitsForClosing: true, isAsynchronous: true, interruptible: interruptible))
+            reservation.pointee.lock.acquire()
+            if pages.pointee.source == target.pointee.source {
+                reservation.pointee.lock.release()
+                return false
+            }
+            let blocker = reservation.anyUnsignalled(usage: .read)
+            if blocker != nil || pointee.boundCount != 0 {
+                reservation.pointee.lock.release()
+                guard let blocker else { continue }
+                defer { blocker.drop() }
+                try device.wait(for: blocker, interruptible: interruptible)
+                continue
+            }
+            if pointee.isLost.load(ordering: .relaxed) {
+                reservation.pointee.lock.release()
+                throw Status.lost
+            }
+            target.copy(from: pages)
+            let old = exchangePages(target)
+            reservation.pointee.lock.release()
+            old.drop()
+            device.pointee.executor.charge(device.pointee.gpu.pointee.costs.bytes(size))
+            return true
+        }
+    }
+}

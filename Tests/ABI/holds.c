@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/* Holds: a binding that somebody looks at keeps its memory and delays its unbind, and nothing else. */
+#include "support.h"
+
+static unbind_hold *hold_of(unbind_vma *vma) {
+    unbind_hold *hold = NULL;
+    REQUIRE(unbind_vma_hold(vma, &hold) == 0);
+    return hold;
+}
+
+static struct unbind_hold_info info_of(unbind_hold *hold) {
+    struct unbind_hold_info info = UNBIND_HOLD_INFO_INIT;
+    CHECK_EQUAL(unbind_hold_get_info(hold, &info), 0);
+    return info;
+}
+
+TEST(tells_what_it_holds, "a hold tells range, buffer and region, and reads the memory") {
+    struct gpu gpu;
+    unbind_bo *bo = NULL;
+    unbind_vma *vma;
+    unbind_hold *hold, *same;
+    uint32_t word = 0;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    REQUIRE(unbind_bo_create(gpu.device, 3 * PAGE, UNBIND_REGION_LOCAL, 0, &bo) == 0);
+    memset(unbind_bo_cpu_pointer(bo), 0x11, 3 * PAGE);
+    memset((char *)unbind_bo_cpu_pointer(bo) + PAGE, 0x22, PAGE);
+    vma = make_vma(&gpu, bo, 0x40000);
+    REQUIRE(unbind_vma_bind(vma, 0) == 0);
+    hold = hold_of(vma);
+    same = unbind_hold_ref(hold);
+    CHECK(same == hold);
+    struct unbind_hold_info info = info_of(hold);
+    CHECK_EQUAL(info.address, 0x40000);
+    CHECK_EQUAL(info.size, 3 * PAGE);
+    CHECK_EQUAL(info.bo_id, unbind_bo_id(bo));
+    CHECK_EQUAL(info.flags, UNBIND_HOLD_LOCAL);
+    CHECK_EQUAL(unbind_hold_read(hold, PAGE - 2, &word, 4), 0);
+    CHECK_EQUAL(word, 0x22221111);
+    CHECK_EQUAL(unbind_hold_read(hold, 3 * PAGE, &word, 0), 0);
+    CHECK_EQUAL(unbind_hold_read(hold, 3 * PAGE - 3, &word, 4), -EINVAL);
+    CHECK_EQUAL(unbind_hold_read(hold, UINT64_MAX, &word, 4), -EINVAL);
+    unbind_hold_unref(same);
+    CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, NULL), 0);
+    CHECK_EQUAL(info_of(hold).flags, UNBIND_HOLD_LOCAL | UNBIND_HOLD_UNBINDING);
+    unbind_hold_unref(hold);
+    unbind_vma_unref(vma);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
+
+static void *drop_later(void *hold) {
+    sleep_ms(20);
+    unbind_hold_unref((unbind_hold *)hold);
+    return NULL;
+}
+
+TEST(delays_the_signal, "P19: a hold taken before the unbind delays its fence until it ends, on another thread too") {
+    struct gpu gpu;
+    unbind_fence *unbound = NULL, *bound = NULL;
+    pthread_t thread;
+    gpu_open(&gpu, UNBIND_EXECUTOR_POOL);
+    unbind_vma *vma = bind_new(&gpu, 2 * PAGE, 0x10000);
+    unbind_fence *user = make_fence(&gpu);
+    REQUIRE(unbind_vma_add_user(vma, user) == 0);
+    unbind_hold *hold = hold_of(vma);
+    REQUIRE(unbind_vma_unbind_async(vma, 0, &unbound) == 0);
+    signal_and_drop(user);
+    REQUIRE(unbind_device_wait_idle(gpu.device, FOREVER, 0) == 0);
+    CHECK_EQUAL(unbind_fence_is_signaled(unbound), 0);
+    CHECK_EQUAL(vm_stats(gpu.vm).pending, 1);
+    /* It stays among the pending unbinds: who overlaps waits for the holder. */
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *over = make_vma(&gpu, bo, 0x11000), *beside = make_vma(&gpu, bo, 0x12000);
+    REQUIRE(unbind_vma_bind_async(over, 0, &bound) == 0);
+    CHECK_EQUAL(unbind_vma_bind(beside, 0), 0);
+    CHECK_EQUAL(unbind_fence_is_signaled(bound), 0);
+    REQUIRE(pthread_create(&thread, NULL, drop_later, hold) == 0);
+    CHECK_EQUAL(finish(unbound), 0);
+    CHECK_EQUAL(finish(bound), 0);
+    pthread_join(thread, NULL);
+    unbind_vma_unref(over);
+    unbind_vma_unref(beside);
+    unbind_vma_unref(vma);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
+
+TEST(every_moment, "M2: a hold is had while the unbind waits and after its work ended, and refused once it is over") {
+    struct gpu gpu;
+    unbind_hold *waiting = NULL, *cleared = NULL, *late = UNTOUCHED(unbind_hold);
+    unbind_fence *unbound = NULL;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_vma *vma = bind_new(&gpu, PAGE, 0x10000);
+    unbind_fence *user = make_fence(&gpu);
+    REQUIRE(unbind_vma_add_user(vma, user) == 0);
+    REQUIRE(unbind_vma_unbind_async(vma, 0, &unbound) == 0);
+    CHECK_EQUAL(unbind_vma_hold(vma, &late), -EINVAL);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, 0x10fff, &waiting), 0);
+    signal_and_drop(user);
+    CHECK_EQUAL(unbind_device_run(gpu.device, 0, NULL), 0);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, 0x10000, &cleared), 0);
+    unbind_hold_unref(waiting);
+    CHECK_EQUAL(unbind_fence_is_signaled(unbound), 0);
+    unbind_hold_unref(cleared);
+    CHECK_EQUAL(unbind_fence_is_signaled(unbound), 1);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, 0x10000, &late), -ENOENT);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, 0x11000, &late), -ENOENT);
+    CHECK(late == UNTOUCHED(unbind_hold));
+    unbind_fence_unref(unbound);
+    unbind_vma_unref(vma);
+    gpu_close(&gpu);
+}
+
+TEST(finds_what_the_gpu_finds, "holding an address gives the binding whose entries are there") {
+    struct gpu gpu;
+    unbind_hold *hold = NULL;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_vma *old = bind_new(&gpu, PAGE, 0x10000);
+    unbind_fence *user = make_fence(&gpu);
+    REQUIRE(unbind_vma_add_user(old, user) == 0);
+    struct unbind_page page = UNBIND_PAGE_INIT;
+    REQUIRE(unbind_vm_find_page(gpu.vm, 0x10000, &page) == 0);
+    REQUIRE(unbind_vma_unbind_async(old, 0, NULL) == 0);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *successor = make_vma(&gpu, bo, 0x10000);
+    REQUIRE(unbind_vma_bind_async(successor, 0, NULL) == 0);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, 0x10000, &hold), 0);
+    CHECK_EQUAL(info_of(hold).bo_id, page.bo_id);
+    CHECK_EQUAL(info_of(hold).flags, UNBIND_HOLD_UNBINDING);
+    unbind_hold_unref(hold);
+    signal_and_drop(user);
+    REQUIRE(unbind_device_wait_idle(gpu.device, FOREVER, 0) == 0);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, 0x10000, &hold), 0);
+    CHECK_EQUAL(info_of(hold).bo_id, unbind_bo_id(bo));
+    unbind_hold_unref(hold);
+    unbind_vma_unref(successor);
+    unbind_vma_unref(old);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
+
+TEST(immediate, "an immediate unbind that is held delays nobody but who waits for the buffer") {
+    struct gpu gpu;
+    unbind_fence *unbound = NULL;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *vma = make_vma(&gpu, bo, 0x10000);
+    REQUIRE(unbind_vma_bind(vma, 0) == 0);
+    unbind_hold *hold = hold_of(vma);
+    REQUIRE(unbind_vma_unbind_async(vma, 0, &unbound) == 0);
+    CHECK_EQUAL(vm_stats(gpu.vm).unbinds_immediate, 1);
+    CHECK_EQUAL(unbind_fence_is_signaled(unbound), 0);
+    CHECK_EQUAL(unbind_bo_wait(bo, 0, 0), -ETIME);
+    CHECK_EQUAL(unbind_vma_bind(vma, 0), 0);
+    CHECK_EQUAL(vm_stats(gpu.vm).binds_waited, 0);
+    unbind_hold_unref(hold);
+    CHECK_EQUAL(unbind_fence_is_signaled(unbound), 1);
+    CHECK_EQUAL(unbind_bo_wait(bo, 0, 0), 0);
+    unbind_fence_unref(unbound);
+    unbind_vma_unref(vma);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
+
+TEST(outlives_its_vm, "P16: a hold may outlive VMA, buffer and address space") {
+    struct gpu gpu;
+    unbind_vm *vm = NULL;
+    uint64_t word = 0;
+    gpu_open(&gpu, UNBIND_EXECUTOR_POOL);
+    REQUIRE(unbind_vm_create(gpu.device, NULL, &vm) == 0);
+    unbind_vm *first = gpu.vm;
+    gpu.vm = vm;
+    for (int deferred = 0; deferred < 2; deferred++) {
+        unbind_fence *user = NULL;
+        unbind_bo *bo = make_bo(&gpu, PAGE);
+        memset(unbind_bo_cpu_pointer(bo), 0x77, PAGE);
+        unbind_vma *vma = make_vma(&gpu, bo, UNBIND_ADDRESS_NONE);
+        unbind_bo_unref(bo);
+        REQUIRE(unbind_vma_bind(vma, 0) == 0);
+        if (deferred) {
+            user = make_fence(&gpu);
+            REQUIRE(unbind_vma_add_user(vma, user) == 0);
+        }
+        unbind_hold *hold = hold_of(vma);
+        unbind_vma_unref(vma);
+        if (deferred) {
+            unbind_vm_unref(vm);
+            signal_and_drop(user);
+        }
+        CHECK_EQUAL(unbind_hold_read(hold, 0, &word, 8), 0);
+        CHECK_EQUAL(word, 0x7777777777777777);
+        unbind_hold_unref(hold);
+    }
+    gpu.vm = first;
+    gpu_close(&gpu);
+}
+
+TEST(close_breaks_holds, "closing the device ends what forgotten holds delay, and reports them") {
+    const uint32_t executors[] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUAL, UNBIND_EXECUTOR_SIMULATED};
+    for (int kind = 0; kind < 3; kind++) {
+        struct gpu gpu;
+        struct unbind_leak_report report = UNBIND_LEAK_REPORT_INIT;
+        unbind_fence *unbound = NULL;
+        uint32_t word = 0;
+        gpu_open(&gpu, executors[kind]);
+        unbind_vma *vma = bind_new(&gpu, PAGE, 0x10000), *other = bind_new(&gpu, PAGE, 0x20000);
+        unbind_hold *hold = hold_of(vma), *still_bound = hold_of(other);
+        REQUIRE(unbind_vma_unbind_async(vma, 0, &unbound) == 0);
+        CHECK_EQUAL(unbind_device_close(gpu.device, &report), 0);
+        CHECK_EQUAL(report.holds, 2);
+        CHECK_EQUAL(unbind_fence_is_signaled(unbound), 1);
+        CHECK_EQUAL(info_of(hold).flags, UNBIND_HOLD_BROKEN);
+        CHECK_EQUAL(info_of(still_bound).flags, UNBIND_HOLD_BROKEN);
+        CHECK_EQUAL(unbind_hold_read(still_bound, 0, &word, 4), 0);
+        CHECK_EQUAL(word, 0);
+        CHECK_EQUAL(unbind_vma_hold(vma, &hold), -EINVAL);
+        unbind_hold_unref(hold);
+        unbind_hold_unref(still_bound);
+        unbind_fence_unref(unbound);
+        unbind_vma_unref(vma);
+        unbind_vma_unref(other);
+        unbind_vm_unref(gpu.vm);
+        unbind_device_unref(gpu.device);
+        CHECK_EQUAL(gpu.hooks.blocks, 0);
+    }
+}
+
+struct race {
+    struct gpu gpu;
+    unbind_vma *vma;
+    int stop;
+};
+
+static void *hold_and_drop(void *argument) {
+    struct race *race = (struct race *)argument;
+    while (!__atomic_load_n(&race->stop, __ATOMIC_RELAXED)) {
+        unbind_hold *hold = NULL;
+        uint64_t word;
+        int status = unbind_vm_hold(race->gpu.vm, 0x10000, &hold);
+        CHECK(status == 0 || status == -ENOENT);
+        if (status) continue;
+        CHECK_EQUAL(unbind_hold_read(hold, 0, &word, 8), 0);
+        unbind_hold_unref(hold);
+    }
+    return NULL;
+}
+
+TEST(races, "M2: binds and unbinds against threads that hold and let go") {
+    struct race race;
+    pthread_t threads[3];
+    unsigned rounds = getenv("UNDER_VALGRIND") ? 100 : 3000;
+    memset(&race, 0, sizeof race);
+    gpu_open(&race.gpu, UNBIND_EXECUTOR_POOL);
+    race.vma = bind_new(&race.gpu, PAGE, 0x10000);
+    for (int i = 0; i < 3; i++) REQUIRE(pthread_create(&threads[i], NULL, hold_and_drop, &race) == 0);
+    for (unsigned i = 0; i < rounds; i++) {
+        unbind_fence *unbound = NULL, *user = NULL;
+        if (i % 2) {
+            user = make_fence(&race.gpu);
+            CHECK_EQUAL(unbind_vma_add_user(race.vma, user), 0);
+        }
+        CHECK_EQUAL(unbind_vma_unbind_async(race.vma, 0, &unbound), 0);
+        if (user) signal_and_drop(user);
+        CHECK_EQUAL(finish(unbound), 0);
+        CHECK_EQUAL(unbind_vma_bind(race.vma, 0), 0);
+    }
+    __atomic_store_n(&race.stop, 1, __ATOMIC_RELAXED);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    unbind_vma_unref(race.vma);
+    gpu_close(&race.gpu);
+}
+
+TEST(bad_input, "holds: bad input is refused and changes nothing") {
+    struct gpu gpu;
+    struct unbind_hold_info info = UNBIND_HOLD_INFO_INIT;
+    unbind_hold *hold = UNTOUCHED(unbind_hold);
+    char byte;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_vma *vma = bind_new(&gpu, PAGE, 0x10000);
+    CHECK_EQUAL(unbind_vma_hold(NULL, &hold), -EINVAL);
+    CHECK_EQUAL(unbind_vma_hold((unbind_vma *)(void *)gpu.vm, &hold), -EINVAL);
+    CHECK_EQUAL(unbind_vma_hold(vma, NULL), -EINVAL);
+    CHECK_EQUAL(unbind_vm_hold(NULL, 0, &hold), -EINVAL);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, 0x10000, NULL), -EINVAL);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, UINT64_MAX, &hold), -ENOENT);
+    CHECK(hold == UNTOUCHED(unbind_hold));
+    CHECK(unbind_hold_ref(NULL) == NULL);
+    unbind_hold_unref(NULL);
+    CHECK_EQUAL(unbind_hold_get_info(NULL, &info), -EINVAL);
+    CHECK_EQUAL(unbind_hold_read(NULL, 0, &byte, 1), -EINVAL);
+    hold = hold_of(vma);
+    CHECK_EQUAL(unbind_hold_get_info(hold, NULL), -EINVAL);
+    info.struct_size = 3;
+    CHECK_EQUAL(unbind_hold_get_info(hold, &info), -EINVAL);
+    CHECK_EQUAL(unbind_hold_read(hold, 0, NULL, 1), -EINVAL);
+    unbind_hold_unref(hold);
+    unbind_vma_unref(vma);
+    gpu_close(&gpu);
+}
+
