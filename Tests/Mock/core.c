@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The DRM core of the mock: capabilities, sync objects and their descriptors, prime, sized requests. */
+#include <signal.h>
 #include <sys/eventfd.h>
 
 #include "xe_support.h"
@@ -233,4 +234,33 @@ TEST(child, "a program that is started sees the same machine, or the one that it
     CHECK_EQUAL(system("test -e /dev/dri/renderD129"), 0);
     CHECK_EQUAL(system("UNBIND_MOCK_MACHINE=none /bin/ls /dev/dri >/dev/null 2>&1"), 2 << 8);
     CHECK_EQUAL(system("UNBIND_MOCK_MACHINE=lnl /bin/sh -c 'test -e /dev/dri/renderD129'"), 1 << 8);
+}
+
+static void on_signal(int number) { (void)number; }
+
+static void *interrupt(void *thread) {
+    struct timespec pause = {0, 20000000};
+    nanosleep(&pause, NULL);
+    pthread_kill(*(pthread_t *)thread, SIGUSR1);
+    return NULL;
+}
+
+TEST(signals_interrupt, "a signal ends a wait; drmIoctl goes on") {
+    int fd = only_node();
+    uint32_t syncobj = make_syncobj(fd);
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGUSR1, &action, NULL);
+    pthread_t self = pthread_self(), thread;
+    uint64_t start = now_ns();
+    struct unbind_drm_syncobj_wait wait = {.handles = (uintptr_t)&syncobj, .count_handles = 1,
+                                           .timeout_nsec = INT64_MAX, .flags = for_submit};
+    pthread_create(&thread, NULL, interrupt, &self);
+    CHECK_EQUAL(call(fd, UNBIND_DRM_IOCTL_SYNCOBJ_WAIT, &wait), -EINTR);
+    pthread_join(thread, NULL);
+    wait.timeout_nsec = (int64_t)now_ns() + 60000000;
+    pthread_create(&thread, NULL, interrupt, &self);
+    CHECK_EQUAL(clibdrm_ioctl(fd, UNBIND_DRM_IOCTL_SYNCOBJ_WAIT, &wait), -ETIME);
+    CHECK((int64_t)now_ns() >= wait.timeout_nsec);
+    CHECK(now_ns() - start >= 80000000);
+    pthread_join(thread, NULL);
 }
