@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The DRM core of the mock: capabilities, sync objects and their descriptors, prime, sized requests. */
+#include <signal.h>
 #include <sys/eventfd.h>
 
 #include "xe_support.h"
@@ -115,8 +116,8 @@ TEST(waiting, "a wait for what is not submitted yet ends when another thread sub
     pthread_join(thread, NULL);
 }
 
-TEST(long_line, "a hundred thousand points wait for the first without a deep stack") {
-    machine("lnl", NULL);
+TEST(long_line, "twenty thousand points wait for the first without a deep stack") {
+    machine("lnl", "HANG_MS", "100000", NULL);
     struct xe xe = xe_open(0);
     struct bo word = xe_bo(xe.fd, PAGE, 1);
     CHECK_EQUAL(xe_bind_now(&xe, xe_map_op(word.handle, 0, PAGE, PAGE)), 0);
@@ -218,4 +219,48 @@ TEST(map_rules, "mapping a node needs an object's offset, and no more than its b
     CHECK_EQUAL(clibdrm_map(fd, offset.offset, PAGE, &map), -EINVAL);
     struct bo fresh = xe_bo(fd, 2 * PAGE, 1);
     CHECK_EQUAL(fresh.map[0], 0);
+}
+
+TEST(left_open, "the log tells what was left open when a node was closed") {
+    int fd = only_node();
+    xe_bo(fd, PAGE, 1);
+    make_syncobj(fd);
+    close(fd);
+    CHECK_EQUAL(log_lines("close node=0 objects=1 syncobjs=1 vms=0 queues=0", ""), 1);
+}
+
+TEST(child, "a program that is started sees the same machine, or the one that it is told") {
+    machine("two", NULL);
+    CHECK_EQUAL(system("test -e /dev/dri/renderD129"), 0);
+    CHECK_EQUAL(system("UNBIND_MOCK_MACHINE=none /bin/ls /dev/dri >/dev/null 2>&1"), 2 << 8);
+    CHECK_EQUAL(system("UNBIND_MOCK_MACHINE=lnl /bin/sh -c 'test -e /dev/dri/renderD129'"), 1 << 8);
+}
+
+static void on_signal(int number) { (void)number; }
+
+static void *interrupt(void *thread) {
+    struct timespec pause = {0, 20000000};
+    nanosleep(&pause, NULL);
+    pthread_kill(*(pthread_t *)thread, SIGUSR1);
+    return NULL;
+}
+
+TEST(signals_interrupt, "a signal ends a wait; drmIoctl goes on") {
+    int fd = only_node();
+    uint32_t syncobj = make_syncobj(fd);
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGUSR1, &action, NULL);
+    pthread_t self = pthread_self(), thread;
+    uint64_t start = now_ns();
+    struct unbind_drm_syncobj_wait wait = {.handles = (uintptr_t)&syncobj, .count_handles = 1,
+                                           .timeout_nsec = INT64_MAX, .flags = for_submit};
+    pthread_create(&thread, NULL, interrupt, &self);
+    CHECK_EQUAL(call(fd, UNBIND_DRM_IOCTL_SYNCOBJ_WAIT, &wait), -EINTR);
+    pthread_join(thread, NULL);
+    wait.timeout_nsec = (int64_t)now_ns() + 60000000;
+    pthread_create(&thread, NULL, interrupt, &self);
+    CHECK_EQUAL(clibdrm_ioctl(fd, UNBIND_DRM_IOCTL_SYNCOBJ_WAIT, &wait), -ETIME);
+    CHECK((int64_t)now_ns() >= wait.timeout_nsec);
+    CHECK(now_ns() - start >= 80000000);
+    pthread_join(thread, NULL);
 }

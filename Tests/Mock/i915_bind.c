@@ -305,3 +305,17 @@ TEST(contexts, "the VM's size, its id, and what may be set when") {
     CHECK_EQUAL(i915_store(&i915, list, 1, VA, 3), 0);
     CHECK_EQUAL(bo.map[0], 3);
 }
+
+TEST(pressure, "when memory is short what is idle goes; the next batch that lists it has it back") {
+    machine("tgl", "PRESSURE", "1", NULL);
+    struct i915 i915 = i915_open(false);
+    struct bo bo = i915_bo(&i915, PAGE);
+    object list[2] = {i915_at(bo.handle, VA)}, none[1];
+    CHECK_EQUAL(i915_store(&i915, list, 1, VA, 1), 0);
+    struct timespec pause = {0, 20000000};
+    nanosleep(&pause, NULL);
+    CHECK_EQUAL(i915_store(&i915, none, 0, VA, 2), 0);
+    CHECK_EQUAL(bo.map[0], 1);
+    CHECK_EQUAL(i915_store(&i915, list, 1, VA, 3), 0);
+    CHECK_EQUAL(bo.map[0], 3);
+}

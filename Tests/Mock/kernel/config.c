@@ -142,6 +142,7 @@ void config_read(void) {
     config.privileged = true;
     config.schedule = SCHEDULE_RANDOM;
     config.small_bar = number("UNBIND_MOCK_SMALL_BAR", 0);
+    config.pressure = number("UNBIND_MOCK_PRESSURE", 0);
     config.next_kernel = number("UNBIND_MOCK_NEXT_KERNEL", 0);
     config.seed = number("UNBIND_MOCK_SEED", 1);
     config.hang_ns = number("UNBIND_MOCK_HANG_MS", 5000) * 1000000;

@@ -56,6 +56,7 @@ extern const struct ioctl_entry drm_ioctls[], syncobj_ioctls[], xe_ioctls[], i91
 struct drm_file *drm_file_open(unsigned node, bool render);
 void drm_file_release(void *file);
 void drm_restart(void);
+unsigned drm_open_files(void);
 /* Drivers' part of the release. */
 void xe_file_release(struct drm_file *file);
 void i915_file_release(struct drm_file *file);

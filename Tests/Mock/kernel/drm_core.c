@@ -89,10 +89,26 @@ struct drm_file *drm_file_open(unsigned node, bool render) {
     return file;
 }
 
+unsigned drm_open_files(void) {
+    unsigned count = 0;
+    for (size_t i = 0; i < sizeof devices / sizeof devices[0]; i++) count += (unsigned)devices[i].open_files;
+    return count;
+}
+
 void drm_restart(void) { memset(devices, 0, sizeof devices); }
+
+static unsigned open_handles(const struct handles *handles) {
+    unsigned count = 0;
+    for (uint32_t i = 0; i < handles->capacity; i++) count += handles->entries[i] != NULL;
+    return count;
+}
 
 void drm_file_release(void *object) {
     struct drm_file *file = object;
+    // What the program left to the kernel to clean up.
+    log_line("close node=%u objects=%u syncobjs=%u vms=%u queues=%u", file->device->index,
+             open_handles(&file->objects), open_handles(&file->syncobjs), open_handles(&file->vms),
+             open_handles(&file->queues));
     if (file->device->model->driver == DRIVER_XE) xe_file_release(file);
     if (file->device->model->driver == DRIVER_I915) i915_file_release(file);
     gem_file_release(file);

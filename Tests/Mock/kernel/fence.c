@@ -116,10 +116,10 @@ int fence_wait(struct fence *fence, uint64_t deadline_ns) {
     int result = 0;
     while (!fence->signalled) {
         if (scheduler_step()) continue;
-        if (!kernel_wait(deadline_ns) && !fence->signalled) {
-            result = -ETIME;
-            break;
-        }
+        enum wait_result waited = kernel_wait(deadline_ns);
+        if (waited == WAIT_CHANGED || fence->signalled) continue;
+        result = waited == WAIT_LATE ? -ETIME : -EINTR;
+        break;
     }
     fence_put(fence);
     return result;

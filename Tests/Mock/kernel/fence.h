@@ -34,7 +34,7 @@ void fence_signal(struct fence *fence, int error);
 bool fence_add_callback(struct fence *fence, struct fence_callback *callback);
 /* A new fence that signals when all of these have; entries may be NULL. */
 struct fence *fence_join(struct fence *const *fences, unsigned count);
-/* 0, or -ETIME after deadline_ns of CLOCK_MONOTONIC; UINT64_MAX: none. Lets go of the lock meanwhile. */
+/* 0, -ETIME after deadline_ns of CLOCK_MONOTONIC (UINT64_MAX: none), or -EINTR. Lets go of the lock meanwhile. */
 int fence_wait(struct fence *fence, uint64_t deadline_ns);
 
 #endif

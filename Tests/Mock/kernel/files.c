@@ -168,5 +168,6 @@ void unbind_mock_restart(void) {
 __attribute__((destructor)) static void stop(void) {
     if (!config.enabled) return;
     scheduler_stop();
+    if (drm_open_files()) log_line("exit open=%u", drm_open_files());
     tree_remove();
 }

@@ -238,7 +238,6 @@ int gem_prime_import_ioctl(struct drm_file *file, void *data) {
         prime->handle = i + 1;
         return 0;
     }
-    if (object->device != file->device) object->imported = true;
     prime->handle = gem_handle(file, object);
     return prime->handle ? 0 : -ENOMEM;
 }

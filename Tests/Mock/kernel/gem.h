@@ -29,7 +29,6 @@ struct gem_object {
     unsigned cpu_caching;      /* xe */
     unsigned private_space;    /* xe: the number of the only VM that may map it, 0: any */
     bool shown;                /* a program has mapped it: its bytes stay */
-    bool imported;             /* came from a dma-buf of another device */
     struct fence *writer;      /* i915: implicit fences */
     struct fence **readers;
     uint8_t *reader_classes;   /* of the engines they run on */

@@ -4,8 +4,8 @@
  * replaces, the configuration, the log, the one lock, and the descriptors that
  * it serves.
  *
- * One mutex guards all state of the mock; one condition is broadcast whenever
- * something changed that a caller may wait for. The real kernel has finer locks;
+ * One mutex guards all state of the mock; whoever changes something that a caller
+ * may wait for wakes all that wait. The real kernel has finer locks;
  * a test double is better served by one that is plainly right.
  */
 #ifndef MOCK_HOST_H
@@ -77,6 +77,7 @@ struct config {
     bool nodes_denied;       /* true: opening a node gives EACCES */
     bool nodes_missing;      /* true: no /dev/dri, although a driver is bound */
     bool small_bar;          /* local memory is CPU-visible only in part */
+    bool pressure;           /* i915: whatever is idle is unbound, as when memory is short */
     bool next_kernel;        /* what comes after 7.0: VM_GET_PROPERTY */
     enum schedule schedule;
     uint64_t seed;
@@ -111,8 +112,9 @@ void kernel_lock(void);
 void kernel_unlock(void);
 void kernel_changed(void);
 uint64_t monotonic_ns(void);
-/* Waits for a change; false when deadline_ns of CLOCK_MONOTONIC (UINT64_MAX: none) has passed. */
-bool kernel_wait(uint64_t deadline_ns);
+enum wait_result { WAIT_CHANGED, WAIT_LATE, WAIT_INTERRUPTED };
+/* Waits for a change, at most until deadline_ns of CLOCK_MONOTONIC (UINT64_MAX: no end) or a signal. */
+enum wait_result kernel_wait(uint64_t deadline_ns);
 /* Whether this thread has waited since the flag was last cleared. */
 extern _Thread_local bool thread_waited;
 

@@ -146,8 +146,8 @@ static struct i915_vma *in_the_way(const struct i915_vm *vm, const struct exec_e
     return NULL;
 }
 
-/* Unbinds what is in the way of pinned entries; waits for one busy VMA and gives true: begin again. */
-static bool make_room(struct i915_vm *vm, struct exec_list *list) {
+/* Unbinds what is in the way of pinned entries. Where one is busy it waits and gives -EAGAIN: begin again. */
+static int make_room(struct i915_vm *vm, struct exec_list *list) {
     for (uint32_t i = 0; i < list->count; i++) {
         struct i915_vma *vma;
         if (!list->entries[i].pinned) continue;
@@ -157,11 +157,11 @@ static bool make_room(struct i915_vm *vm, struct exec_list *list) {
                 i915_vma_unbind(vma);
                 continue;
             }
-            fence_wait(busy, UINT64_MAX);
-            return true;
+            int error = fence_wait(busy, UINT64_MAX);
+            return error ? error : -EAGAIN;
         }
     }
-    return false;
+    return 0;
 }
 
 /* An address for an entry that left the choice to the kernel. */
@@ -200,23 +200,25 @@ static int choose(const struct i915_vm *vm, const struct exec_list *list, struct
     }
 }
 
-/* Every entry has its place: pinned ones where they said. May wait, and then starts from the beginning. */
+/* Every entry has its place: pinned ones where they said. May wait, and may be interrupted. */
 static int reserve(struct i915_vm *vm, struct exec_list *list) {
-    while (make_room(vm, list)) {}
+    int error;
+    while ((error = make_room(vm, list)) == -EAGAIN) {}
+    if (error) return error;
     for (uint32_t i = 0; i < list->count; i++) list->entries[i].placed = list->entries[i].pinned;
     for (uint32_t i = 0; i < list->count; i++) {
         if (list->entries[i].pinned) continue;
-        int error = choose(vm, list, &list->entries[i]);
+        error = choose(vm, list, &list->entries[i]);
         if (error) return error;
         list->entries[i].placed = list->entries[i].pinned = true;
     }
-    while (make_room(vm, list)) {}
-    for (uint32_t i = 0; i < list->count; i++) {
+    while ((error = make_room(vm, list)) == -EAGAIN) {}
+    for (uint32_t i = 0; i < list->count && !error; i++) {
         struct exec_entry *entry = &list->entries[i];
         entry->vma = i915_vma_find(vm, entry->object);
         if (!entry->vma) entry->vma = i915_vma_bind(vm, entry->object, entry->start, entry->size);
     }
-    return 0;
+    return error;
 }
 
 /* ---- the call */

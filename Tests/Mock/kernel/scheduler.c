@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "scheduler.h"
 
+#include <signal.h>
+
 #include "host.h"
 
 static struct job_queue *queues;
@@ -125,6 +127,17 @@ static void *work(void *unused) {
     return NULL;
 }
 
+/* The program's signals are for the program's threads. */
+static void start_thread(void) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    thread_process = getpid();
+    thread_runs = pthread_create(&thread, NULL, work, NULL) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!thread_runs) abort();
+}
+
 void job_submit(struct job *job, struct job_queue *queue, uint64_t delay_ns) {
     if (delay_ns && config.delay_random) delay_ns = config_random() % (delay_ns + 1);
     job->next = NULL;
@@ -136,9 +149,7 @@ void job_submit(struct job *job, struct job_queue *queue, uint64_t delay_ns) {
     queue->length++;
     idle_done = false;
     if (config.schedule != SCHEDULE_STEP && !thread_runs && !stopping) {
-        thread_process = getpid();
-        thread_runs = pthread_create(&thread, NULL, work, NULL) == 0;
-        if (!thread_runs) abort();
+        start_thread();
     }
     kernel_changed();
 }

@@ -218,13 +218,14 @@ static int transfer_ioctl(struct drm_file *file, void *data) {
     if (!from || !to) return -ENOENT;
     syncobj_get(from), syncobj_get(to);
     struct fence *fence;
-    while (!(fence = syncobj_find(from, args->src_point)) && args->flags)
-        if (!scheduler_step()) kernel_wait(UINT64_MAX);
+    int error = 0;
+    while (!(fence = syncobj_find(from, args->src_point)) && args->flags && !error)
+        if (!scheduler_step() && kernel_wait(UINT64_MAX) == WAIT_INTERRUPTED) error = -EINTR;
     if (fence && args->dst_point) syncobj_add_point(to, fence, args->dst_point);
     else if (fence) syncobj_replace(to, fence);
     fence_put(fence);
     syncobj_put(from), syncobj_put(to);
-    return fence ? 0 : -EINVAL;
+    return error ? error : fence ? 0 : -EINVAL;
 }
 
 static int eventfd_ioctl(struct drm_file *file, void *data) {

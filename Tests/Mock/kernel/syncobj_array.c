@@ -67,7 +67,9 @@ static int wait_for(struct list *list, uint64_t deadline_ns, uint32_t flags, uin
             scheduler_step();
             late = true;
         } else if (!scheduler_step()) {
-            late = !kernel_wait(deadline_ns);
+            enum wait_result waited = kernel_wait(deadline_ns);
+            late = waited == WAIT_LATE;
+            if (waited == WAIT_INTERRUPTED) return -EINTR;
         }
     }
 }

@@ -212,10 +212,27 @@ static void find_nodes(void) {
     }
 }
 
+/* What the tree depends on; a program that was started with other settings makes one of its own. */
+static void describe(char *text, size_t size) {
+    snprintf(text, size, "%s %d %d %d", config.machine, config.privileged, config.nodes_missing, config.small_bar);
+}
+
+static bool inherited(const char *given) {
+    char path[512], here[64], there[64] = "";
+    if (!given || strlen(given) >= sizeof root) return false;
+    snprintf(path, sizeof path, "%s/settings", given);
+    FILE *file = real()->fopen(path, "r");
+    if (!file) return false;
+    bool same = fgets(there, sizeof there, file) != NULL;
+    fclose(file);
+    describe(here, sizeof here);
+    return same && strcmp(here, there) == 0;
+}
+
 void tree_make(void) {
     const struct machine *machine = machine_get();
     const char *given = getenv("UNBIND_MOCK_TREE"), *directory = getenv("TMPDIR");
-    if (given && strlen(given) < sizeof root) {
+    if (inherited(given)) {
         strcpy(root, given);
         find_nodes();
         return;
@@ -230,6 +247,9 @@ void tree_make(void) {
     setenv("UNBIND_MOCK_TREE", root, 1);
     mode_t mask = umask(022);
     unsigned node = 0;
+    char settings[64];
+    describe(settings, sizeof settings);
+    make_file("/settings", "%s", settings);
     for (unsigned i = 0; i < machine->count; i++) make_device(machine, i, &node);
     umask(mask);
     find_nodes();

@@ -116,7 +116,11 @@ int xe_wait_user_fence_ioctl(struct drm_file *file, void *data) {
         now = monotonic_ns();
         result = queue && queue->banned ? -EIO : now >= deadline ? -ETIME : 0;
         if (result) break;
-        if (!scheduler_step()) kernel_wait(deadline - now < LOOK_AGAIN_NS ? deadline : now + LOOK_AGAIN_NS);
+        if (!scheduler_step() &&
+            kernel_wait(deadline - now < LOOK_AGAIN_NS ? deadline : now + LOOK_AGAIN_NS) == WAIT_INTERRUPTED) {
+            result = -EINTR;
+            break;
+        }
     }
     now = monotonic_ns();
     if (!absolute && args->timeout > 0) args->timeout = now >= deadline ? 0 : (int64_t)(deadline - now);

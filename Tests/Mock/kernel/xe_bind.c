@@ -101,7 +101,7 @@ static int check_target(struct drm_file *file, struct xe_vm *vm, const struct un
     if (object->private_space && object->private_space != vm->space.id) return -EINVAL;
     if (op->op != UNBIND_DRM_XE_VM_BIND_OP_MAP) return 0;
     if (op->range > object->size || op->obj_offset > object->size - op->range) return -EINVAL;
-    bool cached = object->imported || object->cpu_caching == UNBIND_DRM_XE_GEM_CPU_CACHING_WB;
+    bool cached = object->device != file->device || object->cpu_caching == UNBIND_DRM_XE_GEM_CPU_CACHING_WB;
     return cached && !pat_coherent(op->pat_index) ? -EINVAL : 0;
 }
 

@@ -75,7 +75,10 @@ int xe_exec_ioctl(struct drm_file *file, void *data) {
     uint64_t addresses[9] = {args->address};
     if (args->num_batch_buffer > 1) error = copy_from_user(addresses, args->address, queue->width * 8u);
     if (!error && queue->vm->closed) error = -ECANCELED;
-    if (!error && config.queue_limit && queue->jobs.length >= config.queue_limit) error = -EAGAIN;
+    if (!error && config.queue_limit && queue->jobs.length >= config.queue_limit) {
+        scheduler_step(); // a caller that tries again at once gets on, also without a thread
+        error = -EAGAIN;
+    }
     struct exec_job *exec = error ? NULL : calloc(1, sizeof *exec);
     if (!error && !exec) error = -ENOMEM;
     if (!error) {

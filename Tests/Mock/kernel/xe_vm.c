@@ -126,6 +126,7 @@ void xe_queue_put(struct xe_queue *queue) {
 
 void xe_queue_close(struct xe_queue *queue) {
     queue->gone = true;
+    if (queue->jobs.length) log_line("queue-destroyed vm=%u jobs=%u", queue->vm->space.id, queue->jobs.length);
     if (queue->class != UNBIND_DRM_XE_ENGINE_CLASS_VM_BIND) queue->vm->user_queues--;
     xe_queue_put(queue);
     kernel_changed();
