@@ -67,7 +67,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         pointee.device.remove(self)
         pointee.pending.reapAll()
         pointee.magic = 0
-        dropWeakly()
+        dropBias()
     }
 
     /// The last weak reference is gone too.
@@ -115,7 +115,7 @@ private struct AddressSpaceParts {
         self.drain = drain
         history = try UnsafeMutablePointer<History>.make(memory: memory)
         space = try device.pointee.gpu.makeSpace(
-            id: id, pageSizes: options.pageSizes, hasTableModes: options.hasTableModes)
+            id: id, pageSizes: options.pageSizes, hasTableModes: options.hasTableModes, keepsLeaf: true)
     }
 
     mutating func adopt(_ vm: VMPointer) {

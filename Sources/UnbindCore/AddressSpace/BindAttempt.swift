@@ -35,6 +35,7 @@ struct BindAttempt {
     let vma: VMAPointer
     let vm: VMPointer
     let device: DevicePointer
+    /// When an earlier try had to wait; 0 if none had.
     let calledAt: UInt64
     let reaction: Reaction
     /// By earlier tries.
@@ -85,10 +86,15 @@ struct BindAttempt {
         var binding = makeBinding()
         collectDependencies(of: binding)
         if let blocker { return .blocked(blocker) }
+        if edges == nil, !vm.pointee.options.hasTableModes {
+            let placed = try vm.pointee.space.place(binding)
+            isBound = true
+            return installPlaced(binding, placed)
+        }
         try vm.pointee.space.reserve(binding)
         isBound = true
         vm.decideTableModes(for: &binding)
-        return install(binding)
+        return edges == nil ? installWriting(binding) : installReserved(binding)
     }
 
     private func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
@@ -231,10 +237,37 @@ struct BindAttempt {
 
     // MARK: Success
 
-    /// Nothing fails from here on.
-    private mutating func install(_ binding: Binding) -> Outcome {
+    /// The entries are there. Nothing fails from here on.
+    private mutating func installPlaced(_ binding: Binding, _ placed: SoftwareSpace.Placed) -> Outcome {
+        install(binding, boID: vma.pointee.bo.pointee.id).pointee.writtenIn = placed.generation
+        return outcomeAtOnce(binding, entries: placed.entries)
+    }
+
+    /// The tables are there, and their modes decided. Nothing fails from here on.
+    private mutating func installWriting(_ binding: Binding) -> Outcome {
+        let resource = install(binding, boID: vma.pointee.bo.pointee.id)
+        return outcomeAtOnce(binding, entries: resource.writeEntries())
+    }
+
+    private func outcomeAtOnce(_ binding: Binding, entries: UInt64) -> Outcome {
+        count(now: waitedFor.awaited > 0 ? device.now : 0)
+        vm.pointee.history.record(
+            .bound, start: binding.start, size: binding.size, boID: vma.pointee.bo.pointee.id,
+            time: device.pointee.executor.approximateNow, isApproximate: true)
+        return .done(entries: entries)
+    }
+
+    /// The entries will be written when what is in the way has gone. Nothing fails from here on.
+    private mutating func installReserved(_ binding: Binding) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
         let now = device.now
+        let resource = install(binding, boID: boID)
+        count(now: now)
+        vm.pointee.history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
+        return .underWay(startWork(resource, at: now))
+    }
+
+    private mutating func install(_ binding: Binding, boID: UInt64) -> ResourcePointer {
         let resource = ResourcePointer.initialize(
             resourceMemory!, vm: vm, pages: vma.pointee.bo.pages, binding: binding, boID: boID,
             timelineAwait: timelineAwait)
@@ -243,13 +276,7 @@ struct BindAttempt {
         vma.pointee.resource = resource
         vma.pointee.address.store(binding.start, ordering: .relaxed)
         vma.pointee.bo.pointee.boundCount = vma.pointee.bo.pointee.boundCount &+ 1
-        count(now: now)
-        let history = vm.pointee.history
-        history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
-        if edges != nil { return .underWay(startWork(resource)) }
-        let entries = resource.writeEntries()
-        history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
-        return .done(entries: entries)
+        return resource
     }
 
     private func count(now: UInt64) {
@@ -266,8 +293,8 @@ struct BindAttempt {
             waitedFor.overlapping + dependencies.overlapping)
     }
 
-    private mutating func startWork(_ resource: ResourcePointer) -> FencePointer {
-        let work = BindWorkPointer.initialize(workMemory!, vm: vm, resource: resource, calledAt: calledAt)
+    private mutating func startWork(_ resource: ResourcePointer, at now: UInt64) -> FencePointer {
+        let work = BindWorkPointer.initialize(workMemory!, vm: vm, resource: resource, calledAt: now)
         workMemory = nil
         isLeftToWork = true
         // One reference is the VMA's, one the later unbind's edge, one the caller's; the first is the work's own.

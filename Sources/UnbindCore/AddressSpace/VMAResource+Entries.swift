@@ -35,12 +35,14 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return space.writeLocked(pointee.binding)
     }
 
-    /// Clears the entries and returns how many; nil if they were lost.
-    func clearEntries() -> UInt64? {
+    /// Clears the entries: see SoftwareSpace.clearLocked. Nil if they were lost, or never written.
+    func clearEntries(invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool)? {
         let space = space
         space.pointee.lock.acquire()
         defer { space.pointee.lock.release() }
-        if pointee.writtenIn == space.pointee.generation { return space.clearLocked(pointee.binding) }
+        if pointee.writtenIn == space.pointee.generation {
+            return space.clearLocked(pointee.binding, invalidatesNext: invalidatesNext)
+        }
         space.cancelLocked(pointee.binding)
         return nil
     }

@@ -105,9 +105,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         result.pending_peak = stats.pointee.pendingPeak
         result.bound = UInt64(pointee.ranges.count)
         result.bound_bytes = pointee.ranges.allocatedBytes
+        let completedAtOnce = stats.pointee.completedAtOnce
         pointee.lock.release()
         result.unbinds = result.unbinds_immediate + result.unbinds_deferred
-        result.unbinds_completed = stats.pointee.completed.load(ordering: .relaxed)
+        result.unbinds_completed = completedAtOnce &+ stats.pointee.completed.load(ordering: .relaxed)
         // Counted before their fences signal: whoever has seen a fence signal does not find its unbind pending.
         result.pending = result.unbinds.subtractingSaturating(result.unbinds_completed)
         result.unbinds_skipped_ptes = stats.pointee.skipped.load(ordering: .relaxed)

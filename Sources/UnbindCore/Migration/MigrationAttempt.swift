@@ -211,7 +211,8 @@ struct MigrationAttempt {
     private mutating func finishUnbinds() {
         for index in 0..<boundCount {
             let resource = bound![index].resource
-            if resource.follow(bound![index].schedule) { powerReferences += 1 }
+            // Known to the fence for the whole.
+            if resource.follow(bound![index].schedule, isSeen: true) { powerReferences += 1 }
             // The VMA's.
             resource.fence.drop()
         }

@@ -10,17 +10,19 @@ import Synchronization
 extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     func reserve(_ binding: Binding) throws(Status) {}
 
+    func place(_ binding: Binding) throws(Status) -> UInt64 { write(binding) }
+
     func write(_ binding: Binding) -> UInt64 {
-        _ = pointee.gpu.pointee.counters.ptesWritten.wrappingAdd(1, ordering: .relaxed)
+        pointee.counters.written.add(1)
         return 1
     }
 
-    func clear(_ binding: Binding) -> UInt64 {
-        _ = pointee.gpu.pointee.counters.ptesCleared.wrappingAdd(1, ordering: .relaxed)
-        return 1
+    func clear(_ binding: Binding, invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool) {
+        pointee.counters.cleared.add(1)
+        return (1, false)
     }
 
     func cancel(_ binding: Binding) {}
 
-    func skip(_ binding: Binding) { _ = clear(binding) }
+    func skip(_ binding: Binding) { _ = clear(binding, invalidatesNext: false) }
 }

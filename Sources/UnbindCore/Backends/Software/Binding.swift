@@ -33,6 +33,10 @@ struct BindingPlan {
     let flags: UInt64
     let decision: UInt64
 
+    /// All entries are in one table of level 0.
+    let isInOneLeaf: Bool
+
+    @inline(__always)
     init(_ binding: Binding, pageSizes: UInt64) {
         start = binding.start
         end = binding.end
@@ -44,5 +48,8 @@ struct BindingPlan {
             PageTableEntry.present
             | (binding.isReadOnly ? 0 : PageTableEntry.writable)
             | (binding.isLocal ? PageTableEntry.local : 0)
+        isInOneLeaf =
+            start &>> PageTableLevel.shift(1) == (end &- 1) &>> PageTableLevel.shift(1)
+            && !(usesLarge && binding.size == PageSize.large)
     }
 }

@@ -66,8 +66,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// Part of a binding, from `start` to `end`, has been written in a table.
     /// - Locking: held.
     func noteWritten(
-        _ table: PageTablePointer, linkedAt link: UnsafeMutablePointer<Atomic<UInt64>>, from start: UInt64,
-        to end: UInt64, _ plan: BindingPlan
+        _ table: PageTablePointer, from start: UInt64, to end: UInt64, _ plan: BindingPlan
     ) {
         let isSmall = plan.isSmall(from: start, to: end)
         if isSmall { table.pointee.smallWriters = table.pointee.smallWriters &+ 1 }
@@ -82,6 +81,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         table.pointee.isMedium = isMedium
         if isMedium == wasMedium { return }
         let raw = PageTableEntry.table(at: table.address) | (isMedium ? PageTableEntry.ips : 0)
+        let link = table.pointee.parent.unsafelyUnwrapped.pointee.entries + table.pointee.index
         link.pointee.store(raw, ordering: .releasing)
     }
 
