@@ -262,6 +262,8 @@ struct BindAttempt {
         timelineAwait = nil
         vma.pointee.resource = resource
         vma.pointee.address.store(binding.start, ordering: .relaxed)
+        let state = edges == nil ? VMAState.bound : VMAState.binding
+        vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
         vma.pointee.bo.pointee.boundCount = vma.pointee.bo.pointee.boundCount &+ 1
         return resource
     }
