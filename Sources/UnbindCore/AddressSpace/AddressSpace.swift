@@ -23,7 +23,22 @@ struct AddressSpaceOptions {
     var coloring = false
     /// Seen by the whole device, as the GGTT is: its entries need the device awake.
     var isGlobal = false
+    /// 64 KiB pages are a mode of whole page tables.
+    var hasTableModes = false
 }
+
+#if DEBUG
+    /// What a test breaks in one VM, to see that it would be found.
+    enum Flaw {
+        case none
+        /// A bind that changes the mode of a table looks for pending unbinds in its own range alone.
+        case searchesOwnRangeOnly
+        /// An unbind leaves the TLBs alone.
+        case dropsInvalidation
+        /// An unbind signals, and lets go of its pages, before the TLB invalidation.
+        case signalsBeforeInvalidation
+    }
+#endif
 
 struct AddressSpace: ~Copyable {
     /// `magic` while alive: what a C handle is checked against.
@@ -60,6 +75,9 @@ struct AddressSpace: ~Copyable {
 
     /// VMAResources made so far, each with a weak reference; under the lock.
     var resourcesMade = 0
+    #if DEBUG
+        var flaw = Flaw.none
+    #endif
 
     static var magic: UInt32 { 0x7576_6d73 }
     static var workingBias: Int { 1 << 60 }

@@ -83,16 +83,20 @@ struct BindAttempt {
         if vma.node.pointee.isAllocated { return outcomeWhenBound() }
         try takeRange()
         defer { if !isBound { vm.pointee.ranges.remove(vma.node) } }
-        let binding = makeBinding()
+        var binding = makeBinding()
         collectDependencies(of: binding)
         if let blocker { return .blocked(blocker) }
-        if edges == nil {
+        if !vm.pointee.pending.reserve() { throw Status.noMemory }
+        defer { if !isBound { vm.pointee.pending.unreserve() } }
+        if edges == nil, !vm.pointee.options.hasTableModes {
             let placed = try vm.pointee.space.place(binding)
             isBound = true
             return installPlaced(binding, placed)
         }
         try vm.pointee.space.reserve(binding)
         isBound = true
+        vm.decideTableModes(for: &binding)
+        if edges == nil { return installPlaced(binding, vm.pointee.space.writeReserved(binding)) }
         return installReserved(binding)
     }
 
@@ -178,11 +182,14 @@ struct BindAttempt {
 
     // MARK: Pending unbinds in the way
 
-    /// Where pending unbinds are in the way of a binding: next to it too, if colors matter (P12).
+    /// Where pending unbinds are in the way of a binding: next to it too, if colors matter (P12), and in all of a page
+    /// table whose mode changes (P9).
     private func searchedRange(of binding: Binding) -> ClosedRange<UInt64> {
-        let last = binding.end &- 1
-        if !vm.pointee.options.coloring { return binding.start...last }
-        return binding.start.subtractingSaturating(pageSize)...last.addingSaturating(pageSize)
+        var range = binding.start...(binding.end &- 1)
+        if vm.pointee.options.coloring {
+            range = range.lowerBound.subtractingSaturating(pageSize)...range.upperBound.addingSaturating(pageSize)
+        }
+        return vm.roundedToTables(range, of: binding)
     }
 
     /// Finds what the VM's policy says to wait for, and an edge from each, or else `blocker`.
@@ -190,14 +197,9 @@ struct BindAttempt {
         let isTimeline = vm.pointee.options.policy == .timeline
         let range = searchedRange(of: binding)
         let unbinds = vm.pointee.pending.unfinished(in: range)
-        dependencies.overlapping = unbinds.count
-        if !isTimeline, let last = unbinds.lastOfAll {
-            depend(on: last.fence)
-        } else if !isTimeline, unbinds.count > 0 {
-            vm.pointee.pending.forEachUnfinished(overlapping: range) { resource in
-                depend(on: resource.fence)
-                return true
-            }
+        dependencies.overlapping = UInt64(unbinds.count)
+        if !isTimeline {
+            vm.pointee.pending.forEachToAwait(of: unbinds) { resource in depend(on: resource.fence) }
         }
         dependencies.awaited = dependencies.overlapping
         if isTimeline, let unbind = vm.pointee.pending.pointee.lastScheduled, !unbind.isSignalled {
@@ -234,9 +236,9 @@ struct BindAttempt {
     // MARK: Success
 
     /// The entries are there. Nothing fails from here on.
-    private mutating func installPlaced(_ binding: Binding, _ placed: (entries: UInt64, writtenIn: UInt64)) -> Outcome {
+    private mutating func installPlaced(_ binding: Binding, _ placed: SoftwareSpace.Placed) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
-        install(binding, boID: boID).pointee.writtenIn = placed.writtenIn
+        install(binding, boID: boID).pointee.writtenIn = placed.generation
         count(now: waitedFor.awaited > 0 ? device.now : 0)
         vm.pointee.history.record(
             .bound, start: binding.start, size: binding.size, boID: boID,

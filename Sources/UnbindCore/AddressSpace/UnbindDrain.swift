@@ -78,6 +78,9 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         let vm = pointee.vm
         let executor = vm.pointee.device.pointee.executor
         let gpu = vm.pointee.device.pointee.gpu
+        #if DEBUG
+            let isFlawed = vm.pointee.flaw == .signalsBeforeInvalidation
+        #endif
         SignallingSection.begin()
         var time = time
         while true {
@@ -89,6 +92,14 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                 cost = gpu.cost(ofEntries: entries)
                 pointee.step = .invalidate
             case .invalidate:
+                #if DEBUG
+                    if isFlawed {
+                        vm.retain()
+                        let batch = pointee.batch
+                        pointee.batch = nil
+                        complete(batch, of: vm, at: time)
+                    }
+                #endif
                 cost = gpu.invalidationCost
                 pointee.step = .complete
             case .complete:
@@ -108,6 +119,9 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                     // thread may run the drain. It has nothing to do with this batch.
                     let isAtRest = comesToRest()
                     complete(batch, of: vm, at: time)
+                    #if DEBUG
+                        if isFlawed { vm.drop() }
+                    #endif
                     if isAtRest {
                         SignallingSection.end()
                         return
@@ -157,6 +171,9 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
 
     private func invalidateBatch() {
         let vm = pointee.vm
+        #if DEBUG
+            if pointee.batch == nil { return vm.invalidate(start: 0, size: .max) }
+        #endif
         if pointee.isInvalidationCounted { return }
         if !pointee.needsInvalidation { return vm.pointee.space.skipInvalidation() }
         var start = UInt64.max
@@ -215,6 +232,9 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// When this returns, no engine uses a translation that the page tables do not hold, and tables that were taken
     /// out of them before the call have been freed.
     func invalidate(start: UInt64, size: UInt64) {
+        #if DEBUG
+            if pointee.flaw == .dropsInvalidation { return }
+        #endif
         pointee.device.pointee.gpu.invalidate(pointee.space, start: start, size: size)
         pointee.space.freeRetired()
     }

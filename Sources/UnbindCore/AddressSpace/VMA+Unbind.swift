@@ -205,6 +205,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let vm = pointee.vm
         let stats = vm.pointee.stats
         stats.pointee.unbindsImmediate &+= 1
+        vm.pointee.pending.unreserve()
         let cleared = clear(startedAt: nil, invalidatesNext: true)
         if cleared.needsInvalidation {
             vm.invalidate(start: pointee.binding.start, size: pointee.binding.size)

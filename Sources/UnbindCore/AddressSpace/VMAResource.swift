@@ -18,7 +18,7 @@ struct VMAResource: ~Copyable {
     /// First: a pointer to it is a pointer to the VMAResource. Context 0: unbinds are ordered with nothing.
     var fence: Fence
     /// Its place in the interval index; at `nodeOffset`.
-    var node: IntervalNode
+    var node = IntervalNode()
     /// Next among those ready to be cleared, then among those to be reaped.
     var next: ResourcePointer?
     let gate = SoftwareFence()
@@ -58,7 +58,6 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         resource.initialize(
             to: VMAResource(
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
-                node: IntervalNode(start: binding.start, last: binding.end &- 1),
                 vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait))
         vm.resourceMade()
         return resource
@@ -128,8 +127,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     }
 
     /// For the drain, of a device without power: as dropHold, but the unbind still counts as pending. True if it is
-    /// completed.
-    /// If somebody holds it, and with `recordsStart`, this is when it started.
+    /// completed. If somebody holds it, and with `recordsStart`, this is when it started.
     func dropHoldPending(at time: UInt64, recordsStart: Bool) -> Bool {
         if recordsStart, pointee.holds.load(ordering: .relaxed) != 1 { record(.unbindStarted, at: time) }
         if pointee.holds.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue != 1 { return false }

@@ -89,6 +89,7 @@ struct BenchVM {
         vm.pointee.pending.reap()
         let unbinds = vm.pointee.pending.unfinished(in: start...(binding.end &- 1))
         invariant(unbinds.count == 0, "a benchmark bound a range with a pending unbind in it")
+        invariant(vm.pointee.pending.reserve(), "there is not enough memory for the benchmark")
         let resource = ResourcePointer.initialize(
             memory, vm: vm, pages: pages, binding: binding, boID: 1, timelineAwait: nil)
         vm.pointee.stats.pointee.binds &+= 1

@@ -60,9 +60,12 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             return 0
         case .write:
             beginWriting(table)
-            return put(table, from: start, to: end, plan, pass)
+            let count = put(table, from: start, to: end, plan, pass)
+            if pointee.hasTableModes, table.pointee.level == 0 { noteWritten(table, from: start, to: end, plan) }
+            return count
         case .clear:
             let count = put(table, from: start, to: end, plan, pass)
+            if pointee.hasTableModes, table.pointee.level == 0 { noteCleared(table, from: start, to: end, plan) }
             endWriting(table)
             drop(table)
             return count
