@@ -382,6 +382,8 @@ struct BindAttempt {
         vm.enterByRecency(vma)
         if request.pins { vma.pointee.pinCount = 1 }
         vma.pointee.address.store(binding.start, ordering: .relaxed)
+        let state = edges == nil ? VMAState.bound : VMAState.binding
+        vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
         _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
         return resource
     }
