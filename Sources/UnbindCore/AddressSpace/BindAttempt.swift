@@ -35,6 +35,7 @@ struct BindAttempt {
     let vma: VMAPointer
     let vm: VMPointer
     let device: DevicePointer
+    /// When an earlier try had to wait; 0 if none had.
     let calledAt: UInt64
     let reaction: Reaction
     /// By earlier tries.
@@ -82,12 +83,21 @@ struct BindAttempt {
         if vma.node.pointee.isAllocated { return outcomeWhenBound() }
         try takeRange()
         defer { if !isBound { vm.pointee.ranges.remove(vma.node) } }
-        let binding = makeBinding()
+        var binding = makeBinding()
         collectDependencies(of: binding)
         if let blocker { return .blocked(blocker) }
+        if !vm.pointee.pending.reserve() { throw Status.noMemory }
+        defer { if !isBound { vm.pointee.pending.unreserve() } }
+        if edges == nil, !vm.pointee.options.hasTableModes {
+            let placed = try vm.pointee.space.place(binding)
+            isBound = true
+            return installPlaced(binding, placed)
+        }
         try vm.pointee.space.reserve(binding)
         isBound = true
-        return install(binding)
+        vm.decideTableModes(for: &binding)
+        if edges == nil { return installPlaced(binding, vm.pointee.space.writeReserved(binding)) }
+        return installReserved(binding)
     }
 
     private func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
@@ -172,11 +182,14 @@ struct BindAttempt {
 
     // MARK: Pending unbinds in the way
 
-    /// Where pending unbinds are in the way of a binding: next to it too, if colors matter (P12).
+    /// Where pending unbinds are in the way of a binding: next to it too, if colors matter (P12), and in all of a page
+    /// table whose mode changes (P9).
     private func searchedRange(of binding: Binding) -> ClosedRange<UInt64> {
-        let last = binding.end &- 1
-        if !vm.pointee.options.coloring { return binding.start...last }
-        return binding.start.subtractingSaturating(pageSize)...last.addingSaturating(pageSize)
+        var range = binding.start...(binding.end &- 1)
+        if vm.pointee.options.coloring {
+            range = range.lowerBound.subtractingSaturating(pageSize)...range.upperBound.addingSaturating(pageSize)
+        }
+        return vm.roundedToTables(range, of: binding)
     }
 
     /// Finds what the VM's policy says to wait for, and an edge from each, or else `blocker`.
@@ -184,14 +197,9 @@ struct BindAttempt {
         let isTimeline = vm.pointee.options.policy == .timeline
         let range = searchedRange(of: binding)
         let unbinds = vm.pointee.pending.unfinished(in: range)
-        dependencies.overlapping = unbinds.count
-        if !isTimeline, let last = unbinds.lastOfAll {
-            depend(on: last.fence)
-        } else if !isTimeline, unbinds.count > 0 {
-            vm.pointee.pending.forEachUnfinished(overlapping: range) { resource in
-                depend(on: resource.fence)
-                return true
-            }
+        dependencies.overlapping = UInt64(unbinds.count)
+        if !isTimeline {
+            vm.pointee.pending.forEachToAwait(of: unbinds) { resource in depend(on: resource.fence) }
         }
         dependencies.awaited = dependencies.overlapping
         if isTimeline, let unbind = vm.pointee.pending.pointee.lastScheduled, !unbind.isSignalled {
@@ -227,10 +235,28 @@ struct BindAttempt {
 
     // MARK: Success
 
-    /// Nothing fails from here on.
-    private mutating func install(_ binding: Binding) -> Outcome {
+    /// The entries are there. Nothing fails from here on.
+    private mutating func installPlaced(_ binding: Binding, _ placed: SoftwareSpace.Placed) -> Outcome {
+        let boID = vma.pointee.bo.pointee.id
+        install(binding, boID: boID).pointee.writtenIn = placed.generation
+        count(now: waitedFor.awaited > 0 ? device.now : 0)
+        vm.pointee.history.record(
+            .bound, start: binding.start, size: binding.size, boID: boID,
+            time: device.pointee.executor.approximateNow, isApproximate: true)
+        return .done(entries: placed.entries)
+    }
+
+    /// The entries will be written when what is in the way has gone. Nothing fails from here on.
+    private mutating func installReserved(_ binding: Binding) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
         let now = device.now
+        let resource = install(binding, boID: boID)
+        count(now: now)
+        vm.pointee.history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
+        return .underWay(startWork(resource, at: now))
+    }
+
+    private mutating func install(_ binding: Binding, boID: UInt64) -> ResourcePointer {
         let resource = ResourcePointer.initialize(
             resourceMemory!, vm: vm, pages: vma.pointee.bo.pages, binding: binding, boID: boID,
             timelineAwait: timelineAwait)
@@ -239,13 +265,7 @@ struct BindAttempt {
         vma.pointee.resource = resource
         vma.pointee.address.store(binding.start, ordering: .relaxed)
         vma.pointee.bo.pointee.boundCount = vma.pointee.bo.pointee.boundCount &+ 1
-        count(now: now)
-        let history = vm.pointee.history
-        history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
-        if edges != nil { return .underWay(startWork(resource)) }
-        let entries = resource.writeEntries()
-        history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
-        return .done(entries: entries)
+        return resource
     }
 
     private func count(now: UInt64) {
@@ -262,8 +282,8 @@ struct BindAttempt {
             waitedFor.overlapping + dependencies.overlapping)
     }
 
-    private mutating func startWork(_ resource: ResourcePointer) -> FencePointer {
-        let work = BindWorkPointer.initialize(workMemory!, vm: vm, resource: resource, calledAt: calledAt)
+    private mutating func startWork(_ resource: ResourcePointer, at now: UInt64) -> FencePointer {
+        let work = BindWorkPointer.initialize(workMemory!, vm: vm, resource: resource, calledAt: now)
         workMemory = nil
         isLeftToWork = true
         // One reference is the VMA's, one the later unbind's edge, one the caller's; the first is the work's own.

@@ -35,12 +35,18 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return space.writeLocked(pointee.binding)
     }
 
-    /// Clears the entries and returns how many; nil if they were lost.
-    func clearEntries() -> UInt64? {
+    /// Clears the entries and returns how many, and whether a TLB invalidation has to follow; nil if they were lost. One
+    /// that is not needed is counted with `invalidatesNext`.
+    func clearEntries(invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool)? {
         let space = space
         space.pointee.lock.acquire()
         defer { space.pointee.lock.release() }
-        if pointee.writtenIn == space.pointee.generation { return space.clearLocked(pointee.binding) }
+        if pointee.writtenIn == space.pointee.generation {
+            let entries = space.clearLocked(pointee.binding)
+            let needsInvalidation = space.needsInvalidation
+            if invalidatesNext, !needsInvalidation { space.pointee.counters.invalidations.add(1) }
+            return (entries, needsInvalidation)
+        }
         space.cancelLocked(pointee.binding)
         return nil
     }

@@ -165,6 +165,7 @@ extension UnsafeMutablePointer where Pointee == Device {
     /// brought it here: what called back is not over, and a close in there would wait for it.
     @inline(__always)
     func callingBack(_ body: () -> Void) {
+        LockOrder.assertNoneHeld("a callback was called with a lock held")
         let current = csys_thread_running_device()!
         let outer = current.pointee
         current.pointee = UnsafeMutableRawPointer(self)
