@@ -237,6 +237,8 @@ TEST(vms_refuse, "address space functions refuse every bad argument") {
     REFUSES(-EINVAL, vm_with(stage, bad));
     bad = good, bad.flags = 1u << 31;
     REFUSES(-EINVAL, vm_with(stage, bad));
+    bad = good, bad.flags = UNBIND_VM_IPS, bad.page_sizes = UNBIND_PAGE_SIZE_4K | UNBIND_PAGE_SIZE_2M;
+    REFUSES(-EINVAL, vm_with(stage, bad));
     bad = good, bad.policy = 3;
     REFUSES(-EINVAL, vm_with(stage, bad));
     bad = good, bad.reserved = 1;

@@ -7,12 +7,10 @@
 #ifndef UNBIND_CLIBDRM_H
 #define UNBIND_CLIBDRM_H
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdint.h>
+/* First: errno, fcntl and others must belong to one module only, or Embedded Swift takes EINVAL for ours. */
+#include "../../CSystem/include/csystem.h"
+
 #include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <unistd.h>
 #include <xf86drm.h>
 
 #include "uapi_drm.h"

@@ -70,8 +70,8 @@ enum ObjectKind: Int {
 
 /// The slab caches of a device.
 enum CacheKind: Int {
-    case callerFence, pageList, rangeNode, bufferObject, reservation, vma, resource, bindWork, await, queue, job
-    case eventfd, timeline, timelinePoint, hold, migration, timedFence
+    case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
+    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence
 
     static var count: Int { timedFence.rawValue + 1 }
 }
