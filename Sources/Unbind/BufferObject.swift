@@ -58,7 +58,7 @@ public final class BufferObject: @unchecked Sendable {
 
     deinit { unbind_bo_unref(handle) }
 
-    /// Where the CPU sees the buffer, valid as long as this object. The library does not order CPU
+    /// Where the CPU sees the buffer, valid as long as this object and until `migrate`. The library does not order CPU
     /// accesses against GPU work: see `wait`.
     public var contents: UnsafeMutableRawBufferPointer {
         UnsafeMutableRawBufferPointer(start: unbind_bo_cpu_pointer(handle), count: Int(size))

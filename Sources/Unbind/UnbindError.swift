@@ -41,6 +41,8 @@ public struct UnbindError: Error, Hashable, Sendable {
     public static let deadlock = UnbindError(status: -EDEADLK)
     /// A job hit a GPU page fault.
     public static let pageFault = UnbindError(status: -EFAULT)
+    /// A move lost the buffer's contents.
+    public static let lost = UnbindError(status: -EIO)
     /// This executor cannot do that.
     public static let notSupported = UnbindError(status: -EOPNOTSUPP)
 

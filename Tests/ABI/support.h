@@ -37,6 +37,7 @@ struct hooks {
     int64_t blocks;   /* now */
     int64_t bytes;    /* now */
     uint64_t fail_at; /* this call fails, counted from 1; 0: none */
+    uint64_t fail_every; /* each call fails whose number is a multiple; 0: none */
 };
 
 static inline void *hooks_allocate(void *user_data, size_t size, size_t alignment) {
@@ -45,7 +46,8 @@ static inline void *hooks_allocate(void *user_data, size_t size, size_t alignmen
     void *raw = NULL;
     CHECK(alignment >= 16 && (alignment & (alignment - 1)) == 0);
     CHECK(size > 0);
-    if (call == __atomic_load_n(&hooks->fail_at, __ATOMIC_RELAXED)) {
+    uint64_t every = __atomic_load_n(&hooks->fail_every, __ATOMIC_RELAXED);
+    if (call == __atomic_load_n(&hooks->fail_at, __ATOMIC_RELAXED) || (every && call % every == 0)) {
         __atomic_add_fetch(&hooks->failed, 1, __ATOMIC_RELAXED);
         return NULL;
     }

@@ -12,7 +12,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
 }
 
 @Suite struct RangeAllocatorGTTSelftests {
-    @Test("drunk: ranges of every power of two, taken in one random order and given back in another")
+    @Test("selftest 22 drunk: ranges of every power of two, taken in one random order and given back in another")
     func drunk() {
         var random = RandomSource(seed: 22)
         for shift in UInt64(12)..<48 {
@@ -30,7 +30,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
         }
     }
 
-    @Test("walk: one range moves across the space in steps of a prime")
+    @Test("selftest 23 walk: one range moves across the space in steps of a prime")
     func walk() {
         for prime in primes(upTo: 60) {
             let size = prime * page
@@ -46,7 +46,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
         }
     }
 
-    @Test("pot: two pages across each boundary that is a power of two")
+    @Test("selftest 24 pot: two pages across each boundary that is a power of two")
     func powersOfTwo() {
         let fixture = RangeFixture(size: 1 << 48, nodes: 48)
         for shift in 13..<48 {
@@ -58,7 +58,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
         fixture.removeAll((13..<48).reversed())
     }
 
-    @Test("fill: ranges of the powers of a prime, packed from the bottom and from the top")
+    @Test("selftest 25 fill: ranges of the powers of a prime, packed from the bottom and from the top")
     func fill() {
         for prime in primes(upTo: 20) {
             let sizes = sequence(first: page) { $0 * prime }.prefix { $0 < 1 << 40 }.map { $0 }
@@ -84,7 +84,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
         }
     }
 
-    @Test("reserve: a range put over two others takes its exact place once both have gone")
+    @Test("selftest 31 reserve: a range put over two others takes its exact place once both have gone")
     func reserve() {
         let slots = 200
         let fixture = RangeFixture(size: UInt64(slots) * 2 * page, nodes: 2 * slots)
@@ -110,7 +110,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
         fixture.allocator.checkInvariants()
     }
 
-    @Test("insert: what cannot fit is refused; a full space gives a range that left its own place back")
+    @Test("selftest 32 insert: what cannot fit is refused; a full space gives a range that left its own place back")
     func insert() {
         let count = 128
         let total = UInt64(2 * count) * page
@@ -148,7 +148,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
 }
 
 @Suite struct RangeAllocatorMMSelftests {
-    @Test("reserve: sizes around the powers of two, each in its place and nowhere else")
+    @Test("selftest 42, reserve: sizes around the powers of two, each in its place and nowhere else")
     func reserveBoundarySizes() {
         var random = RandomSource(seed: 42)
         for exponent in primes(upTo: 53) {
@@ -188,7 +188,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
         }
     }
 
-    @Test("insert: a space is filled exactly, and what leaves finds its own hole again", arguments: 0..<3)
+    @Test("selftest 42, insert: a space is filled exactly, and what leaves finds its own hole again", arguments: 0..<3)
     func insertModes(mode: Int) {
         let placement = [Placement.best, .low, .high][mode]
         var random = RandomSource(seed: UInt64(mode))
@@ -209,7 +209,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
         }
     }
 
-    @Test("insert in a range: all of it is used, nothing outside", arguments: 0..<3)
+    @Test("selftest 42, insert in a range: all of it is used, nothing outside", arguments: 0..<3)
     func insertInRange(mode: Int) {
         let placement = [Placement.best, .low, .high][mode]
         let count = 120
@@ -238,7 +238,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
         }
     }
 
-    @Test("align: every alignment that is a power of two, with a size one off it")
+    @Test("selftest 42, align: every alignment that is a power of two, with a size one off it")
     func align() {
         for shift in UInt64(0)..<62 {
             let alignment = UInt64(1) << shift
@@ -255,7 +255,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
         }
     }
 
-    @Test("lowest and highest: ranges stack up without a hole from either end")
+    @Test("selftest 42, lowest and highest: ranges stack up without a hole from either end")
     func lowestAndHighest() {
         var random = RandomSource(seed: 7)
         let count = 300
@@ -277,7 +277,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
     }
 
     @Test(
-        "fragmentation: 20,000 small holes neither hide the big one nor are searched one by one",
+        "selftest 42, fragmentation: 20,000 small holes neither hide the big one nor are searched one by one",
         .timeLimit(.minutes(1)))
     func fragmentation() {
         for placement in [Placement.best, .low, .high] {

@@ -52,7 +52,7 @@ private let interestingAddresses: [UInt64] = [
 ]
 
 @Suite struct PageTableModelTests {
-    @Test("the page tables hold what a page by page model says, under random overlapping lives", arguments: 0..<35)
+    @Test("selftest 26: page tables hold what a page by page model says, under random lives", arguments: 0..<35)
     func agreesWithModel(seed: Int) {
         let test = TestGPU(uncached: seed % 7 == 0)
         var random = RandomSource(seed: UInt64(seed) &* 977 &+ 5)

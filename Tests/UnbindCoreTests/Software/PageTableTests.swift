@@ -51,7 +51,7 @@ import Testing
         test.gpu.freeSpace(space)
     }
 
-    @Test("a reservation fails for lack of memory at each step, and leaves everything as it was", arguments: 0..<4)
+    @Test("selftest 28: a reservation fails for memory at each step, and leaves all as it was", arguments: 0..<4)
     func reserveFails(kind: Int) {
         let test = TestGPU(uncached: true)
         let space = test.space()
