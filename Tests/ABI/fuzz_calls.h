@@ -91,15 +91,16 @@ static void close_device(struct slot *slot) {
     int index = device_of(DEVICE, device), was_closed = index < 0 || fuzz.is_closed[index], got;
     int is_asked = slot || !one_in(4);
     uint64_t bytes = 0, unsignalled = 0;
-    uint32_t vms, bos, vmas, queues, fences;
+    uint32_t vms, bos, vmas, queues, fences, holds;
     if (index >= 0) {
         vms = held(index, VM, NULL, NULL);
         bos = held(index, BO, &bytes, NULL);
         vmas = held(index, VMA, NULL, NULL);
         queues = held(index, QUEUE, NULL, NULL);
         fences = held(index, FENCE, NULL, &unsignalled);
+        holds = held(index, HOLD, NULL, NULL);
     } else {
-        vms = bos = vmas = queues = fences = 0;
+        vms = bos = vmas = queues = fences = holds = 0;
     }
     if (slot) memcpy(&room, &report, sizeof report);
     else resize(&room, &report, sizeof report, 8);
@@ -129,6 +130,7 @@ static void close_device(struct slot *slot) {
     if (report.vmas != vmas) fuzz_failed("VMAs in the report", (long long)report.vmas - vmas);
     if (report.queues != queues) fuzz_failed("queues in the report", (long long)report.queues - queues);
     if (report.fences != fences) fuzz_failed("fences in the report", (long long)report.fences - fences);
+    if (report.holds != holds) fuzz_failed("holds in the report", (long long)report.holds - holds);
     if (report.bo_bytes != bytes) fuzz_failed("bytes in the report", (long long)(report.bo_bytes - bytes));
     if (report.fences_cancelled < unsignalled ||
         report.fences_cancelled > unsignalled + fuzz.abandoned[index] + fuzz.timed[index]) {
@@ -447,7 +449,7 @@ static void use_vma(void) {
         if (!may_wait()) break;
         trace("bind %p", (void *)other);
         got = status("unbind_vma_bind", unbind_vma_bind(other, wait_flags | bind_flags), -EINVAL, -ENOENT, -ENOSPC, -ENOMEM, -EINTR,
-                     -EDEADLK, 0);
+                     -EDEADLK, -EIO, 0);
         if (got == 0 && fuzz.is_quiet && unbind_vma_state(other) != (int)UNBIND_VMA_BOUND) {
             fuzz_failed("bound and not bound", unbind_vma_state(other));
         }
@@ -457,7 +459,7 @@ static void use_vma(void) {
         if (fuzz.fail_one_in && !may_wait()) break;
         trace("bind async %p", (void *)other);
         got = status("unbind_vma_bind_async", unbind_vma_bind_async(other, no_flags() | bind_flags, out), -EINVAL, -ENOENT, -ENOSPC,
-                     -ENOMEM, fuzz.fail_one_in ? -EDEADLK : -EINVAL, 0);
+                     -ENOMEM, -EIO, fuzz.fail_one_in ? -EDEADLK : -EINVAL, 0);
         keep_fence(fence, got, device);
         break;
     case 4:
@@ -656,6 +658,83 @@ static void use_queue(void) {
     keep_fence(fence, got, device_of(QUEUE, other));
 }
 
+/* MARK: holds, and buffers as a whole */
+
+static void use_hold(void) {
+    union room room;
+    unsigned char bytes[64];
+    struct unbind_hold_info info = UNBIND_HOLD_INFO_INIT, *sent;
+    unbind_hold *hold = UNTOUCHED(unbind_hold), *other = PICK(unbind_hold, HOLD);
+    uint64_t offset = one_in(8) ? any_word() : below(8 * PAGE), size = one_in(16) ? any_word() : below(sizeof bytes + 1);
+    int device, got;
+    switch (below(5)) {
+    case 0:
+    case 1: {
+        unbind_vma *vma = PICK(unbind_vma, VMA);
+        unbind_vm *vm = PICK(unbind_vm, VM);
+        int of_vma = one_in(2);
+        device = of_vma ? device_of(VMA, vma) : device_of(VM, vm);
+        trace("hold");
+        got = of_vma ? status("unbind_vma_hold", unbind_vma_hold(vma, one_in(40) ? NULL : &hold), -EINVAL, -ENOENT, -ENOMEM, 0)
+                     : status("unbind_vm_hold", unbind_vm_hold(vm, any_address(), one_in(40) ? NULL : &hold), -EINVAL,
+                              -ENOENT, -ENOMEM, 0);
+        if (got == 0) keep(HOLD, hold, device);
+        if (got < 0 && hold != UNTOUCHED(unbind_hold)) fuzz_failed("a failed hold wrote its out-parameter", got);
+        break;
+    }
+    case 2:
+        sent = (struct unbind_hold_info *)SPOIL(&room, info);
+        trace("hold info %p", (void *)other);
+        got = status("unbind_hold_get_info", unbind_hold_get_info(other, sent), -EINVAL, -E2BIG, 0);
+        if (got == 0 && sent->struct_size >= sizeof info && (sent->size == 0 || sent->bo_id == 0)) {
+            fuzz_failed("a hold of nothing", 0);
+        }
+        break;
+    case 3:
+        if (size > sizeof bytes && offset < 64 * MIB) size = sizeof bytes; /* a large one must lie outside */
+        trace("hold read %p at %llx, %llx bytes", (void *)other, (unsigned long long)offset, (unsigned long long)size);
+        status("unbind_hold_read", unbind_hold_read(other, offset, one_in(40) ? NULL : bytes, size), -EINVAL, 0);
+        break;
+    default:
+        if (slot_of(HOLD, other)) drop(HOLD, slot_of(HOLD, other));
+    }
+}
+
+static void move_buffer(void) {
+    unbind_device *device = PICK(unbind_device, DEVICE);
+    unbind_bo *bo = PICK(unbind_bo, BO);
+    unbind_fence *fence = UNTOUCHED(unbind_fence);
+    uint32_t flags = 0, region = unbind_bo_region(bo);
+    int got;
+    switch (below(3)) {
+    case 0:
+        flags = flags_of(UNBIND_BO_MIGRATE_NO_CPU_COPY | UNBIND_BO_MIGRATE_AFTER_UNBIND | UNBIND_WAIT_INTERRUPTIBLE);
+        /* Without memory it may wait for the buffer's users, who may be this program. */
+        if (fuzz.fail_one_in && !may_wait()) flags |= UNBIND_BO_MIGRATE_NO_CPU_COPY;
+        trace("migrate %p flags %x", (void *)bo, flags);
+        got = status("unbind_bo_migrate",
+                     unbind_bo_migrate(bo, one_in(32) ? (uint32_t)any() : (uint32_t)below(2), flags, one_in(3) ? NULL : &fence),
+                     -EINVAL, -ENOENT, -ENOMEM, -EAGAIN, -EIO, -EOPNOTSUPP, -EINTR, -EDEADLK, 0);
+        if (fuzz.is_quiet && got < 0 && unbind_bo_region(bo) != region) fuzz_failed("a failed move moved", got);
+        if (unbind_bo_region(bo) > UNBIND_REGION_LOCAL) fuzz_failed("a buffer is nowhere", unbind_bo_region(bo));
+        keep_fence(fence, got, device_of(BO, bo));
+        break;
+    case 1:
+        flags = flags_of(UNBIND_BO_UNBIND_ACTIVE | UNBIND_BO_UNBIND_BARRIER | UNBIND_BO_UNBIND_TEST |
+                         UNBIND_BO_UNBIND_VM_TRYLOCK | UNBIND_BO_UNBIND_ASYNC | UNBIND_WAIT_INTERRUPTIBLE);
+        /* Even with ASYNC: of views, and under UNBIND_POLICY_SYNC, it waits. */
+        if (!may_wait() && one_in(2)) flags |= UNBIND_BO_UNBIND_TEST;
+        else if (!may_wait()) break;
+        trace("unbind everywhere %p flags %x", (void *)bo, flags);
+        status("unbind_bo_unbind", unbind_bo_unbind(bo, flags), -EINVAL, -EBUSY, -EAGAIN, -EINTR, -EDEADLK, 0);
+        break;
+    default:
+        trace("fail next");
+        status("unbind_device_fail_next",
+               unbind_device_fail_next(device, one_in(32) ? (uint32_t)any() : UNBIND_FAIL_COPY, (uint32_t)below(3)), -EINVAL, 0);
+    }
+}
+
 static void use_references(void) {
     enum kind kind = (enum kind)below(KINDS), wrong = (enum kind)below(KINDS);
     struct slot *slot = live(kind);
@@ -678,7 +757,7 @@ static void use_references(void) {
 static void step(void) {
     if (!fuzz.depth) fuzz.step++;
     fuzz.here = one_in(12);
-    switch (below(28)) {
+    switch (below(31)) {
     case 0:
         open_device();
         break;
@@ -710,6 +789,9 @@ static void step(void) {
     case 24: ask_buffer(); break;
     case 25:
     case 26: make_fence_of_fences(); break;
+    case 27: use_hold(); break;
+    case 28:
+    case 29: move_buffer(); break;
     default:
         use_references();
         if (!fuzz.depth && one_in(8)) fuzz.fail_one_in = one_in(2) ? 0 : 1 + (unsigned)below(30);

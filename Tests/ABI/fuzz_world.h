@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 enum { SLOTS = 10, CALLBACKS = 8, DESCRIPTORS = 8, CONTEXTS = 4, STEPS = 300, WRAP_SIZE = 1 << 16, STRUCT_ROOM = 4608 };
-enum kind { DEVICE, VM, BO, VMA, QUEUE, FENCE, KINDS };
+enum kind { DEVICE, VM, BO, VMA, QUEUE, FENCE, HOLD, KINDS };
 
 struct slot {
     void *handle;
@@ -129,6 +129,7 @@ static void *handle_ref(enum kind kind, void *handle) {
     case VMA: return unbind_vma_ref((unbind_vma *)handle);
     case QUEUE: return unbind_queue_ref((unbind_queue *)handle);
     case FENCE: return unbind_fence_ref((unbind_fence *)handle);
+    case HOLD: return unbind_hold_ref((unbind_hold *)handle);
     default: return NULL;
     }
 }
@@ -142,6 +143,7 @@ static void handle_unref(enum kind kind, void *handle) {
     case VMA: unbind_vma_unref((unbind_vma *)handle); break;
     case QUEUE: unbind_queue_unref((unbind_queue *)handle); break;
     case FENCE: unbind_fence_unref((unbind_fence *)handle); break;
+    case HOLD: unbind_hold_unref((unbind_hold *)handle); break;
     default: break;
     }
 }
@@ -232,6 +234,7 @@ static int may_wait(void) {
     for (unsigned i = 0; i < SLOTS; i++) {
         struct slot *slot = &fuzz.slots[FENCE][i];
         if (slot->handle && is_unsignalled(slot)) return 0;
+        if (fuzz.slots[HOLD][i].handle) return 0;
     }
     return 1;
 }

@@ -180,8 +180,9 @@ void unbind_vma_unref(unbind_vma *vma);
  *
  * Blocks: for overlapping pending unbinds; with UNBIND_BIND_EVICT also for the
  * GPU work of those that make way. Errors: -EINVAL, -ENOENT (closed), -ENOSPC (no
- * room; the fixed range is taken), -ENOMEM, -EINTR and -EDEADLK (while waiting;
- * nothing is bound or evicted, try again). Since: 0.1
+ * room; the fixed range is taken), -ENOMEM, -EIO (a move has lost the buffer),
+ * -EINTR and -EDEADLK (while waiting; nothing is bound or evicted, try again).
+ * Since: 0.1
  */
 int unbind_vma_bind(unbind_vma *vma, uint32_t flags);
 
@@ -196,7 +197,7 @@ int unbind_vma_bind(unbind_vma *vma, uint32_t flags);
  *
  * Blocks: no, but for this: if memory to await a pending unbind cannot be had,
  * it waits for that unbind instead of failing (from a callback: it fails with
- * -ENOMEM). Errors: -EINVAL, -ENOENT, -ENOSPC, -ENOMEM as unbind_vma_bind
+ * -ENOMEM). Errors: -EINVAL, -ENOENT, -ENOSPC, -EIO, -ENOMEM as unbind_vma_bind
  * (also: no memory to await those that would be evicted, or to make a binding
  * writable);
  * -EDEADLK only from the wait just named. Since: 0.1
@@ -221,7 +222,7 @@ int unbind_vma_bind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fe
  * of the VM, or of the mappable part with MAPPABLE; FIXED elsewhere than the VMA
  * itself is), -ENOSPC (larger than the VM or the part of it that was asked for;
  * no room), -EBUSY (pinned, and misplaced), -EAGAIN (UNBIND_VMA_PIN_LIMIT pins),
- * -ENOENT (closed), -ENOMEM, -EINTR, -EDEADLK as unbind_vma_bind. Since: 0.1
+ * -ENOENT (closed), -ENOMEM, -EIO, -EINTR, -EDEADLK as unbind_vma_bind. Since: 0.1
  */
 int unbind_vma_pin(unbind_vma *vma, const struct unbind_pin_options *options);
 
