@@ -162,6 +162,114 @@ TEST(immediate, "an immediate unbind that is held delays nobody but who waits fo
     gpu_close(&gpu);
 }
 
+TEST(own_hold, "a synchronous unbind of what its own thread holds is a deadlock in a simulation, and over with the hold") {
+    const uint32_t policies[] = {UNBIND_POLICY_RANGES, UNBIND_POLICY_TIMELINE, UNBIND_POLICY_SYNC};
+    for (int i = 0; i < 3; i++) {
+        for (int call = 0; call < 3; call++) {
+            struct gpu gpu;
+            unbind_fence *fence = UNTOUCHED(unbind_fence);
+            gpu_open_policy(&gpu, UNBIND_EXECUTOR_SIMULATED, policies[i]);
+            unbind_bo *bo = make_bo(&gpu, PAGE);
+            unbind_vma *vma = make_vma(&gpu, bo, 0x10000);
+            REQUIRE(unbind_vma_bind(vma, 0) == 0);
+            unbind_hold *hold = hold_of(vma);
+            if (call == 0) CHECK_EQUAL(unbind_vma_unbind(vma, 0), -EDEADLK);
+            if (call == 1) CHECK_EQUAL(unbind_bo_unbind(bo, 0), -EDEADLK);
+            if (call == 2 && policies[i] == UNBIND_POLICY_SYNC) {
+                CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, &fence), -EDEADLK);
+                CHECK(fence == UNTOUCHED(unbind_fence));
+            } else if (call == 2) {
+                CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, NULL), 0);
+            }
+            CHECK_EQUAL(unbind_vma_state(vma), UNBIND_VMA_UNBOUND);
+            CHECK_EQUAL(vm_stats(gpu.vm).pending, 1);
+            CHECK_EQUAL(unbind_vma_unbind(vma, 0), 0); /* there is nothing more to unbind */
+            CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
+            unbind_hold_unref(hold);
+            CHECK_EQUAL(vm_stats(gpu.vm).pending, 0);
+            CHECK_EQUAL(unbind_bo_wait(bo, 0, 0), 0);
+            CHECK_EQUAL(unbind_vma_bind(vma, 0), 0);
+            unbind_vma_unref(vma);
+            unbind_bo_unref(bo);
+            gpu_close(&gpu);
+        }
+    }
+}
+
+static unbind_vma *view_vma(struct gpu *gpu, unbind_bo *bo, uint32_t type, uint32_t width, uint32_t height, uint32_t dst) {
+    struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
+    struct unbind_view view = UNBIND_VIEW_INIT;
+    unbind_vma *vma = NULL;
+    view.type = type;
+    if (type == UNBIND_VIEW_PARTIAL) {
+        view.offset = 5 * PAGE;
+        view.size = 3 * PAGE;
+    } else {
+        view.plane_count = 2;
+        for (int i = 0; i < 2; i++) {
+            view.planes[i].offset = i ? 9 : 1;
+            view.planes[i].width = width;
+            view.planes[i].height = height;
+            view.planes[i].src_stride = width + 1;
+            view.planes[i].dst_stride = dst + (uint32_t)i;
+        }
+    }
+    options.view = &view;
+    REQUIRE(unbind_vma_create(gpu->vm, bo, &options, &vma) == 0);
+    return vma;
+}
+
+TEST(views, "a hold of a view reads the bytes in the order in which the GPU sees them, padding as zero") {
+    for (uint32_t type = UNBIND_VIEW_PARTIAL; type <= UNBIND_VIEW_REMAPPED; type++) {
+        struct gpu gpu;
+        uint64_t padding = 0;
+        gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+        unbind_bo *bo = make_bo(&gpu, 24 * PAGE);
+        uint32_t *words = (uint32_t *)unbind_bo_cpu_pointer(bo);
+        for (uint32_t i = 0; i < 24 * PAGE / 4; i++) words[i] = 0x80000000u + i;
+        unbind_vma *vma = view_vma(&gpu, bo, type, 2, 3, 4);
+        unbind_queue *queue = make_queue(&gpu);
+        REQUIRE(unbind_vma_bind(vma, 0) == 0);
+        unbind_hold *hold = hold_of(vma);
+        uint64_t size = unbind_vma_size(vma), start = unbind_vma_address(vma);
+        CHECK_EQUAL(info_of(hold).size, size);
+        for (uint64_t at = 0; at < size; at += PAGE) {
+            struct unbind_page page = UNBIND_PAGE_INIT;
+            uint64_t seen = 1, expected = 0;
+            int there = unbind_vm_find_page(gpu.vm, start + at, &page) == 0 && page.address <= start + at;
+            if (there) { /* as a job of the GPU sees it */
+                struct unbind_command load = command_load(start + at + 8, &expected);
+                unbind_fence *done = NULL;
+                REQUIRE(submit(queue, &load, 1, vma, NULL, &done) == 0);
+                CHECK_EQUAL(finish(done), 0);
+                CHECK(expected != 0);
+            }
+            padding += !there;
+            CHECK_EQUAL(unbind_hold_read(hold, at + 8, &seen, 8), 0);
+            CHECK_EQUAL(seen, expected);
+        }
+        CHECK((padding > 0) == (type != UNBIND_VIEW_PARTIAL));
+        /* In one piece, across pages that are not neighbours in the buffer, and at odd places. */
+        unsigned char *whole = (unsigned char *)malloc(size), *odd = (unsigned char *)malloc(size);
+        REQUIRE(whole && odd);
+        memset(odd, 0xee, size);
+        CHECK_EQUAL(unbind_hold_read(hold, 0, whole, size), 0);
+        for (uint64_t at = 0; at < size; at += 997) {
+            uint64_t count = size - at < 997 ? size - at : 997;
+            CHECK_EQUAL(unbind_hold_read(hold, at, odd + at, count), 0);
+        }
+        CHECK(memcmp(whole, odd, size) == 0);
+        CHECK_EQUAL(unbind_hold_read(hold, 1, odd, size), -EINVAL);
+        free(whole);
+        free(odd);
+        unbind_hold_unref(hold);
+        unbind_queue_unref(queue);
+        unbind_vma_unref(vma);
+        unbind_bo_unref(bo);
+        gpu_close(&gpu);
+    }
+}
+
 TEST(outlives_its_vm, "P16: a hold may outlive VMA, buffer and address space") {
     struct gpu gpu;
     unbind_vm *vm = NULL;

@@ -17,6 +17,7 @@ NEWER(device_stats);
 NEWER(vm_options);
 NEWER(vm_stats);
 NEWER(page);
+NEWER(hold_info);
 NEWER(vma_options);
 NEWER(submit);
 
@@ -138,6 +139,31 @@ TEST(newer_stats, "a newer program's stats are filled and their unknown part sta
     CHECK_EQUAL(unbind_vm_find_page(gpu.vm, 0, &page.known), 0);
     CHECK(device.known.allocations > 0 && vm.known.bound == 1 && page.known.address == 0x7000);
     CHECK_EQUAL(device.tail[0] | vm.tail[0] | page.tail[0], 0);
+    unbind_vma_unref(vma);
+    gpu_close(&gpu);
+}
+
+TEST(hold_info, "a newer program's and an older one's hold info are filled as far as both go") {
+    struct gpu gpu;
+    struct unbind_hold_info empty = UNBIND_HOLD_INFO_INIT, older;
+    struct newer_hold_info info;
+    unbind_hold *hold = NULL;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_vma *vma = bind_new(&gpu, PAGE, 0x7000);
+    REQUIRE(unbind_vma_hold(vma, &hold) == 0);
+    SET_NEWER(info, empty);
+    info.tail[1] = 1;
+    CHECK_EQUAL(unbind_hold_get_info(hold, &info.known), -E2BIG);
+    CHECK_EQUAL(info.known.address, 0);
+    info.tail[1] = 0;
+    CHECK_EQUAL(unbind_hold_get_info(hold, &info.known), 0);
+    CHECK(info.known.address == 0x7000 && info.known.bo_id != 0 && info.known.struct_size == sizeof info);
+    CHECK(info.tail[0] == 0 && info.tail[1] == 0);
+    memset(&older, 0xee, sizeof older);
+    older.struct_size = offsetof(struct unbind_hold_info, size);
+    CHECK_EQUAL(unbind_hold_get_info(hold, &older), 0);
+    CHECK(older.address == 0x7000 && older.size == UINT64_C(0xeeeeeeeeeeeeeeee));
+    unbind_hold_unref(hold);
     unbind_vma_unref(vma);
     gpu_close(&gpu);
 }

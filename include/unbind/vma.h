@@ -247,8 +247,10 @@ uint32_t unbind_vma_pin_count(const unbind_vma *vma);
  *
  * flags       0 or UNBIND_WAIT_INTERRUPTIBLE
  *
- * Blocks: yes. Errors: -EINVAL, -EAGAIN (pinned), -EINTR and -EDEADLK (while waiting for GPU work:
- * the VMA is still bound, try again). Since: 0.1
+ * Blocks: yes; also while somebody holds the binding (unbind_vma_hold). Errors:
+ * -EINVAL, -EAGAIN (pinned), -EINTR and -EDEADLK (while waiting for GPU work: the
+ * VMA is still bound, try again; -EDEADLK also while waiting for a hold: then the
+ * VMA is unbound, and the unbind ends with the hold). Since: 0.1
  */
 int unbind_vma_unbind(unbind_vma *vma, uint32_t flags);
 
@@ -266,8 +268,8 @@ int unbind_vma_unbind(unbind_vma *vma, uint32_t flags);
  *
  * Blocks: no (under UNBIND_POLICY_SYNC: yes, as unbind_vma_unbind). Errors:
  * -EINVAL, -EAGAIN (pinned), -EBUSY (a view other than of the whole buffer cannot
- * be unbound asynchronously: use unbind_vma_unbind); under UNBIND_POLICY_SYNC also -EDEADLK, the VMA is still bound then.
- * Since: 0.1
+ * be unbound asynchronously: use unbind_vma_unbind); under UNBIND_POLICY_SYNC also
+ * -EDEADLK, as unbind_vma_unbind. Since: 0.1
  */
 int unbind_vma_unbind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fence);
 

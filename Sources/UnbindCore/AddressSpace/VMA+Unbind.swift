@@ -43,7 +43,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
     }
 
-    /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound.
+    /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound, but for a
+    /// deadlock on a hold: that delays the end of an unbind which cannot be taken back.
     func unbindAndWait(interruptible: Bool) throws(Status) {
         let power = pointee.vm.power
         power?.get()
@@ -65,7 +66,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
                 if manner.refusesUsers { throw Status.busy }
                 try device.wait(for: blocker, interruptible: interruptible)
             case .scheduled(let fence):
-                // Nothing of the caller's is left to wait for: this ends by itself.
+                // Nothing is left to wait for but holds: this ends by itself, or with the last of them.
                 do throws(Status) {
                     try device.wait(for: fence)
                 } catch {
