@@ -196,7 +196,8 @@ TEST(own_hold, "a synchronous unbind of what its own thread holds is a deadlock 
     }
 }
 
-static unbind_vma *view_vma(struct gpu *gpu, unbind_bo *bo, uint32_t type, uint32_t width, uint32_t height, uint32_t dst) {
+/* Three pages, or two planes of two by three pages with padding. */
+static unbind_vma *view_vma(struct gpu *gpu, unbind_bo *bo, uint32_t type) {
     struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
     struct unbind_view view = UNBIND_VIEW_INIT;
     unbind_vma *vma = NULL;
@@ -208,10 +209,10 @@ static unbind_vma *view_vma(struct gpu *gpu, unbind_bo *bo, uint32_t type, uint3
         view.plane_count = 2;
         for (int i = 0; i < 2; i++) {
             view.planes[i].offset = i ? 9 : 1;
-            view.planes[i].width = width;
-            view.planes[i].height = height;
-            view.planes[i].src_stride = width + 1;
-            view.planes[i].dst_stride = dst + (uint32_t)i;
+            view.planes[i].width = 2;
+            view.planes[i].height = 3;
+            view.planes[i].src_stride = 3;
+            view.planes[i].dst_stride = 4 + (uint32_t)i;
         }
     }
     options.view = &view;
@@ -227,7 +228,7 @@ TEST(views, "a hold of a view reads the bytes in the order in which the GPU sees
         unbind_bo *bo = make_bo(&gpu, 24 * PAGE);
         uint32_t *words = (uint32_t *)unbind_bo_cpu_pointer(bo);
         for (uint32_t i = 0; i < 24 * PAGE / 4; i++) words[i] = 0x80000000u + i;
-        unbind_vma *vma = view_vma(&gpu, bo, type, 2, 3, 4);
+        unbind_vma *vma = view_vma(&gpu, bo, type);
         unbind_queue *queue = make_queue(&gpu);
         REQUIRE(unbind_vma_bind(vma, 0) == 0);
         unbind_hold *hold = hold_of(vma);

@@ -173,6 +173,20 @@ static int evict_something(struct world *w) {
     CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
     return status;
 }
+static int hold_it(struct world *w) {
+    unbind_hold *hold = UNTOUCHED(unbind_hold);
+    int status = unbind_vma_hold(w->pending, &hold);
+    CHECK((hold == UNTOUCHED(unbind_hold)) == (status != 0));
+    if (status == 0) unbind_hold_unref(hold);
+    return status;
+}
+static int hold_an_address(struct world *w) {
+    unbind_hold *hold = UNTOUCHED(unbind_hold);
+    int status = unbind_vm_hold(w->gpu.vm, 0x100fff, &hold);
+    CHECK((hold == UNTOUCHED(unbind_hold)) == (status != 0));
+    if (status == 0) unbind_hold_unref(hold);
+    return status;
+}
 static int make_a_view(struct world *w) {
     struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
     struct unbind_view view = UNBIND_VIEW_INIT;
@@ -402,7 +416,7 @@ TEST(queue_fails, "creating a queue survives the failure of each allocation") {
 TEST(fence_fails, "creating a fence survives the failure of each allocation") {
     every_allocation_fails(make_a_fence, PLAIN, false);
 }
-TEST(bind_fails, "binding survives the failure of each allocation") {
+TEST(bind_fails, "P3: binding survives the failure of each allocation, and tells of each") {
     every_allocation_fails(bind_it, PLAIN, false);
 }
 TEST(bind_over_fails, "binding over a pending unbind survives the failure of each allocation") {
@@ -464,6 +478,13 @@ TEST(evict_range_fails, "evicting a range without memory evicts nobody") {
 TEST(evict_all_fails, "evicting all without memory evicts nobody") { every_allocation_fails(evict_all, PLAIN, false); }
 TEST(evict_something_fails, "making room without memory evicts nobody") {
     every_allocation_fails(evict_something, PLAIN, false);
+}
+TEST(hold_fails, "holding a VMA survives the failure of each allocation") {
+    every_allocation_fails(hold_it, PLAIN, false);
+}
+TEST(hold_address_fails, "holding an address survives the failure of each allocation, bound there or pending") {
+    every_allocation_fails(hold_an_address, PLAIN, false);
+    every_allocation_fails(hold_an_address, OVER_PENDING, false);
 }
 TEST(view_fails, "creating a VMA of a view survives the failure of each allocation") {
     every_allocation_fails(make_a_view, PLAIN, false);

@@ -236,7 +236,8 @@ TEST(copy_sanity, "selftest 45, copy engine: fills and copies of odd sizes acros
         unbind_vma *source = make_vma(&gpu, from, 0x1000000), *target = make_vma(&gpu, to, 0x2001000);
         REQUIRE(unbind_vma_bind(source, 0) == 0 && unbind_vma_bind(target, 0) == 0);
         fill_pattern(from, regions);
-        unsigned char *out = (unsigned char *)unbind_bo_cpu_pointer(to), *in = (unsigned char *)unbind_bo_cpu_pointer(from);
+        unsigned char *out = (unsigned char *)unbind_bo_cpu_pointer(to);
+        unsigned char *in = (unsigned char *)unbind_bo_cpu_pointer(from);
         for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             struct unbind_command commands[2];
             unbind_fence *done = NULL;
