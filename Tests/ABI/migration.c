@@ -210,7 +210,7 @@ TEST(failsafe, "selftest 35: five hops without a wait, while copies fail and the
     }
 }
 
-TEST(lost_on_the_way, "P20: a bind behind a move that loses the buffer carries -EIO, and its unbind is harmless") {
+TEST(lost_on_the_way, "P20, M9: a bind behind a move that loses the buffer carries -EIO, and its unbind is harmless") {
     for (int kind = 0; kind < 3; kind++) {
         struct gpu gpu;
         unbind_fence *bound = NULL, *job = NULL, *unbound = NULL;
