@@ -254,7 +254,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         }
         // A closed VM takes no new job, so that 0 stays 0.
         if vm.isClosed, vm.pointee.jobsInFlight.load(ordering: .acquiring) == 0 {
-            vm.pointee.space.skip(binding)
+            skipEntries()
             _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
             return (0, true)
         }

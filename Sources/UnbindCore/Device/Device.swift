@@ -65,8 +65,10 @@ struct HostCallbacks {
 /// The kinds of object with a C handle, for ids and for the leak report.
 enum ObjectKind: Int {
     case vm, bufferObject, vma, queue, fence, timeline, hold
+    /// Not an object: what a lock context has of a buffer.
+    case lock
 
-    static var count: Int { 7 }
+    static var count: Int { lock.rawValue + 1 }
 }
 
 /// Where a handle is counted: in the stripe of the thread, whose line other threads do not fight for. A handle may be

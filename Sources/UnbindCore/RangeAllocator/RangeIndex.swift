@@ -72,6 +72,9 @@ struct RangeIndex: ~Copyable {
     /// Where leaves and branches come from.
     let cache: UnsafeMutablePointer<SlabCache>
     let unitShift: UInt64
+    /// For an insertion that must not fail.
+    var standby = SpareNodes()
+    var standbyCount = 0
 
     init(cache: UnsafeMutablePointer<SlabCache>, unitShift: UInt64) {
         self.cache = cache
