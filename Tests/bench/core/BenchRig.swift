@@ -94,7 +94,7 @@ struct BenchVM {
             memory, vm: vm, pages: pages, binding: binding, range: start...(binding.end &- 1), boID: 1,
             timelineAwait: nil)
         vm.pointee.stats.pointee.binds &+= 1
-        _ = resource.writeEntries()
+        _ = resource.writeEntries(binding)
         vm.pointee.history.record(
             .bound, start: start, size: size, boID: 1, time: device.pointee.executor.approximateNow,
             isApproximate: true)
