@@ -31,9 +31,11 @@ extension UnsafeMutablePointer where Pointee == VMA {
         let power = pointee.vm.power
         power?.get()
         defer { power?.put() }
-        if pointee.view != nil { throw Status.busy }
-        if pointee.vm.pointee.options.policy == .sync { return try unbindWaiting(interruptible: false) }
-        switch tryUnbind(UnbindManner(respectsPins: true)) {
+        if pointee.vm.pointee.options.policy == .sync {
+            return try unbindWaiting(
+                UnbindManner(respectsUsers: true, respectsPins: true, respectsViews: true), interruptible: false)
+        }
+        switch tryUnbind(UnbindManner(respectsPins: true, respectsViews: true)) {
         case .unbound: return nil
         case .scheduled(let fence): return fence
         case .refused(let status): throw status
@@ -144,6 +146,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     private func outcomeWithoutUnbinding(_ manner: UnbindManner) -> UnbindOutcome? {
         if !node.pointee.isAllocated || pointee.resource == nil { return .unbound }
         if manner.respectsPins, pointee.pinCount != 0 { return .refused(.again) }
+        if manner.respectsViews, pointee.view != nil { return .refused(.busy) }
         if manner.respectsUsers, let blocker = firstBlocker() { return .blocked(blocker) }
         return nil
     }
@@ -178,6 +181,8 @@ struct UnbindManner {
     var refusesUsers = false
     /// At a pin: -EAGAIN.
     var respectsPins = false
+    /// At pages that are not the buffer's own list: -EBUSY.
+    var respectsViews = false
     /// At somebody else's use of the VM's lock: -EBUSY.
     var triesLock = false
 }
