@@ -103,7 +103,10 @@ private struct AddressSpaceParts {
 
     mutating func make(id: UInt64, options: AddressSpaceOptions) throws(Status) {
         guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
-        ranges.initialize(to: RangeAllocator(start: 0, size: options.size, coloring: options.coloring))
+        ranges.initialize(
+            to: RangeAllocator(
+                start: 0, size: options.size, unit: pageSize, coloring: options.coloring,
+                cache: device.cache(.rangeIndex)))
         self.ranges = ranges
         guard let pending = memory.allocateArray(of: PendingUnbinds.self, count: 1) else { throw Status.noMemory }
         pending.initialize(to: PendingUnbinds(memory: memory))
@@ -114,7 +117,8 @@ private struct AddressSpaceParts {
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
         history = try UnsafeMutablePointer<History>.make(memory: memory)
-        space = try device.pointee.gpu.makeSpace(id: id, pageSizes: options.pageSizes, keepsLeaf: true)
+        space = try device.pointee.gpu.makeSpace(
+            id: id, pageSizes: options.pageSizes, hasTableModes: options.hasTableModes, keepsLeaf: true)
     }
 
     mutating func adopt(_ vm: VMPointer) {
@@ -140,6 +144,7 @@ private struct AddressSpaceParts {
             memory.deallocateArray(pending, count: 1)
         }
         if let ranges {
+            ranges.dispose()
             ranges.deinitialize(count: 1)
             memory.deallocateArray(ranges, count: 1)
         }

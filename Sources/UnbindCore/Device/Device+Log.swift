@@ -23,6 +23,7 @@ private struct LogLine {
         bytes[length] = 0
         length = 0
         guard let log = device.pointee.host.log else { return }
+        LockOrder.assertNoneHeld("a callback was called with a lock held")
         let (data, level) = (device.pointee.host.logData, level)
         bytes.span.withUnsafeBufferPointer { text in
             SignallingSection.suspended { log(data, level, text.baseAddress) }
@@ -108,7 +109,9 @@ extension UnsafeMutablePointer where Pointee == Device {
             writer.decimal(UInt64(report.timelines))
             writer.text(" timelines, ")
             writer.decimal(UInt64(report.holds))
-            writer.text(" holds; drop them with the _unref functions")
+            writer.text(" holds, ")
+            writer.decimal(UInt64(report.locks))
+            writer.text(" buffer locks; drop them with the _unref and unlock functions")
         }
     }
 }

@@ -22,11 +22,12 @@ private func checkedAddressSpaceOptions(
     var checked = AddressSpaceOptions(pageSizes: device.pointee.pageSizes)
     guard let pointer else { return checked }
     let options = try read(pointer, zero: unbind_vm_options())
-    try check(options.flags, allowed: UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL)
+    try check(options.flags, allowed: UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL | UNBIND_VM_IPS)
     guard options.reserved == 0, let policy = DependencyPolicy(rawValue: options.policy) else { throw Status.invalid }
     checked.policy = policy
     checked.coloring = options.flags & UNBIND_VM_CACHE_COLORING != 0
     checked.isGlobal = options.flags & UNBIND_VM_GLOBAL != 0
+    checked.hasTableModes = options.flags & UNBIND_VM_IPS != 0
     if options.size != 0 {
         guard isAligned(options.size, to: pageSize), options.size <= 1 << 48 else { throw Status.invalid }
         checked.size = options.size
@@ -35,6 +36,17 @@ private func checkedAddressSpaceOptions(
         guard options.page_sizes & ~device.pointee.pageSizes == 0 else { throw Status.invalid }
         checked.pageSizes = options.page_sizes
     }
+    if checked.hasTableModes, checked.pageSizes & PageSize.medium == 0 { throw Status.invalid }
+    checked.mappableSize = checked.size
+    if options.mappable_size != 0 {
+        guard isAligned(options.mappable_size, to: pageSize), options.mappable_size <= checked.size else {
+            throw Status.invalid
+        }
+        checked.mappableSize = options.mappable_size
+    }
+    let smallest = checked.pageSizes & (~checked.pageSizes &+ 1)
+    guard isAligned(options.guard, to: smallest), options.guard <= checked.size else { throw Status.invalid }
+    checked.guardSize = options.guard
     return checked
 }
 

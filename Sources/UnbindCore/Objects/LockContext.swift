@@ -1,11 +1,11 @@
 // LockContext: who locks buffers, and how old that is (ww_acquire_ctx, include/linux/ww_mutex.h).
 //
-// Lives in storage of the caller's (struct unbind_lock_context), so that locking allocates nothing. Its stamp decides who
-// gives way when two contexts want each other's locks: the younger. A context that gave way keeps its stamp, so that it
-// grows older until nobody is older, and then it gets all it wants.
+// Lives in storage of the caller's (struct unbind_lock_context), so that locking allocates nothing. Its stamp decides
+// who gives way when two contexts want each other's locks: the younger. A context that gave way keeps its stamp, so
+// that it grows older until nobody is older, and then it gets all it wants.
 //
-// One thread at a time uses a context. Others reach it only through a lock that it has or waits for, under the short lock
-// of that buffer's reservation, and touch nothing but its word.
+// One thread at a time uses a context. Others reach it only through a lock that it has or waits for, under the short
+// lock of that buffer's reservation, and touch nothing but its word.
 
 import Synchronization
 
@@ -65,6 +65,7 @@ extension UnsafeMutablePointer where Pointee == LockContext {
         next?.pointee.outerLock.previous = bo
         pointee.firstLocked = bo
         pointee.acquired = pointee.acquired &+ 1
+        pointee.device.handleCreated(.lock)
     }
 
     /// Before the lock is given up; the reference is the caller's.
@@ -76,6 +77,7 @@ extension UnsafeMutablePointer where Pointee == LockContext {
         bo.pointee.outerLock.previous = nil
         if pointee.prelocked == bo { pointee.prelocked = nil }
         pointee.acquired = pointee.acquired &- 1
+        pointee.device.handleDropped(.lock)
     }
 
     /// After a lock was given up. With the last one whoever made it give way has what it wanted.
@@ -85,7 +87,10 @@ extension UnsafeMutablePointer where Pointee == LockContext {
 
     /// Gives up every lock that it got after `mark`, the latest first; nil: every one.
     func unlock(after mark: BufferObjectPointer? = nil) {
-        while let bo = pointee.firstLocked, bo != mark { bo.unlock(by: self) }
+        while let bo = pointee.firstLocked, bo != mark {
+            let wasLocked = bo.unlock(by: self)
+            invariant(wasLocked, "a lock context lists a buffer that it has not locked")
+        }
     }
 
     // MARK: Giving way

@@ -22,13 +22,16 @@ extension Simulation {
         if random.chance(30) { options.flags |= UInt32(UNBIND_VM_GLOBAL) }
         options.size = random.pick([0, 0, 1 << 32, 0x80_0000])
         let subset = pageSizes & (random.chance(70) ? 0x21_1000 : 0x1_1000)
+        let hasTableModes = random.chance(30) && subset & 0x1_0000 != 0
+        if hasTableModes { options.flags |= UInt32(UNBIND_VM_IPS) }
         options.page_sizes = subset == pageSizes && random.chance(50) ? 0 : subset
         var handle: OpaquePointer?
         let status = unbind_vm_create(device, &options, &handle)
         try require(status == 0 && handle != nil, "vm_create: \(status)")
         let space = SimulationSpace(
             index: spaces.count, id: unbind_vm_id(handle), handle: handle!, policy: options.policy,
-            size: options.size == 0 ? 1 << 48 : options.size, pageSizes: subset, hasColors: hasColors)
+            size: options.size == 0 ? 1 << 48 : options.size, pageSizes: subset, hasColors: hasColors,
+            hasTableModes: hasTableModes)
         try require(!spaces.contains { $0.id == space.id }, "vm id \(space.id) is not unique")
         spaces.append(space)
         say("vm \(space.index): policy \(space.policy), size \(hex(space.size)), colors \(space.hasColors)")
@@ -101,11 +104,22 @@ extension Simulation {
         }
         if random.chance(20) { options.flags |= UInt32(UNBIND_VMA_READ_ONLY) }
         if space.hasColors { options.color = UInt32(random.below(3)) }
+        if fixed != nil, random.chance(15) { options.guard = UInt64(1 + random.below(3)) * space.smallestPage }
+        var view: SimulationView?
+        if random.chance(25) { view = SimulationView.any(of: buffer.size, page: space.smallestPage, &random) }
         var handle: OpaquePointer?
-        let status = unbind_vma_create(space.handle, buffer.handle, &options, &handle)
-        let size = UInt64(buffer.size)
+        let status =
+            if let view {
+                withUnsafePointer(to: view.native) { native in
+                    options.view = native
+                    return unbind_vma_create(space.handle, buffer.handle, &options, &handle)
+                }
+            } else {
+                unbind_vma_create(space.handle, buffer.handle, &options, &handle)
+            }
+        let size = view?.size ?? UInt64(buffer.size)
         var expected: Int32 = 0
-        if (fixed ?? 0) + size > space.size { expected = -ENODEV }
+        if (fixed ?? 0) + size + options.guard > space.size || (fixed ?? .max) < options.guard { expected = -ENODEV }
         if size % space.smallestPage != 0 { expected = -EINVAL }
         if space.isClosed { expected = status == expected ? status : -ENOENT }
         if status != 0, expected != 0 { return }
@@ -113,8 +127,9 @@ extension Simulation {
         let vma = SimulationVMA(
             index: vmas.count, handle: handle!, space: space, buffer: buffer, fixed: fixed,
             alignment: options.alignment, color: options.color,
-            isReadOnly: options.flags & UInt32(UNBIND_VMA_READ_ONLY) != 0)
+            isReadOnly: options.flags & UInt32(UNBIND_VMA_READ_ONLY) != 0, guardSize: options.guard, view: view)
         vmas.append(vma)
+        if view != nil { outcome.coverage.views += 1 }
         space.vmas.append(vma)
         let place = fixed.map { "at \(String($0, radix: 16))" } ?? "automatic, alignment \(options.alignment)"
         say("vma \(vma.index) of bo \(buffer.index) in vm \(space.index), \(place), flags \(options.flags)")
@@ -176,6 +191,7 @@ extension Simulation {
         let previous = space.pending.last?.fence
         let others = space.policy == UNBIND_POLICY_TIMELINE ? bindings.flatMap { $0.users + [$0.bind] } : []
         for binding in bindings { try schedule(binding, handle: nil, previous: previous, others: others) }
+        for vma in space.vmas { vma.pins = 0 }
     }
 
     /// Called when the library says that nothing reaches a buffer's memory any more.

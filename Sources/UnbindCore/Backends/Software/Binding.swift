@@ -13,6 +13,10 @@ struct Binding: Equatable {
     var physical: UInt64
     var isLocal: Bool
     var isReadOnly: Bool
+    /// Its pages are in several pieces: `physical` is where the buffer begins, and tells nothing of the page sizes.
+    var isPieced = false
+    /// The number under which it decided the modes of tables; 0 where tables have none.
+    var decision: UInt64 = 0
 
     @inline(__always) var end: UInt64 { start &+ size }
 }
@@ -29,6 +33,7 @@ struct BindingPlan {
     let usesMedium: Bool
     /// Of a 4 KiB leaf.
     let flags: UInt64
+    let decision: UInt64
 
     /// All entries are in one table of level 0.
     let isInOneLeaf: Bool
@@ -38,6 +43,7 @@ struct BindingPlan {
         start = binding.start
         end = binding.end
         delta = binding.physical &- binding.start
+        decision = binding.decision
         usesLarge = pageSizes & PageSize.large != 0 && isAligned(delta, to: PageSize.large)
         usesMedium = pageSizes & PageSize.medium != 0 && isAligned(delta, to: PageSize.medium)
         flags =

@@ -25,6 +25,12 @@ struct PageTable: ~Copyable {
     var start: UInt64 = 0
     var users: UInt32 = 0
     var writers: UInt32 = 0
+    /// Level 0, of a space whose tables have modes: see SoftwareSpace+TableMode. Writers with pages of 4 KiB; whether it
+    /// holds 64 KiB pages, whether it is to, and whose decision that was.
+    var smallWriters: UInt32 = 0
+    var isMedium = false
+    var wantsMedium = false
+    var decision: UInt64 = 0
     /// It was linked at some time, so an engine may be reading it.
     var wasLinked = false
     /// When it was retired, in the space's count of retirements.

@@ -58,11 +58,11 @@ struct SoftwareGPU: ~Copyable {
     let faultContext: UnsafeMutableRawPointer?
     let jobReleased: (@convention(c) (_ owner: UnsafeMutableRawPointer) -> Void)?
     let counters = Counters()
+    /// So many moves of buffers' memory are to fail, for tests of what the caller does then.
+    let movesToFail = Atomic<UInt32>(0)
     /// For the list of spaces.
     let lock = FutexLock(.device)
     var firstSpace: SoftwareSpacePointer?
-    /// So many moves of buffers' memory are to fail, for tests of what the caller does then.
-    let movesToFail = Atomic<UInt32>(0)
 
     fileprivate init(_ configuration: Configuration, tables: UnsafeMutablePointer<PageTablePool>) {
         memory = configuration.memory
@@ -176,6 +176,9 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         }
         return false
     }
+
+    /// Whether time passes between the beginning of an unbind's work and its end.
+    var hasUnbindCost: Bool { pointee.costs.ptePicoseconds != 0 || pointee.costs.tlbFlushNanoseconds != 0 }
 
     /// True if the range lies in local memory.
     func holdsLocal(_ offset: UInt64, _ size: UInt64) -> Bool {

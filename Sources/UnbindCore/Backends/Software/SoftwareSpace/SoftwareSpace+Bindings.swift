@@ -5,6 +5,13 @@
 
 import Synchronization
 
+extension SoftwareSpace {
+    /// How many entries were written, and in which generation of the tables: see VMAResource+Entries.
+    struct Placed {
+        let entries: UInt64
+        let generation: UInt64
+    }
+}
 
 extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// Takes all tables that the binding will need. On failure nothing has changed.
@@ -19,18 +26,18 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         _ = try reserve(plan)
     }
 
-    /// Reserves and writes in one, unless the space is suspended. Every entry must be empty. Gives the number of entries,
-    /// and what VMAResource.writtenIn becomes; on failure nothing has changed.
+    /// Reserves and writes in one; leaves the entries to the resume if the space is suspended. Every entry must be
+    /// empty. On failure nothing has changed.
     ///
     /// - Failure: as reserve.
     /// - Signalling: as reserve.
-    func place(_ binding: Binding) throws(Status) -> (entries: UInt64, writtenIn: UInt64) {
+    func place(_ binding: Binding) throws(Status) -> SoftwareSpace.Placed {
         check(binding)
         let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         pointee.lock.acquire()
         defer { pointee.lock.release() }
         let leaf = try reserve(plan)
-        if pointee.isSuspended { return (0, pointee.generation &- 1) }
+        if pointee.isSuspended { return placedAtResume }
         let count: UInt64
         if let leaf {
             count = visit(leaf, from: plan.start, to: plan.end, plan, .write)
@@ -38,7 +45,11 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             count = traverse(plan, .write) ?? 0
         }
         pointee.counters.written.add(count)
-        return (count, pointee.generation)
+        return SoftwareSpace.Placed(entries: count, generation: pointee.generation)
+    }
+
+    private var placedAtResume: SoftwareSpace.Placed {
+        SoftwareSpace.Placed(entries: 0, generation: pointee.generation &- 1)
     }
 
     /// Whether an engine can have met what was cleared, or a table waits to be freed.
@@ -123,6 +134,18 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             count = traverse(plan, .clear) ?? 0
         }
         pointee.counters.cleared.add(count)
+        return count
+    }
+
+    /// Makes the entries of a binding that was written as read-only writable, and returns how many. `binding` is as it is
+    /// afterwards. Engines may use the old translations until SoftwareGPU.invalidate has returned.
+    ///
+    /// - Locking: held.
+    /// - Signalling: does not allocate, cannot fail.
+    func makeWritableLocked(_ binding: Binding) -> UInt64 {
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
+        let count = pointee.isAbandoned ? 0 : traverse(plan, .makeWritable) ?? 0
+        pointee.counters.written.add(count)
         return count
     }
 

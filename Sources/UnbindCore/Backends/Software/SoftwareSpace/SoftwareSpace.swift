@@ -21,6 +21,8 @@ struct SoftwareSpace: ~Copyable {
     let id: UInt64
     /// Mask of PageSize.
     let pageSizes: UInt64
+    /// 64 KiB pages are a mode of whole tables: see SoftwareSpace+TableMode.
+    let hasTableModes: Bool
     let root: PageTablePointer
     let lock = FutexLock(.pageTables)
     /// Unlinked tables that engines may still read.
@@ -35,6 +37,8 @@ struct SoftwareSpace: ~Copyable {
     var isSuspended = false
     /// Losses of all that the tables held, plus 1.
     var generation: UInt64 = 1
+    /// Decisions about the modes of tables so far.
+    var decisions: UInt64 = 0
 
     /// Whether a table without bindings may be kept for the next one.
     let keepsLeaf: Bool
@@ -60,11 +64,13 @@ struct SoftwareSpace: ~Copyable {
     var engines: EnginePointer?
 
     fileprivate init(
-        gpu: SoftwareGPUPointer, id: UInt64, pageSizes: UInt64, root: PageTablePointer, keepsLeaf: Bool
+        gpu: SoftwareGPUPointer, id: UInt64, pageSizes: UInt64, root: PageTablePointer, hasTableModes: Bool,
+        keepsLeaf: Bool
     ) {
         self.gpu = gpu
         self.id = id
         self.pageSizes = pageSizes
+        self.hasTableModes = hasTableModes
         self.root = root
         self.keepsLeaf = keepsLeaf
     }
@@ -76,16 +82,21 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
     /// - Parameters:
     ///   - id: unique in the device, not 0.
     ///   - pageSizes: mask of PageSize, not 0.
+    ///   - hasTableModes: 64 KiB pages as gen9 to gen12 have them.
     ///   - keepsLeaf: see SoftwareSpace+Tables.
     /// - Failure: .noMemory.
-    func makeSpace(id: UInt64, pageSizes: UInt64, keepsLeaf: Bool = false) throws(Status) -> SoftwareSpacePointer {
+    func makeSpace(
+        id: UInt64, pageSizes: UInt64, hasTableModes: Bool = false, keepsLeaf: Bool = false
+    ) throws(Status) -> SoftwareSpacePointer {
         invariant(pageSizes != 0 && pageSizes & ~PageSize.all == 0, "a space was made without a known page size")
         guard let space = pointee.memory.allocateArray(of: SoftwareSpace.self, count: 1) else { throw .noMemory }
         guard let root = pointee.tables.take(level: PageTableLevel.root) else {
             pointee.memory.deallocateArray(space, count: 1)
             throw .noMemory
         }
-        space.initialize(to: SoftwareSpace(gpu: self, id: id, pageSizes: pageSizes, root: root, keepsLeaf: keepsLeaf))
+        space.initialize(
+            to: SoftwareSpace(
+                gpu: self, id: id, pageSizes: pageSizes, root: root, hasTableModes: hasTableModes, keepsLeaf: keepsLeaf))
         list(space)
         return space
     }
