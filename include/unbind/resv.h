@@ -153,7 +153,7 @@ int unbind_bo_trylock(unbind_bo *bo, struct unbind_lock_context *context);
 /*
  * Drops a lock. Slots that were reserved under it and not filled go with it. A
  * callback may do it, too, and another thread than the one that locked; the context
- * is not used elsewhere meanwhile.
+ * is not used elsewhere meanwhile. Who waits may have the lock before this returns.
  *
  * context     as at the lock
  *
