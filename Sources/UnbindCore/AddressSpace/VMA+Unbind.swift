@@ -26,12 +26,21 @@ extension UnsafeMutablePointer where Pointee == VMA {
 
     /// As the VM's policy says: waiting only under the sync policy. The unbind fence, with a reference; nil if there
     /// was no binding, or the unbind is over.
+    /// - Failure: again if the VMA is pinned; busy if its pages are not the buffer's own list (P10).
     func unbindUnderPolicy() throws(Status) -> FencePointer? {
         let power = pointee.vm.power
         power?.get()
         defer { power?.put() }
-        guard pointee.vm.pointee.options.policy == .sync else { return unbindWithoutWaiting() }
-        return try unbindWaiting(interruptible: false)
+        if pointee.vm.pointee.options.policy == .sync {
+            return try unbindWaiting(
+                UnbindManner(respectsUsers: true, respectsPins: true, respectsViews: true), interruptible: false)
+        }
+        switch tryUnbind(UnbindManner(respectsPins: true, respectsViews: true)) {
+        case .unbound: return nil
+        case .scheduled(let fence): return fence
+        case .refused(let status): throw status
+        case .blocked: panic("an unbind that does not ask for users was kept waiting by one")
+        }
     }
 
     /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound.
@@ -44,7 +53,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
 
     /// The unbind fence, which has signalled, with a reference; nil if there was no binding.
     func unbindWaiting(
-        _ manner: UnbindManner = UnbindManner(respectsUsers: true), interruptible: Bool
+        _ manner: UnbindManner = UnbindManner(respectsUsers: true, respectsPins: true), interruptible: Bool
     ) throws(Status) -> FencePointer? {
         let device = pointee.vm.pointee.device
         while true {
@@ -95,20 +104,36 @@ extension UnsafeMutablePointer where Pointee == VMA {
         resource.pointee.holdsPower = power != nil
         let schedule = scheduleUnbind(of: resource)
         vm.pointee.lock.release()
-        // An immediate unbind that nobody holds is over when this returns: nobody needs to find its fence.
+        leaveFence(of: resource, schedule)
+        reservation.pointee.lock.release()
+        if !resource.follow(schedule) { power = nil }
+        return .scheduled(resource.fence)
+    }
+
+    /// What is left to do for an unbind that was scheduled without the reservation's lock. True if its power reference
+    /// has become the caller's.
+    /// - Locking: nothing may be held.
+    func finishUnbind(of resource: ResourcePointer, _ schedule: UnbindSchedule) -> Bool {
+        let reservation = pointee.bo.pointee.reservation
+        reservation.pointee.lock.acquire()
+        leaveFence(of: resource, schedule)
+        reservation.pointee.lock.release()
+        return resource.follow(schedule)
+    }
+
+    /// Puts the unbind's fence where whoever waits for the buffer finds it; nobody needs to if it is done at once.
+    /// - Locking: the reservation's lock is held.
+    private func leaveFence(of resource: ResourcePointer, _ schedule: UnbindSchedule) {
+        let reservation = pointee.bo.pointee.reservation
         if case .atOnce = schedule {
             reservation.unreserve(1)
         } else {
             reservation.add(resource.fence, usage: .bookkeep)
         }
-        reservation.pointee.lock.release()
-
-        if !resource.follow(schedule) { power = nil }
-        return .scheduled(resource.fence)
     }
 
     /// Schedules the unbind of the present binding, whose reference is the caller's then.
-    /// - Locking: the VM's lock and the reservation's are held.
+    /// - Locking: the VM's lock is held.
     @inline(__always)
     func scheduleUnbind(of resource: ResourcePointer) -> UnbindSchedule {
         let users = pointee.users
@@ -121,12 +146,14 @@ extension UnsafeMutablePointer where Pointee == VMA {
     private func outcomeWithoutUnbinding(_ manner: UnbindManner) -> UnbindOutcome? {
         if !node.pointee.isAllocated || pointee.resource == nil { return .unbound }
         if manner.respectsPins, pointee.pinCount != 0 { return .refused(.again) }
+        if manner.respectsViews, pointee.view != nil { return .refused(.busy) }
         if manner.respectsUsers, let blocker = firstBlocker() { return .blocked(blocker) }
         return nil
     }
 
     /// What a caller that is willing to wait waits for before the unbind is scheduled, with a reference.
-    private func firstBlocker() -> FencePointer? {
+    /// - Locking: the VM's lock is held.
+    func firstBlocker() -> FencePointer? {
         var next = pointee.users
         while let user = next {
             if !user.pointee.fence.isSignalled {
@@ -154,6 +181,8 @@ struct UnbindManner {
     var refusesUsers = false
     /// At a pin: -EAGAIN.
     var respectsPins = false
+    /// At pages that are not the buffer's own list: -EBUSY.
+    var respectsViews = false
     /// At somebody else's use of the VM's lock: -EBUSY.
     var triesLock = false
 }
@@ -181,20 +210,24 @@ enum UnbindSchedule {
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Schedules the unbind. `users` are the edges to what it waits for; `handRangeBack` is called once binds that
     /// overlap find the unbind, and before its gate can open. The result is for `follow`.
-    /// - Locking: the VM's lock and the reservation's are held.
+    /// - Locking: the VM's lock is held.
     @inline(__always)
     func schedule(awaiting users: AwaitPointer?, handRangeBack: () -> Void) -> UnbindSchedule {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
         pointee.isScheduled = true
-        awaitUsers(users)
-        if vm.pointee.options.policy == .timeline { awaitLastScheduled() }
+        var awaited = unsignalled(of: users)
+        if vm.pointee.options.policy == .timeline { addLastScheduled(to: &awaited) }
         // A TLB invalidation that takes time is something to wait for, too: then the drain does it, for many at once.
-        let isImmediate = pointee.gate.isIdle && vm.pointee.device.pointee.gpu.invalidationCost == 0
-        let schedule = isImmediate ? scheduleImmediate() : scheduleDeferred()
+        if awaited.count == 0, vm.pointee.device.pointee.gpu.invalidationCost == 0 {
+            let schedule = scheduleImmediate()
+            handRangeBack()
+            return schedule
+        }
+        publish()
         handRangeBack()
-        if isImmediate { return schedule }
-        return pointee.gate.commit() ? .ready : .deferred
+        pointee.gate.commit(awaiting: awaited.count)
+        return awaited.count == 0 || hangUp(awaited.first) ? .ready : .deferred
     }
 
     private func scheduleImmediate() -> UnbindSchedule {
@@ -216,7 +249,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return .immediate(entries: cleared.entries)
     }
 
-    private func scheduleDeferred() -> UnbindSchedule {
+    private func publish() {
         let vm = pointee.vm
         let stats = vm.pointee.stats
         beginPending()
@@ -225,14 +258,13 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         stats.pointee.pendingPeak = max(stats.pointee.pendingPeak, pending)
         pointee.order = stats.pointee.unbindsDeferred
         vm.pointee.pending.publish(self)
-        return .deferred
     }
 
     private func beginPending() {
         let vm = pointee.vm
         // The chain's own reference: dropped when the completed unbind is reaped.
-        fence.retain()
-        pointee.pages.retain()
+        fence.retainByOwner()
+        if !pointee.keepsPages { pointee.pages.retain() }
         vm.pointee.history.record(
             .unbindScheduled, start: pointee.binding.start, size: pointee.binding.size, boID: pointee.boID,
             time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true)
@@ -263,17 +295,22 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         }
     }
 
-    /// Turns the users of the binding into edges to this unbind.
-    private func awaitUsers(_ users: AwaitPointer?) {
+    /// Of the edges to the users of the binding, those there is still something to wait for; the others go.
+    private func unsignalled(of users: AwaitPointer?) -> AwaitedEdges {
+        var awaited = AwaitedEdges()
         var next = users
         while let user = next {
             next = user.pointee.next
-            user.pointee.next = nil
-            hangUp(user)
+            if user.pointee.fence.isSignalled {
+                pointee.vm.pointee.device.free(user)
+            } else {
+                awaited.add(user)
+            }
         }
+        return awaited
     }
 
-    private func awaitLastScheduled() {
+    private func addLastScheduled(to awaited: inout AwaitedEdges) {
         let vm = pointee.vm
         let memory = pointee.timelineAwait!
         pointee.timelineAwait = nil
@@ -281,30 +318,52 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             last.retain()
             let edge = memory.bindMemory(to: Await.self, capacity: 1)
             edge.initialize(to: Await(fence: last, function: unbindAwaitFired, context: nil))
-            hangUp(edge)
+            awaited.add(edge)
         } else {
             vm.pointee.device.cache(.await).give(memory)
         }
         vm.pointee.pending.setLastScheduled(fence)
     }
 
-    private func hangUp(_ edge: AwaitPointer) {
-        edge.pointee.callback.context = UnsafeMutableRawPointer(self)
-        pointee.gate.await()
-        if !edge.arm() {
-            let isOpen = pointee.gate.complete(error: edge.pointee.fence.error)
-            invariant(!isOpen, "an unbind's gate opened before it was committed")
+    /// The gate counts all of them, so that it opens with the last. True if that was here: what it awaits has signalled
+    /// meanwhile.
+    private func hangUp(_ edges: AwaitPointer?) -> Bool {
+        var isOpen = false
+        var next = edges
+        while let edge = next {
+            next = edge.pointee.next
+            edge.pointee.next = nil
+            edge.pointee.callback.context = UnsafeMutableRawPointer(self)
+            if edge.arm() { continue }
+            if pointee.gate.complete(error: edge.pointee.fence.error) { isOpen = true }
             pointee.vm.pointee.device.free(edge)
         }
+        return isOpen
+    }
+}
+
+/// What an unbind is going to await.
+private struct AwaitedEdges {
+    var first: AwaitPointer?
+    var count: Int32 = 0
+
+    @inline(__always)
+    mutating func add(_ edge: AwaitPointer) {
+        edge.pointee.next = first
+        first = edge
+        count &+= 1
     }
 }
 
 extension UnsafeMutablePointer where Pointee == VMA {
     /// The binding is the resource's alone now; the range is free.
     fileprivate func detachBinding() {
+        pointee.vm.leaveByRecency(self)
         pointee.vm.pointee.ranges.remove(node)
-        pointee.bo.pointee.boundCount = pointee.bo.pointee.boundCount &- 1
+        _ = pointee.bo.pointee.boundCount.wrappingSubtract(1, ordering: .relaxed)
+        pointee.pinCount = 0
         pointee.resource = nil
+        pointee.stateHint.store(VMAState.unbound.rawValue, ordering: .releasing)
         pointee.bindFence?.drop()
         pointee.bindFence = nil
         pointee.address.store(pointee.options.fixedAddress ?? VMA.noAddress, ordering: .relaxed)

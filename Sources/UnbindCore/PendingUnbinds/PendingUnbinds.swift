@@ -35,9 +35,9 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
 
     /// From now on binds that overlap find it. Was reserved.
     func publish(_ resource: ResourcePointer) {
-        let binding = resource.pointee.binding
+        let range = resource.pointee.range
         resource.pointee.isPublished = true
-        index.insert(resource.node, start: binding.start, last: binding.end &- 1)
+        index.insert(resource.node, start: range.lowerBound, last: range.upperBound)
     }
 
     /// The unbind that a later one is to come after, under the timeline policy.

@@ -1,7 +1,7 @@
 // RangeIndex: putting a node in, and making room for it in a full leaf.
 
-/// Leaves and branches that were taken for one insertion and are not yet in use, each with the next one's address.
-private struct SpareNodes {
+/// Leaves and branches that were taken for an insertion and are not yet in use, each with the next one's address.
+struct SpareNodes {
     private var first: UnsafeMutableRawPointer?
 
     mutating func push(_ memory: UnsafeMutableRawPointer) {
@@ -68,7 +68,7 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
         if parent == nil { needed &+= 1 }
         var spares = SpareNodes()
         for _ in 0..<needed {
-            if let memory = pointee.cache.take() {
+            if let memory = pointee.cache.take() ?? takeStandby() {
                 spares.push(memory)
                 continue
             }
@@ -76,6 +76,34 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
             throw Status.noMemory
         }
         return spares
+    }
+
+    /// Makes sure that the next insertion does not fail for lack of memory, whatever is removed before it.
+    /// - Failure: .noMemory.
+    func reserveInsertion() throws(Status) {
+        // A leaf, a branch for each level, and a new root.
+        var needed = 2
+        var branch = pointee.root
+        while let present = branch {
+            needed &+= 1
+            branch = present.pointee.hasLeaves ? nil : present.child(0).asBranch
+        }
+        while pointee.standbyCount < needed {
+            guard let memory = pointee.cache.take() else { throw Status.noMemory }
+            pointee.standby.push(memory)
+            pointee.standbyCount &+= 1
+        }
+    }
+
+    /// Gives back what reserveInsertion holds.
+    func dropStandby() {
+        while let memory = takeStandby() { pointee.cache.give(memory) }
+    }
+
+    private func takeStandby() -> UnsafeMutableRawPointer? {
+        guard let memory = pointee.standby.pop() else { return nil }
+        pointee.standbyCount &-= 1
+        return memory
     }
 
     /// Moves the nodes from a position on to the end of another leaf.

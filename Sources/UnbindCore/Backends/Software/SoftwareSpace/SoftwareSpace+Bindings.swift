@@ -48,14 +48,6 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         return SoftwareSpace.Placed(entries: count, generation: pointee.generation)
     }
 
-    /// The second half of place, for a binding that has been reserved.
-    func writeReserved(_ binding: Binding) -> SoftwareSpace.Placed {
-        pointee.lock.acquire()
-        defer { pointee.lock.release() }
-        if pointee.isSuspended { return placedAtResume }
-        return SoftwareSpace.Placed(entries: writeLocked(binding), generation: pointee.generation)
-    }
-
     private var placedAtResume: SoftwareSpace.Placed {
         SoftwareSpace.Placed(entries: 0, generation: pointee.generation &- 1)
     }
@@ -142,6 +134,18 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             count = traverse(plan, .clear) ?? 0
         }
         pointee.counters.cleared.add(count)
+        return count
+    }
+
+    /// Makes the entries of a binding that was written as read-only writable, and returns how many. `binding` is as it is
+    /// afterwards. Engines may use the old translations until SoftwareGPU.invalidate has returned.
+    ///
+    /// - Locking: held.
+    /// - Signalling: does not allocate, cannot fail.
+    func makeWritableLocked(_ binding: Binding) -> UInt64 {
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
+        let count = pointee.isAbandoned ? 0 : traverse(plan, .makeWritable) ?? 0
+        pointee.counters.written.add(count)
         return count
     }
 
