@@ -3,15 +3,11 @@
 
 #include "../../include/unbind/base.h"
 
-static _Thread_local uint64_t held_ranks;
-static _Thread_local uint32_t signalling_depth;
-static _Thread_local void *running_device;
-static _Thread_local void *relay;
-
-uint64_t *csys_thread_held_ranks(void) { return &held_ranks; }
-uint32_t *csys_thread_signalling_depth(void) { return &signalling_depth; }
-void **csys_thread_running_device(void) { return &running_device; }
-void **csys_thread_relay(void) { return &relay; }
+_Thread_local uint64_t csys_held_ranks;
+_Thread_local uint32_t csys_signalling_depth;
+_Thread_local void *csys_running_device;
+_Thread_local void *csys_relay;
+_Thread_local uint32_t csys_stripe;
 
 const char *csys_version_string(void) { return UNBIND_VERSION_STRING; }
 

@@ -32,16 +32,19 @@ public final class AddressSpace: @unchecked Sendable {
         public var cacheColoring: Bool
         /// One that the whole device sees: see `Device.Power`.
         public var isGlobal: Bool
+        /// 64 KiB pages are a mode of whole page tables, as on gen9 to gen12.
+        public var tableModes: Bool
 
         public init(
             policy: Policy = .ranges, size: UInt64? = nil, pageSizes: PageSizes = [], cacheColoring: Bool = false,
-            isGlobal: Bool = false
+            isGlobal: Bool = false, tableModes: Bool = false
         ) {
             self.policy = policy
             self.size = size
             self.pageSizes = pageSizes
             self.cacheColoring = cacheColoring
             self.isGlobal = isGlobal
+            self.tableModes = tableModes
         }
     }
 
@@ -52,6 +55,7 @@ public final class AddressSpace: @unchecked Sendable {
         raw.struct_size = structSize(of: unbind_vm_options.self)
         if options.cacheColoring { raw.flags |= UNBIND_VM_CACHE_COLORING }
         if options.isGlobal { raw.flags |= UNBIND_VM_GLOBAL }
+        if options.tableModes { raw.flags |= UNBIND_VM_IPS }
         raw.policy = options.policy.rawValue
         raw.size = options.size ?? 0
         raw.page_sizes = options.pageSizes.rawValue

@@ -27,7 +27,7 @@ public struct UnbindError: Error, Hashable, Sendable {
     public static let noSpace = UnbindError(status: -ENOSPC)
     /// The range lies outside the address space.
     public static let outsideAddressSpace = UnbindError(status: -ENODEV)
-    /// Still in use: wait for it first.
+    /// Still in use: wait for it first. Of a lock: somebody else has it.
     public static let busy = UnbindError(status: -EBUSY)
     /// Not now: not signalled yet, suspended, or closing.
     public static let notYet = UnbindError(status: -EAGAIN)
@@ -35,7 +35,9 @@ public struct UnbindError: Error, Hashable, Sendable {
     public static let interrupted = UnbindError(status: -EINTR)
     /// The wait expired.
     public static let timedOut = UnbindError(status: -ETIME)
-    /// Simulated executor: nothing is left that could run.
+    /// The lock context has the lock already.
+    public static let alreadyLocked = UnbindError(status: -EALREADY)
+    /// A lock context has to give way to an older one; simulated executor: nothing is left that could run.
     public static let deadlock = UnbindError(status: -EDEADLK)
     /// A job hit a GPU page fault.
     public static let pageFault = UnbindError(status: -EFAULT)

@@ -237,6 +237,8 @@ TEST(vms_refuse, "address space functions refuse every bad argument") {
     REFUSES(-EINVAL, vm_with(stage, bad));
     bad = good, bad.flags = 1u << 31;
     REFUSES(-EINVAL, vm_with(stage, bad));
+    bad = good, bad.flags = UNBIND_VM_IPS, bad.page_sizes = UNBIND_PAGE_SIZE_4K | UNBIND_PAGE_SIZE_2M;
+    REFUSES(-EINVAL, vm_with(stage, bad));
     bad = good, bad.policy = 3;
     REFUSES(-EINVAL, vm_with(stage, bad));
     bad = good, bad.reserved = 1;
@@ -443,5 +445,123 @@ TEST(closed_vm_refuses, "a closed address space gives -ENOENT") {
     REFUSES(-ENOENT, unbind_vm_find_page(stage->gpu.vm, 0, &page));
     CHECK_EQUAL(unbind_vma_state(stage->bound), UNBIND_VMA_UNBOUND);
     CHECK(vma == UNTOUCHED(unbind_vma) && queue == UNTOUCHED(unbind_queue) && fence == UNTOUCHED(unbind_fence));
+    stage_close(stage);
+}
+
+TEST(locks_refuse, "locks and lock contexts refuse every bad argument") {
+    struct stage value, *stage = &value;
+    struct unbind_lock_context context, other, none;
+    stage_open(stage);
+    memset(&none, 0, sizeof none);
+    unbind_bo *bo = stage->bo, *wrong = WRONG(unbind_bo, stage->fence);
+    unbind_bo *with_null[2] = {bo, NULL}, *with_wrong[2] = {bo, wrong}, *with_foreign[2] = {bo, stage->other_bo};
+    struct unbind_lock_context *odd = (struct unbind_lock_context *)(void *)((char *)&none + 4);
+    CHECK_EQUAL(unbind_lock_context_init(&context, stage->gpu.device), 0);
+    CHECK_EQUAL(unbind_lock_context_init(&other, stage->other.device), 0);
+    REFUSES(-EINVAL, unbind_lock_context_init(NULL, stage->gpu.device));
+    REFUSES(-EINVAL, unbind_lock_context_init(odd, stage->gpu.device));
+    REFUSES(-EINVAL, unbind_lock_context_init(&none, NULL));
+    REFUSES(-EINVAL, unbind_lock_context_init(&none, WRONG(unbind_device, bo)));
+    struct unbind_lock_context *bad[3] = {&none, odd, &other};
+    for (int i = 0; i < 3; i++) {
+        REFUSES(-EINVAL, unbind_bo_lock(bo, bad[i], 0));
+        REFUSES(-EINVAL, unbind_bo_lock_slow(bo, bad[i], 0));
+        REFUSES(-EINVAL, unbind_bo_trylock(bo, bad[i]));
+        REFUSES(-EINVAL, unbind_bo_unlock(bo, bad[i]));
+        REFUSES(-EINVAL, unbind_bo_lock_array(&bo, 1, 0, bad[i], 0));
+        REFUSES(-EINVAL, unbind_bo_reserve_fences(bo, bad[i], 1));
+    }
+    for (int i = 0; i < 2; i++) {
+        unbind_bo *handle = i ? wrong : NULL;
+        REFUSES(-EINVAL, unbind_bo_lock(handle, &context, 0));
+        REFUSES(-EINVAL, unbind_bo_lock_slow(handle, &context, 0));
+        REFUSES(-EINVAL, unbind_bo_trylock(handle, &context));
+        REFUSES(-EINVAL, unbind_bo_unlock(handle, &context));
+    }
+    REFUSES(-EINVAL, unbind_bo_lock(bo, &context, UNBIND_WAIT_ABSOLUTE));
+    REFUSES(-EINVAL, unbind_bo_lock_slow(bo, &context, 1u << 31));
+    REFUSES(-EINVAL, unbind_bo_lock_slow(bo, NULL, 0));
+    REFUSES(-EINVAL, unbind_bo_lock_array(&bo, 1, 0, &context, UNBIND_WAIT_ABSOLUTE));
+    REFUSES(-EINVAL, unbind_bo_lock_array(&bo, 1, 0, NULL, 0));
+    REFUSES(-EINVAL, unbind_bo_lock_array(NULL, 1, 0, &context, 0));
+    REFUSES(-EINVAL, unbind_bo_lock_array(&bo, 65537, 0, &context, 0));
+    REFUSES(-EINVAL, unbind_bo_lock_array(&bo, 1, 65537, &context, 0));
+    REFUSES(-EINVAL, unbind_bo_lock_array(with_null, 2, 0, &context, 0));
+    REFUSES(-EINVAL, unbind_bo_lock_array(with_wrong, 2, 0, &context, 0));
+    REFUSES(-EINVAL, unbind_bo_lock_array(with_foreign, 2, 0, &context, 0));
+    REFUSES(-EINVAL, unbind_lock_context_retry(NULL, 0));
+    REFUSES(-EINVAL, unbind_lock_context_retry(&none, 0));
+    REFUSES(-EINVAL, unbind_lock_context_retry(&context, UNBIND_WAIT_ABSOLUTE));
+    REFUSES(-EINVAL, unbind_lock_context_is_wounded(NULL));
+    REFUSES(-EINVAL, unbind_lock_context_is_wounded(&none));
+    unbind_lock_context_unlock_all(NULL);
+    unbind_lock_context_unlock_all(&none);
+    unbind_lock_context_fini(NULL);
+    unbind_lock_context_fini(&none);
+    CHECK_EQUAL(unbind_bo_trylock(bo, NULL), 0); /* nothing has locked it */
+    CHECK_EQUAL(unbind_bo_unlock(bo, NULL), 0);
+    unbind_lock_context_fini(&context);
+    unbind_lock_context_fini(&context); /* has ended */
+    unbind_lock_context_fini(&other);
+    stage_close(stage);
+}
+
+TEST(reservations_refuse, "the fences of a buffer refuse every bad argument") {
+    struct stage value, *stage = &value;
+    struct unbind_fence_cursor cursor, none;
+    unbind_fence *fence = UNTOUCHED(unbind_fence);
+    uint32_t count = 0xdead;
+    stage_open(stage);
+    memset(&none, 0, sizeof none);
+    unbind_bo *bo = stage->bo, *wrong = WRONG(unbind_bo, stage->fence);
+    REFUSES(-EINVAL, unbind_bo_add_fence(bo, NULL, stage->fence, UNBIND_USAGE_READ)); /* not locked */
+    CHECK_EQUAL(unbind_bo_lock(bo, NULL, 0), 0);
+    CHECK_EQUAL(unbind_bo_reserve_fences(bo, NULL, 2), 0);
+    REFUSES(-EINVAL, unbind_bo_reserve_fences(bo, NULL, 65537));
+    REFUSES(-EINVAL, unbind_bo_unreserve_fences(bo, NULL, 65537));
+    REFUSES(-EINVAL, unbind_bo_unreserve_fences(bo, NULL, 3));
+    REFUSES(-EINVAL, unbind_bo_add_fence(bo, NULL, NULL, UNBIND_USAGE_READ));
+    REFUSES(-EINVAL, unbind_bo_add_fence(bo, NULL, WRONG(unbind_fence, bo), UNBIND_USAGE_READ));
+    REFUSES(-EINVAL, unbind_bo_add_fence(bo, NULL, stage->other_fence, UNBIND_USAGE_READ));
+    REFUSES(-EINVAL, unbind_bo_add_fence(bo, NULL, stage->fence, 4));
+    REFUSES(-EINVAL, unbind_bo_copy_fences(bo, NULL, NULL));
+    REFUSES(-EINVAL, unbind_bo_copy_fences(bo, NULL, stage->other_bo));
+    for (int i = 0; i < 2; i++) {
+        unbind_bo *handle = i ? wrong : NULL;
+        REFUSES(-EINVAL, unbind_bo_reserve_fences(handle, NULL, 1));
+        REFUSES(-EINVAL, unbind_bo_unreserve_fences(handle, NULL, 1));
+        REFUSES(-EINVAL, unbind_bo_add_fence(handle, NULL, stage->fence, UNBIND_USAGE_READ));
+        REFUSES(-EINVAL, unbind_bo_copy_fences(handle, NULL, bo));
+        REFUSES(-EINVAL, unbind_bo_is_signaled(handle, UNBIND_USAGE_READ));
+        REFUSES(-EINVAL, unbind_bo_wait_usage(handle, UNBIND_USAGE_READ, 0, 0));
+        REFUSES(-EINVAL, unbind_bo_get_fences(handle, UNBIND_USAGE_READ, NULL, 0, &count));
+        REFUSES(-EINVAL, unbind_bo_get_fence(handle, UNBIND_USAGE_READ, &fence));
+        REFUSES(-EINVAL, unbind_fence_cursor_init(&cursor, handle, UNBIND_USAGE_READ));
+    }
+    REFUSES(-EINVAL, unbind_bo_is_signaled(bo, 4));
+    REFUSES(-EINVAL, unbind_bo_wait_usage(bo, UINT32_MAX, 0, 0));
+    REFUSES(-EINVAL, unbind_bo_wait_usage(bo, UNBIND_USAGE_READ, 0, 1u << 31));
+    REFUSES(-EINVAL, unbind_bo_get_fences(bo, 256, NULL, 0, &count)); /* not taken for 0 */
+    REFUSES(-EINVAL, unbind_bo_get_fences(bo, UNBIND_USAGE_READ, NULL, 1, &count));
+    REFUSES(-EINVAL, unbind_bo_get_fences(bo, UNBIND_USAGE_READ, &fence, 1, NULL));
+    REFUSES(-EINVAL, unbind_bo_get_fence(bo, 4, &fence));
+    REFUSES(-EINVAL, unbind_bo_get_fence(bo, UNBIND_USAGE_READ, NULL));
+    REFUSES(-EINVAL, unbind_fence_cursor_init(NULL, bo, UNBIND_USAGE_READ));
+    REFUSES(-EINVAL, unbind_fence_cursor_init(&cursor, bo, 4));
+    REFUSES(-EINVAL, unbind_fence_cursor_next(&none, bo, &fence, &count)); /* not begun */
+    CHECK_EQUAL(unbind_fence_cursor_init(&cursor, bo, UNBIND_USAGE_READ), 0);
+    REFUSES(-EINVAL, unbind_fence_cursor_next(NULL, bo, &fence, &count));
+    REFUSES(-EINVAL, unbind_fence_cursor_next(&cursor, NULL, &fence, &count));
+    REFUSES(-EINVAL, unbind_fence_cursor_next(&cursor, bo, NULL, &count));
+    CHECK_EQUAL(unbind_bo_unlock(bo, NULL), 0);
+    REFUSES(-EINVAL, unbind_fence_get_leaves(NULL, &fence, 1, &count));
+    REFUSES(-EINVAL, unbind_fence_get_leaves(stage->fence, NULL, 1, &count));
+    REFUSES(-EINVAL, unbind_fence_get_leaves(stage->fence, &fence, 1, NULL));
+    REFUSES(-EINVAL, unbind_fence_create_timed(NULL, 0, &fence));
+    REFUSES(-EINVAL, unbind_fence_create_timed(stage->gpu.device, 0, NULL));
+    REFUSES(-EINVAL, unbind_fence_create_deadline(NULL, 0, &fence));
+    REFUSES(-EINVAL, unbind_fence_create_deadline(WRONG(unbind_fence, bo), 0, &fence));
+    REFUSES(-EINVAL, unbind_fence_create_deadline(stage->fence, 0, NULL));
+    CHECK(fence == UNTOUCHED(unbind_fence) && count == 0xdead);
     stage_close(stage);
 }

@@ -4,7 +4,7 @@
 
 /* MARK: the stub */
 
-TEST(stub, "the stub has signalled, allocates nothing, cannot be signalled and outlives its device") {
+TEST(stub, "selftest 37 stub: the stub has signalled, allocates nothing, cannot be signalled and outlives its device") {
     struct gpu gpu;
     int error = 1;
     uint64_t time = 1;
@@ -196,7 +196,7 @@ TEST(array_doubling, "arrays that name each other twice merge without taking all
 
 /* MARK: merging */
 
-TEST(merge_few, "merging drops what has signalled and gives a single fence as it is") {
+TEST(merge_few, "selftest 39 merge: merging drops what has signalled and gives a single fence as it is") {
     struct gpu gpu;
     unbind_fence *fences[3];
     gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
@@ -225,7 +225,7 @@ TEST(merge_few, "merging drops what has signalled and gives a single fence as it
     gpu_close(&gpu);
 }
 
-TEST(merge_context, "merging keeps the latest job of each queue and the latest point of each timeline") {
+TEST(merge_context, "selftest 39 merge_seqno: merging keeps the latest job of each queue and point of each timeline") {
     struct gpu gpu;
     unbind_fence *jobs[6], *gate, *merged;
     gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);

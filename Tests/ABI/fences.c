@@ -16,7 +16,7 @@ static void count_call(unbind_fence *fence, void *user_data) {
     __atomic_add_fetch(&calls->count, 1, __ATOMIC_RELEASE);
 }
 
-TEST(signals_once, "a fence signals once and keeps its error and its time") {
+TEST(signals_once, "selftest 37 signaling: a fence signals once and keeps its error and its time") {
     struct gpu gpu;
     int error = 77;
     uint64_t time = 0, before, after;
@@ -52,7 +52,7 @@ TEST(every_errno_is_carried, "a fence carries the smallest and the greatest erro
     gpu_close(&gpu);
 }
 
-TEST(callbacks_called, "callbacks run once, inside the signal, and may ask the fence") {
+TEST(callbacks_called, "selftest 37 add_callback: callbacks run once, inside the signal, and may ask the fence") {
     struct gpu gpu;
     struct unbind_fence_callback callback[3];
     struct calls calls[3];
@@ -156,7 +156,7 @@ TEST(eventfd_wakes, "poll sleeps on a fence's eventfd until another thread signa
     gpu_close(&gpu);
 }
 
-TEST(timeouts, "a wait ends at its relative or absolute time and not before") {
+TEST(timeouts, "selftest 37 wait: a wait ends at its relative or absolute time and not before") {
     const uint32_t executors[] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUAL};
     for (int i = 0; i < 2; i++) {
         struct gpu gpu;
@@ -188,7 +188,7 @@ static void *wait_firmly(void *argument) {
     return (void *)(intptr_t)unbind_fence_wait((unbind_fence *)argument, UINT64_C(80000000), 0);
 }
 
-TEST(interrupted, "a signal handler ends an interruptible wait with -EINTR and no other") {
+TEST(interrupted, "M10: a signal handler ends an interruptible wait with -EINTR and no other") {
     struct gpu gpu;
     struct sigaction action;
     pthread_t waiter;
@@ -234,7 +234,7 @@ static void *race_signal(void *argument) {
     return NULL;
 }
 
-TEST(callback_race, "a callback added while the fence signals is called once or refused, never both or neither") {
+TEST(callback_race, "selftest 37 race: a callback added during the signal is called once or refused, never both or neither") {
     struct race race;
     gpu_open(&race.gpu, UNBIND_EXECUTOR_POOL);
     pthread_barrier_init(&race.barrier, NULL, 2);

@@ -21,12 +21,16 @@ static void end_of_seed(void) {
         if (fuzz.slots[DEVICE][i].handle && !fuzz.is_closed[i]) close_device(&fuzz.slots[DEVICE][i]);
     }
     fuzz.fail_one_in = 0;
+    if (one_in(2)) { /* before the buffers that they have locked go, or after */
+        for (unsigned i = 0; i < CONTEXTS; i++) unbind_lock_context_fini(&fuzz.contexts[i]);
+    }
     for (unsigned kinds = 0; kinds != (1u << KINDS) - 1;) { /* in any order */
         enum kind kind = (enum kind)below(KINDS);
         struct slot *slot = live(kind);
         if (slot) drop(kind, slot);
         else kinds |= 1u << kind;
     }
+    for (unsigned i = 0; i < CONTEXTS; i++) unbind_lock_context_fini(&fuzz.contexts[i]);
     for (unsigned i = 0; i < 2; i++) {
         if (fuzz.hooks[i].blocks) fuzz_failed("blocks that never came back", fuzz.hooks[i].blocks);
         if (fuzz.hooks[i].bytes) fuzz_failed("bytes that never came back", fuzz.hooks[i].bytes);

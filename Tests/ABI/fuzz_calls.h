@@ -3,6 +3,7 @@
 #ifndef TESTS_ABI_FUZZ_CALLS_H
 #define TESTS_ABI_FUZZ_CALLS_H
 
+#include "fuzz_sharing.h"
 #include "fuzz_world.h"
 
 /* MARK: the calls */
@@ -59,6 +60,7 @@ static void open_device(void) {
                -EINVAL, -E2BIG, -ENOMEM, -EAGAIN, 0) == 0) {
         fuzz.is_closed[index] = 0;
         fuzz.abandoned[index] = 0;
+        fuzz.timed[index] = 0;
         fuzz.slots[DEVICE][index].handle = device;
         fuzz.slots[DEVICE][index].references = 1;
         fuzz.slots[DEVICE][index].device = index;
@@ -128,7 +130,8 @@ static void close_device(struct slot *slot) {
     if (report.queues != queues) fuzz_failed("queues in the report", (long long)report.queues - queues);
     if (report.fences != fences) fuzz_failed("fences in the report", (long long)report.fences - fences);
     if (report.bo_bytes != bytes) fuzz_failed("bytes in the report", (long long)(report.bo_bytes - bytes));
-    if (report.fences_cancelled < unsignalled || report.fences_cancelled > unsignalled + fuzz.abandoned[index]) {
+    if (report.fences_cancelled < unsignalled ||
+        report.fences_cancelled > unsignalled + fuzz.abandoned[index] + fuzz.timed[index]) {
         fuzz_failed("fences cancelled", (long long)report.fences_cancelled);
     }
 }
@@ -245,7 +248,7 @@ static void use_vm(void) {
     }
     switch (below(7)) {
     case 0:
-        options.flags = flags_of(UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL);
+        options.flags = flags_of(UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL | UNBIND_VM_IPS);
         options.policy = one_in(24) ? (uint32_t)any() : (uint32_t)below(3);
         options.size = one_in(3) ? below(64) * PAGE : one_in(16) ? any_word() : 0;
         options.page_sizes = one_in(8) ? below(8) * PAGE | below(2) * 0x10000 | below(2) * 2 * MIB : 0;
@@ -675,7 +678,7 @@ static void use_references(void) {
 static void step(void) {
     if (!fuzz.depth) fuzz.step++;
     fuzz.here = one_in(12);
-    switch (below(20)) {
+    switch (below(28)) {
     case 0:
         open_device();
         break;
@@ -699,6 +702,14 @@ static void step(void) {
     case 16:
     case 17:
     case 18: use_fence(); break;
+    case 19: use_context(); break;
+    case 20:
+    case 21: use_lock(); break;
+    case 22:
+    case 23: add_to_buffer(); break;
+    case 24: ask_buffer(); break;
+    case 25:
+    case 26: make_fence_of_fences(); break;
     default:
         use_references();
         if (!fuzz.depth && one_in(8)) fuzz.fail_one_in = one_in(2) ? 0 : 1 + (unsigned)below(30);

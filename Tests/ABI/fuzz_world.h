@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-enum { SLOTS = 10, CALLBACKS = 8, DESCRIPTORS = 8, STEPS = 300, WRAP_SIZE = 1 << 16, STRUCT_ROOM = 4608 };
+enum { SLOTS = 10, CALLBACKS = 8, DESCRIPTORS = 8, CONTEXTS = 4, STEPS = 300, WRAP_SIZE = 1 << 16, STRUCT_ROOM = 4608 };
 enum kind { DEVICE, VM, BO, VMA, QUEUE, FENCE, KINDS };
 
 struct slot {
@@ -34,6 +34,9 @@ struct fuzz {
     int is_closed[2];
     long long power[2]; /* references that the device holds */
     unsigned abandoned[2]; /* own fences without a reference that may still be awaited */
+    unsigned timed[2];     /* fences made for a time */
+    struct unbind_lock_context contexts[CONTEXTS];
+    int is_context_busy[CONTEXTS]; /* a call with it waits: callbacks leave it alone */
     struct hooks hooks[2];
     unsigned fail_one_in; /* allocations that fail; 0: none */
     unsigned wrapped, released, called;

@@ -201,4 +201,8 @@ TEST(layout, "every public struct has the size and the offsets of the checked-in
     MEMBER(unbind_submit, reserved, 44, 4)
     SIZE(unbind_fence_callback, 48)
     MEMBER(unbind_fence_callback, reserved, 0, 48)
+    SIZE(unbind_lock_context, 80)
+    MEMBER(unbind_lock_context, reserved, 0, 80)
+    SIZE(unbind_fence_cursor, 32)
+    MEMBER(unbind_fence_cursor, reserved, 0, 32)
 }

@@ -6,6 +6,8 @@
  */
 #include "support.h"
 
+enum { SHARING = 6 };
+
 /* What the operations work on; they put what they make here. */
 struct world {
     struct gpu gpu;
@@ -14,6 +16,9 @@ struct world {
     unbind_vma *vma, *pending, *made_vma, *over, *placeless;
     unbind_queue *queue, *made_queue;
     unbind_fence *user, *made_fence;
+    unbind_bo *shared, *other;     /* shared: with fences of its users */
+    unbind_fence *users[SHARING];
+    struct unbind_lock_context context;
     int fd;
 };
 
@@ -119,6 +124,72 @@ static int bind_a_view(struct world *w) {
 static int upgrade_it(struct world *w) { return unbind_vma_bind_async(w->vma, 0, NULL); }
 
 enum setting { PLAIN, OVER_PENDING, IN_USE, READ_ONLY, AUTOMATIC };
+static int lock_an_array(struct world *w) {
+    unbind_bo *list[3] = {w->shared, w->other, w->bo};
+    int status = unbind_bo_lock_array(list, 3, 20, &w->context, 0);
+    if (status < 0) { /* all or none */
+        for (int i = 0; i < 3; i++) CHECK_EQUAL(unbind_bo_unlock(list[i], &w->context), -EINVAL);
+    }
+    unbind_lock_context_unlock_all(&w->context);
+    return status;
+}
+static int reserve_slots(struct world *w) {
+    CHECK_EQUAL(unbind_bo_lock(w->shared, NULL, 0), 0);
+    int status = unbind_bo_reserve_fences(w->shared, NULL, 20);
+    for (int i = 0; i < 20; i++) {
+        CHECK_EQUAL(unbind_bo_add_fence(w->shared, NULL, w->user, UNBIND_USAGE_READ), status < 0 ? -ENOSPC : 0);
+    }
+    CHECK_EQUAL(unbind_bo_unlock(w->shared, NULL), 0);
+    return status;
+}
+static uint32_t fences_of(unbind_bo *bo) {
+    uint32_t count = 0;
+    CHECK_EQUAL(unbind_bo_get_fences(bo, UNBIND_USAGE_BOOKKEEP, NULL, 0, &count), 0);
+    return count;
+}
+static int copy_fences(struct world *w) {
+    CHECK_EQUAL(unbind_bo_lock(w->other, NULL, 0), 0);
+    int status = unbind_bo_copy_fences(w->other, NULL, w->shared);
+    if (w->gpu.hooks.failed == 0 || status == 0) w->gpu.hooks.fail_at = 0;
+    CHECK_EQUAL(fences_of(w->other), status < 0 ? 0 : SHARING);
+    CHECK_EQUAL(unbind_bo_unlock(w->other, NULL), 0);
+    return status;
+}
+static int get_the_fences(struct world *w) {
+    unbind_fence *fences[SHARING];
+    uint32_t count = 77;
+    int status = unbind_bo_get_fences(w->shared, UNBIND_USAGE_BOOKKEEP, fences, SHARING, &count);
+    CHECK_EQUAL(count, status < 0 ? 77 : SHARING);
+    if (status == 0) drop_fences(fences, SHARING);
+    return status;
+}
+static int get_one_fence(struct world *w) {
+    return unbind_bo_get_fence(w->shared, UNBIND_USAGE_BOOKKEEP, &w->made_fence);
+}
+static int get_leaves(struct world *w) {
+    unbind_fence *leaves[SHARING], *array = NULL, *both[2];
+    uint32_t count = 77;
+    uint64_t fail_at = w->gpu.hooks.fail_at, calls = w->gpu.hooks.calls;
+    w->gpu.hooks.fail_at = 0;
+    both[0] = array_of(w->users, SHARING, 0);
+    both[1] = array_of(w->users, SHARING / 2, 0);
+    array = array_of(both, 2, 0);
+    if (fail_at) w->gpu.hooks.fail_at = fail_at + w->gpu.hooks.calls - calls;
+    int status = unbind_fence_get_leaves(array, leaves, SHARING, &count);
+    CHECK_EQUAL(count, status < 0 ? 77 : SHARING);
+    if (status == 0) drop_fences(leaves, SHARING);
+    drop_fences(both, 2);
+    unbind_fence_unref(array);
+    return status;
+}
+static int make_a_timed_fence(struct world *w) {
+    return unbind_fence_create_timed(w->gpu.device, unbind_device_now(w->gpu.device) + 200000, &w->made_fence);
+}
+static int make_a_deadline(struct world *w) {
+    uint64_t hour = unbind_device_now(w->gpu.device) + UINT64_C(3600000000000);
+    return unbind_fence_create_deadline(w->user, hour, &w->made_fence);
+}
+
 
 static struct unbind_device_options bare_options(struct gpu *gpu, struct unbind_allocator *allocator) {
     struct unbind_device_options options = gpu_options(gpu, UNBIND_EXECUTOR_MANUAL, allocator);
@@ -136,6 +207,15 @@ static void world_open(struct world *w, enum setting setting) {
     w->queue = make_queue(&w->gpu);
     w->bo = make_bo(&w->gpu, 4 * PAGE);
     w->user = make_fence(&w->gpu);
+    w->shared = make_bo(&w->gpu, PAGE);
+    w->other = make_bo(&w->gpu, PAGE);
+    make_fences(&w->gpu, w->users, SHARING);
+    REQUIRE(unbind_lock_context_init(&w->context, w->gpu.device) == 0);
+    REQUIRE(unbind_bo_lock_array(&w->shared, 1, SHARING, &w->context, 0) == 0);
+    for (uint32_t i = 0; i < SHARING; i++) {
+        REQUIRE(unbind_bo_add_fence(w->shared, &w->context, w->users[i], i % 4) == 0);
+    }
+    unbind_lock_context_unlock_all(&w->context);
     w->pending = make_vma(&w->gpu, w->bo, 0x100000);
     int is_over = setting == OVER_PENDING || setting == READ_ONLY;
     w->vma = make_vma(&w->gpu, w->bo, is_over ? UINT64_C(0x101000) : UINT64_C(0x40000000));
@@ -161,6 +241,8 @@ static void world_open(struct world *w, enum setting setting) {
 static void world_close(struct world *w) {
     if (w->fd >= 0) close(w->fd);
     CHECK_EQUAL(unbind_fence_signal(w->user, 0), 0);
+    for (int i = 0; i < SHARING; i++) signal_and_drop(w->users[i]);
+    unbind_lock_context_fini(&w->context);
     if (w->made_fence && unbind_fence_is_signaled(w->made_fence) == 0) {
         if (unbind_fence_signal(w->made_fence, 0) < 0) CHECK_EQUAL(unbind_fence_wait(w->made_fence, FOREVER, 0), 0);
     }
@@ -174,6 +256,8 @@ static void world_close(struct world *w) {
     unbind_vma_unref(w->vma);
     unbind_vma_unref(w->pending);
     unbind_bo_unref(w->made_bo);
+    unbind_bo_unref(w->shared);
+    unbind_bo_unref(w->other);
     unbind_bo_unref(w->bo);
     unbind_vm_unref(w->vm);
     gpu_close(&w->gpu);
@@ -193,7 +277,9 @@ static void every_allocation_fails(operation call, enum setting setting, bool ma
         world.gpu.hooks.fail_at = 0;
         if (failed && status != 0) {
             CHECK_EQUAL(status, -ENOMEM);
-            if (call != add_users && call != bind_a_view && setting == PLAIN) CHECK_EQUAL(world.gpu.hooks.bytes, bytes);
+            /* A list that has grown for what came after stays so. */
+            bool grows = call == add_users || call == lock_an_array || call == bind_a_view;
+            if (!grows && setting == PLAIN) CHECK_EQUAL(world.gpu.hooks.bytes, bytes);
             refused++;
             CHECK_EQUAL(call(&world), 0);
         } else {
@@ -362,4 +448,28 @@ TEST(bind_view_fails, "binding a view survives the failure of each allocation") 
 }
 TEST(upgrade_fails, "P13: adding write access survives the failure of each allocation, and the binding stays") {
     every_allocation_fails(upgrade_it, READ_ONLY, false);
+}
+TEST(lock_array_fails, "locking buffers and reserving in them survives the failure of each allocation") {
+    every_allocation_fails(lock_an_array, PLAIN, false);
+}
+TEST(reserve_fails, "reserving room for fences survives the failure of each allocation") {
+    every_allocation_fails(reserve_slots, PLAIN, false);
+}
+TEST(copy_fails, "copying fences survives the failure of each allocation") {
+    every_allocation_fails(copy_fences, PLAIN, false);
+}
+TEST(get_fences_fails, "listing the fences of a buffer survives the failure of each allocation") {
+    every_allocation_fails(get_the_fences, PLAIN, false);
+}
+TEST(get_fence_fails, "merging the fences of a buffer survives the failure of each allocation") {
+    every_allocation_fails(get_one_fence, PLAIN, false);
+}
+TEST(leaves_fails, "listing the leaves of a fence survives the failure of each allocation") {
+    every_allocation_fails(get_leaves, PLAIN, false);
+}
+TEST(timed_fails, "making a fence for a time survives the failure of each allocation") {
+    every_allocation_fails(make_a_timed_fence, PLAIN, false);
+}
+TEST(deadline_fails, "giving a fence a deadline survives the failure of each allocation") {
+    every_allocation_fails(make_a_deadline, PLAIN, false);
 }

@@ -243,14 +243,16 @@ TEST(unordered, "P11, M8: fences without a timeline never replace each other, wh
     gpu_open(&gpu, UNBIND_EXECUTOR_SIMULATED);
     unbind_bo *bo = make_bo(&gpu, PAGE);
     make_fences(&gpu, fences, MANY);
+    for (int i = 0; i < 3; i++) { /* before there are fences that a bind waits for */
+        REQUIRE(unbind_vm_create(gpu.device, NULL, &vms[i]) == 0);
+        REQUIRE(unbind_vma_create(vms[i], bo, NULL, &vmas[i]) == 0);
+        REQUIRE(unbind_vma_bind(vmas[i], 0) == 0);
+    }
     for (int i = 0; i < MANY; i++) add(bo, fences[i], usages[i % 4]);
     CHECK_EQUAL(count(bo, UNBIND_USAGE_BOOKKEEP), MANY);
     CHECK_EQUAL(count(bo, UNBIND_USAGE_KERNEL), MANY / 4);
     /* The unbind fences of one buffer in three address spaces: all three are waited for. */
     for (int i = 0; i < 3; i++) {
-        REQUIRE(unbind_vm_create(gpu.device, NULL, &vms[i]) == 0);
-        REQUIRE(unbind_vma_create(vms[i], bo, NULL, &vmas[i]) == 0);
-        REQUIRE(unbind_vma_bind(vmas[i], 0) == 0);
         CHECK_EQUAL(unbind_vma_add_user(vmas[i], fences[i]), 0);
         CHECK_EQUAL(unbind_vma_unbind_async(vmas[i], 0, &unbinds[i]), 0);
     }
@@ -271,7 +273,7 @@ TEST(unordered, "P11, M8: fences without a timeline never replace each other, wh
     gpu_close(&gpu);
 }
 
-TEST(replaced, "a fence takes the place of an older one of its timeline, if it is of the same usage or an earlier one") {
+TEST(replaced, "a fence takes the place of an older one of its timeline, of the same usage or a later one") {
     struct gpu gpu;
     gpu_open(&gpu, UNBIND_EXECUTOR_SIMULATED);
     for (int old = 0; old < 4; old++) {
@@ -329,6 +331,35 @@ TEST(library, "what the library adds has its usage: jobs and users WRITE or READ
     signal_and_drop(gate);
     CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
     unbind_queue_unref(queue);
+    gpu_close(&gpu);
+}
+
+TEST(awaited, "a bind waits for the KERNEL fences of its buffer, a move for those of READ, also for a caller's") {
+    struct gpu gpu;
+    gpu_open(&gpu, UNBIND_EXECUTOR_SIMULATED);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_fence *fences[4], *bind = NULL, *move = NULL;
+    make_fences(&gpu, fences, 4);
+    for (int i = 0; i < 4; i++) add(bo, fences[i], usages[i]);
+    unbind_vma *vma = make_vma(&gpu, bo, 0x10000);
+    CHECK_EQUAL(unbind_vma_bind(vma, 0), -EDEADLK); /* nothing but the caller can end it */
+    CHECK_EQUAL(unbind_vma_bind_async(vma, 0, &bind), 0);
+    CHECK_EQUAL(unbind_device_run(gpu.device, 0, NULL), 0);
+    CHECK_EQUAL(unbind_vma_state(vma), UNBIND_VMA_BINDING);
+    CHECK_EQUAL(unbind_fence_signal(fences[0], 0), 0);
+    CHECK_EQUAL(finish(bind), 0); /* WRITE and later are no matter of a bind's */
+    CHECK_EQUAL(unbind_vma_unbind(vma, 0), 0);
+    CHECK_EQUAL(unbind_bo_migrate(bo, UNBIND_REGION_LOCAL, 0, &move), 0);
+    CHECK_EQUAL(unbind_fence_signal(fences[1], 0), 0);
+    CHECK_EQUAL(unbind_device_run(gpu.device, 0, NULL), 0);
+    CHECK_EQUAL(unbind_bo_is_signaled(bo, UNBIND_USAGE_KERNEL), 0);
+    CHECK_EQUAL(unbind_fence_signal(fences[2], 0), 0);
+    CHECK_EQUAL(unbind_bo_wait_usage(bo, UNBIND_USAGE_KERNEL, FOREVER, 0), 0);
+    CHECK_EQUAL(finish(move), 0);
+    CHECK_EQUAL(unbind_fence_signal(fences[3], 0), 0);
+    drop_fences(fences, 4);
+    unbind_vma_unref(vma);
+    unbind_bo_unref(bo);
     gpu_close(&gpu);
 }
 
@@ -410,7 +441,7 @@ static void *change(void *argument) {
     return NULL;
 }
 
-TEST(concurrent, "a pass through the fences gives none twice and each that stays, while another thread adds and signals") {
+TEST(concurrent, "a pass gives no fence twice and each that stays, while another thread adds and signals") {
     struct changing changing;
     pthread_t thread;
     unbind_fence *lasting[8];

@@ -30,7 +30,7 @@ static uint64_t time_of(unbind_fence *fence) {
 
 /* MARK: selftests 9 and 10 */
 
-TEST(timer, "selftest 9, timer: a fence of a past time is done at once, one of a later time never early and then done") {
+TEST(timer, "selftest 9, timer: a fence of a past time is done at once, one of a later time never early") {
     static const uint64_t delays[] = {2, 3, 5, 7, 11, 13, 1009, 1000003};
     struct gpu gpu;
     gpu_open(&gpu, UNBIND_EXECUTOR_SIMULATED);
@@ -75,7 +75,7 @@ static void real_timers(uint32_t executor) {
 TEST(timer_pool, "selftest 9, timer: so it is in real time, served by workers") { real_timers(UNBIND_EXECUTOR_POOL); }
 TEST(timer_manual, "selftest 9, timer: and served by the thread that waits") { real_timers(UNBIND_EXECUTOR_MANUAL); }
 
-TEST(dma_fence, "selftest 10, dma_fence: of two that follow one fence only the one with a deadline ends before it, with -ETIME") {
+TEST(dma_fence, "selftest 10, dma_fence: of two that follow a fence the one with a deadline ends with -ETIME") {
     struct gpu gpu;
     gpu_open(&gpu, UNBIND_EXECUTOR_SIMULATED);
     unbind_fence *fence = make_fence(&gpu), *plain = deadline(fence, UINT64_MAX), *limited = deadline(fence, 100);
@@ -314,7 +314,7 @@ TEST(deep_leaves, "the leaves of 10,000 arrays in each other, each with a leaf o
 
 /* MARK: P30 */
 
-TEST(error_in_the_middle, "P30: an error that arises in the middle of a chain of 4096 fences reaches the end, each way") {
+TEST(error_in_the_middle, "P30: an error from the middle of a chain of 4096 fences reaches the end, each way") {
     enum { LENGTH = 4096, WAYS = 3 };
     static unbind_fence *leaves[LENGTH];
     for (int way = 0; way < WAYS; way++) {
@@ -404,10 +404,20 @@ TEST(no_circles, "selftest 2, dag: no way of making fences gives two that wait f
     CHECK_EQUAL(unbind_vma_add_user(vma, unbind), 0); /* of the old binding: no circle */
     CHECK_EQUAL(unbind_vma_add_user(vma, bind), 0);
     CHECK_EQUAL(unbind_vma_add_user(vma, second_job), 0);
-    unbind_fence *second_unbind = NULL;
+    unbind_fence *second_unbind = NULL, *third_bind = NULL;
     CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, &second_unbind), 0);
+    /* A bind waits for KERNEL fences of its buffer: for those that are there, not for one that is added later. */
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *other_vma = make_vma(&gpu, bo, 0x40000);
+    CHECK_EQUAL(unbind_bo_lock(bo, NULL, 0), 0);
+    CHECK_EQUAL(unbind_bo_reserve_fences(bo, NULL, 2), 0);
+    CHECK_EQUAL(unbind_bo_add_fence(bo, NULL, fence, UNBIND_USAGE_KERNEL), 0);
+    CHECK_EQUAL(unbind_vma_bind_async(other_vma, 0, &third_bind), 0);
+    CHECK_EQUAL(unbind_bo_add_fence(bo, NULL, third_bind, UNBIND_USAGE_KERNEL), 0);
+    CHECK_EQUAL(unbind_bo_unlock(bo, NULL), 0);
     /* No function signals any of them but by its end, and all end when the one that the caller has does. */
-    unbind_fence *made[] = {point, crossed, array, limited, limited_too, job, unbind, second_job, bind, second_unbind};
+    unbind_fence *made[] = {point, crossed, array, limited, limited_too, job, unbind, second_job, bind, second_unbind,
+                            third_bind};
     for (unsigned i = 0; i < sizeof made / sizeof *made; i++) {
         CHECK_EQUAL(unbind_fence_signal(made[i], 0), -EINVAL);
         CHECK_EQUAL(is_signalled(made[i]), 0);
@@ -420,6 +430,8 @@ TEST(no_circles, "selftest 2, dag: no way of making fences gives two that wait f
     unbind_timeline_unref(timeline);
     unbind_timeline_unref(other);
     unbind_vma_unref(vma);
+    unbind_vma_unref(other_vma);
+    unbind_bo_unref(bo);
     unbind_queue_unref(queue);
     gpu_close(&gpu);
 }

@@ -9,7 +9,7 @@ static const uint32_t executors[] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUA
 
 /* MARK: timelines */
 
-TEST(timeline_order, "a timeline's value grows in order, whatever the order of its fences") {
+TEST(timeline_order, "selftest 38 out_of_order: a timeline's value grows in order, whatever the order of its fences") {
     struct gpu gpu;
     unbind_fence *fences[4], *points[4], *none = UNTOUCHED(unbind_fence);
     gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
@@ -113,8 +113,10 @@ static void long_timeline(int backward) {
     free(fences);
 }
 
-TEST(timeline_forward, "100,000 points signalled forward are reached one by one") { long_timeline(0); }
-TEST(timeline_backward, "100,000 points signalled backward are reached with the first, without recursion") {
+TEST(timeline_forward, "selftest 38 signal_forward: 100,000 points signalled forward are reached one by one") {
+    long_timeline(0);
+}
+TEST(timeline_backward, "selftest 38 signal_backward: 100,000 points are reached with the first, without recursion") {
     long_timeline(1);
 }
 

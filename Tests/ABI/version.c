@@ -15,7 +15,7 @@ TEST(statuses_have_texts, "every status of the table has its name and a sentence
     static const struct { int status; const char *name; } table[] = {
         {0, "0"}, {-EINVAL, "-EINVAL"}, {-E2BIG, "-E2BIG"}, {-ENOENT, "-ENOENT"}, {-ENOMEM, "-ENOMEM"},
         {-ENOSPC, "-ENOSPC"}, {-ENODEV, "-ENODEV"}, {-EAGAIN, "-EAGAIN"}, {-EBUSY, "-EBUSY"}, {-EINTR, "-EINTR"},
-        {-ETIME, "-ETIME"}, {-EDEADLK, "-EDEADLK"}, {-EIO, "-EIO"}, {-EFAULT, "-EFAULT"},
+        {-ETIME, "-ETIME"}, {-EDEADLK, "-EDEADLK"}, {-EALREADY, "-EALREADY"}, {-EIO, "-EIO"}, {-EFAULT, "-EFAULT"},
         {-EOPNOTSUPP, "-EOPNOTSUPP"}, {-EMFILE, "-EMFILE"}, {-ENFILE, "-ENFILE"},
     };
     const int count = (int)(sizeof table / sizeof table[0]);

@@ -39,8 +39,10 @@
  * without a context is dropped by the last unbind_bo_unref.
  *
  * THE FENCES each have a usage; asking at one usage means that one and all
- * before it. The library adds those of jobs and of unbinds by itself (jobs that
- * write: WRITE, others: READ, unbind_vma_add_user: WRITE, unbinds: BOOKKEEP).
+ * before it. The library adds those of jobs, moves and unbinds by itself (jobs that
+ * write: WRITE, others: READ, unbind_vma_add_user: WRITE, moves: KERNEL, unbinds:
+ * BOOKKEEP). A bind of the buffer waits for KERNEL, a move (unbind_bo_migrate) for
+ * READ, whoever added them.
  */
 #ifndef UNBIND_RESV_H
 #define UNBIND_RESV_H
@@ -60,7 +62,7 @@ extern "C" {
 /*
  * Storage for one lock context, owned by the caller, who keeps it in place until
  * unbind_lock_context_fini. Nothing in it is for the caller. One thread at a time
- * uses a context.
+ * uses a context, and a callback does not while a call with it waits.
  */
 struct unbind_lock_context {
     uint64_t reserved[10];
@@ -149,8 +151,9 @@ int unbind_bo_lock_slow(unbind_bo *bo, struct unbind_lock_context *context, uint
 int unbind_bo_trylock(unbind_bo *bo, struct unbind_lock_context *context);
 
 /*
- * Drops a lock. Slots that were reserved under it and not filled go with it. Any
- * thread may do it, also a callback.
+ * Drops a lock. Slots that were reserved under it and not filled go with it. A
+ * callback may do it, too, and another thread than the one that locked; the context
+ * is not used elsewhere meanwhile.
  *
  * context     as at the lock
  *

@@ -33,6 +33,14 @@ extern "C" {
 #define UNBIND_VM_GLOBAL (1u << 1)         /* one that the whole device sees, as the GGTT of i915:
                                               what writes or clears its entries keeps the device
                                               awake, see struct unbind_power_callbacks */
+#define UNBIND_VM_IPS (1u << 2)            /* 64 KiB pages as gen9 to gen12 have them (IPS): all of a
+                                              page table, 2 MiB of addresses, has 4 KiB pages or all
+                                              of it has 64 KiB pages. The latter while all that is
+                                              bound in it is made of aligned 64 KiB pieces; a bind
+                                              that changes that waits for every pending unbind in
+                                              the table, also of other addresses. Needs page_sizes
+                                              with UNBIND_PAGE_SIZE_64K. Without it both sizes mix
+                                              freely in a table, as from DG2 on */
 
 struct unbind_vm_options {
     uint32_t struct_size; /* sizeof(struct unbind_vm_options) */
@@ -61,7 +69,8 @@ struct unbind_vm_stats {
     uint64_t unbinds_skipped_ptes;    /* finished without a PTE clear: the VM was closed, or the
                                          entries were lost by a suspend */
     uint64_t awaited;                 /* unbinds awaited by binds, summed over the binds */
-    uint64_t awaited_not_overlapping; /* of them, unbinds that did not overlap the bind */
+    uint64_t awaited_not_overlapping; /* of them, unbinds that did not overlap the bind, nor were in
+                                         its way by their color or by a page table's mode */
     uint64_t bind_wait_ns;            /* device time from a bind's call to its last dependency,
                                          summed over the binds, also asynchronous ones whose
                                          waits pass at the same time */

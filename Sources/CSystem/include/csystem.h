@@ -45,6 +45,13 @@ static inline uint64_t csys_monotonic_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* As above, but as of the kernel's last timer tick: some milliseconds back, at a fraction of the cost. */
+static inline uint64_t csys_monotonic_coarse_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /* A new eventfd, non-blocking and close-on-exec, or -errno. */
 static inline int csys_eventfd_create(unsigned initial) {
     int fd = eventfd(initial, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -80,6 +87,30 @@ static inline void *csys_pages_map(size_t size) {
     return memory == MAP_FAILED ? NULL : memory;
 }
 
+/* Asks for huge pages; the kernel may have none. */
+static inline void csys_advise_huge_pages(void *memory, size_t size) { madvise(memory, size, MADV_HUGEPAGE); }
+
+/* The line that the address is in will be read soon. */
+static inline void csys_prefetch(const void *address) { __builtin_prefetch(address); }
+
+/* A bit for each of 30 pairs with starts[i] < below and lasts[i] >= from. All below 2^63; 16-byte aligned. */
+static inline uint32_t csys_overlaps_30(const uint64_t *starts, const uint64_t *lasts, uint64_t below, uint64_t from) {
+    uint32_t bits = 0;
+#ifdef __SSE2__
+    typedef long long pair __attribute__((vector_size(16)));
+    typedef double lanes __attribute__((vector_size(16)));
+    const pair below2 = {(long long)below, (long long)below}, from2 = {(long long)from, (long long)from};
+    for (int i = 0; i < 15; i++) {
+        pair start = ((const pair *)starts)[i], last = ((const pair *)lasts)[i];
+        pair overlap = (start - below2) & ~(last - from2);
+        bits |= (uint32_t)__builtin_ia32_movmskpd((lanes)overlap) << (2 * i);
+    }
+#else
+    for (int i = 0; i < 30; i++) bits |= (uint32_t)(starts[i] < below && lasts[i] >= from) << i;
+#endif
+    return bits;
+}
+
 /* No signal is delivered to threads made between these two: they belong to the host program. */
 static inline void csys_signals_block(sigset_t *old) {
     sigset_t all;
@@ -96,10 +127,33 @@ _Noreturn void csys_panic(const char *message, size_t length);
 
 /* Each thread's own words, 0 at first: the ranks of the locks it holds, and the depth of its
  * signalling sections (debug builds); the device whose work it is running; where what a signal
- * sets off waits for its turn. */
-uint64_t *csys_thread_held_ranks(void);
-uint32_t *csys_thread_signalling_depth(void);
-void **csys_thread_running_device(void);
-void **csys_thread_relay(void);
+ * sets off waits for its turn; which stripe of what is kept in stripes it uses. At a fixed place
+ * from the thread pointer, so that reaching one is no call: a few words, which dlopen has room for. */
+#define CSYS_THREAD_WORD extern _Thread_local __attribute__((tls_model("initial-exec"), visibility("hidden")))
+
+CSYS_THREAD_WORD uint64_t csys_held_ranks;
+CSYS_THREAD_WORD uint32_t csys_signalling_depth;
+CSYS_THREAD_WORD void *csys_running_device;
+CSYS_THREAD_WORD void *csys_relay;
+CSYS_THREAD_WORD uint32_t csys_stripe;
+
+static inline uint64_t *csys_thread_held_ranks(void) { return &csys_held_ranks; }
+static inline uint32_t *csys_thread_signalling_depth(void) { return &csys_signalling_depth; }
+static inline void **csys_thread_running_device(void) { return &csys_running_device; }
+static inline void **csys_thread_relay(void) { return &csys_relay; }
+static inline uint32_t *csys_thread_stripe(void) { return &csys_stripe; }
+
+/* For a thread that looks at a word again and again until another one has changed it. */
+static inline void csys_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Lets others run, also those of a lower priority, for about the shortest time that the kernel can. */
+static inline void csys_nap(void) {
+    struct timespec shortest = {0, 1000};
+    nanosleep(&shortest, NULL);
+}
 
 #endif /* UNBIND_CSYSTEM_H */

@@ -67,7 +67,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         pointee.device.remove(self)
         pointee.pending.reapAll()
         pointee.magic = 0
-        dropWeakly()
+        dropBias()
     }
 
     /// The last weak reference is gone too.
@@ -103,10 +103,13 @@ private struct AddressSpaceParts {
 
     mutating func make(id: UInt64, options: AddressSpaceOptions) throws(Status) {
         guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
-        ranges.initialize(to: RangeAllocator(start: 0, size: options.size, coloring: options.coloring))
+        ranges.initialize(
+            to: RangeAllocator(
+                start: 0, size: options.size, unit: pageSize, coloring: options.coloring,
+                cache: device.cache(.rangeIndex)))
         self.ranges = ranges
         guard let pending = memory.allocateArray(of: PendingUnbinds.self, count: 1) else { throw Status.noMemory }
-        pending.initialize(to: PendingUnbinds())
+        pending.initialize(to: PendingUnbinds(memory: memory))
         self.pending = pending
         guard let stats = memory.allocateArray(of: AddressSpaceStats.self, count: 1) else { throw Status.noMemory }
         stats.initialize(to: AddressSpaceStats())
@@ -114,7 +117,8 @@ private struct AddressSpaceParts {
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
         history = try UnsafeMutablePointer<History>.make(memory: memory)
-        space = try device.pointee.gpu.makeSpace(id: id, pageSizes: options.pageSizes)
+        space = try device.pointee.gpu.makeSpace(
+            id: id, pageSizes: options.pageSizes, hasTableModes: options.hasTableModes, keepsLeaf: true)
     }
 
     mutating func adopt(_ vm: VMPointer) {
@@ -135,6 +139,7 @@ private struct AddressSpaceParts {
             memory.deallocateArray(stats, count: 1)
         }
         if let pending {
+            pending.dispose()
             pending.deinitialize(count: 1)
             memory.deallocateArray(pending, count: 1)
         }

@@ -27,13 +27,30 @@ struct AddressSpaceOptions {
     var guardSize: UInt64 = 0
     /// Seen by the whole device, as the GGTT is: its entries need the device awake.
     var isGlobal = false
+    /// 64 KiB pages are a mode of whole page tables.
+    var hasTableModes = false
 }
+
+#if DEBUG
+    /// What a test breaks in one VM, to see that it would be found.
+    enum Flaw {
+        case none
+        /// A bind that changes the mode of a table looks for pending unbinds in its own range alone.
+        case searchesOwnRangeOnly
+        /// An unbind leaves the TLBs alone.
+        case dropsInvalidation
+        /// An unbind signals, and lets go of its pages, before the TLB invalidation.
+        case signalsBeforeInvalidation
+    }
+#endif
 
 struct AddressSpace: ~Copyable {
     /// `magic` while alive: what a C handle is checked against.
     var magic: UInt32 = AddressSpace.magic
     let count = SharedCount()
-    let weakCount = Atomic<UInt32>(1)
+    /// Weak references, and while it works so many more that they are not counted one by one when they are made under
+    /// its lock: `resourcesMade` tells in the end how many there were.
+    let weakCount = Atomic<Int>(AddressSpace.workingBias)
     let device: DevicePointer
     let id: UInt64
     let options: AddressSpaceOptions
@@ -64,7 +81,14 @@ struct AddressSpace: ~Copyable {
     var nextInDevice: VMPointer?
     var previousInDevice: VMPointer?
 
+    /// VMAResources made so far, each with a weak reference; under the lock.
+    var resourcesMade = 0
+    #if DEBUG
+        var flaw = Flaw.none
+    #endif
+
     static var magic: UInt32 { 0x7576_6d73 }
+    static var workingBias: Int { 1 << 60 }
 
     /// What every address and size in here is a multiple of.
     var alignment: UInt64 { options.pageSizes & (~options.pageSizes &+ 1) }
@@ -75,6 +99,8 @@ struct AddressSpaceStats: ~Copyable {
     var binds: UInt64 = 0
     var bindsWaited: UInt64 = 0
     var unbindsImmediate: UInt64 = 0
+    /// Of them, those that were never pending.
+    var completedAtOnce: UInt64 = 0
     var unbindsDeferred: UInt64 = 0
     var awaited: UInt64 = 0
     var awaitedNotOverlapping: UInt64 = 0
@@ -101,7 +127,18 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         if pointee.count.drop() { tearDown() }
     }
 
+    /// A weak reference for a new resource.
+    /// - Locking: the VM's lock is held.
+    @inline(__always)
+    func resourceMade() { pointee.resourcesMade = pointee.resourcesMade &+ 1 }
+
     func retainWeakly() { _ = pointee.weakCount.wrappingAdd(1, ordering: .relaxed) }
+
+    /// It works no more.
+    func dropBias() {
+        let amount = AddressSpace.workingBias &- pointee.resourcesMade
+        if pointee.weakCount.wrappingSubtract(amount, ordering: .acquiringAndReleasing).newValue == 0 { free() }
+    }
 
     func dropWeakly() {
         if pointee.weakCount.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { free() }

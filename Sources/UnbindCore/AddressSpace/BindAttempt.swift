@@ -41,6 +41,7 @@ struct BindAttempt {
     let vm: VMPointer
     let device: DevicePointer
     let request: BindRequest
+    /// When an earlier try had to wait; 0 if none had.
     let calledAt: UInt64
     let reaction: Reaction
     /// By earlier tries.
@@ -103,16 +104,29 @@ struct BindAttempt {
         if let view = vma.pointee.view { viewPages = try pages.makeView(view.pointee) }
         let start = try isMoving ? eviction.makeRoom(for: request, moving: vma) : takeRange()
         defer { if !isBound, !isMoving, vma.node.pointee.isAllocated { vm.pointee.ranges.remove(vma.node) } }
-        let binding = makeBinding(at: start)
+        var binding = makeBinding(at: start)
         let range = start...(start &+ (request.nodeSize &- 1))
-        collectDependencies(of: range)
-        if blocker == nil, eviction.count > 0 { try awaitEvicted(range) }
+        collectDependencies(of: binding, range)
+        if blocker == nil, eviction.count > 0 { try awaitEvicted(binding, range) }
         if let blocker { return .blocked(blocker) }
         if eviction.lacksPower { return .needsPower(eviction.count) }
+        if !vm.pointee.pending.reserve() { throw Status.noMemory }
+        defer { if !isBound { vm.pointee.pending.unreserve() } }
+        if edges == nil, viewPages == nil, eviction.count == 0, !vm.pointee.options.hasTableModes {
+            let placed = try vm.pointee.space.place(binding)
+            isBound = true
+            return installPlaced(binding, range, placed)
+        }
+        if eviction.count > 0 { try vm.pointee.ranges.keepSpares() }
+        defer { vm.pointee.ranges.giveSpares() }
         try vm.reserveEntries(of: binding, pages)
         isBound = true
         if eviction.count > 0 { evict(start) }
-        return install(binding, range)
+        vm.decideTableModes(for: &binding)
+        if edges != nil { return installReserved(binding, range) }
+        let resource = install(binding, range)
+        let entries = resource.writeEntries(binding)
+        return finishPlaced(binding, entries: entries)
     }
 
     private func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
@@ -170,7 +184,7 @@ struct BindAttempt {
             resource.pointee.isUpgraded = true
         }
         resource.pointee.binding = binding
-        return .underWay(startWork(resource, isUpgrade: true))
+        return .underWay(startWork(resource, at: device.now, isUpgrade: true))
     }
 
     // MARK: The range
@@ -206,13 +220,13 @@ struct BindAttempt {
                 break
             }
             let node = vma.node.pointee
-            let range = searchedRange(around: node.start...(node.end &- 1))
+            let range = searchedRange(of: makeBinding(at: node.start), node.start...(node.end &- 1))
             guard let unbind = vm.pointee.pending.firstUnfinished(overlapping: range) else { return }
             vm.pointee.ranges.remove(vma.node)
             if request.isHigh {
-                to = unbind.node.pointee.start
+                to = unbind.pointee.range.lowerBound
             } else {
-                from = unbind.node.pointee.last &+ 1
+                from = unbind.pointee.range.upperBound &+ 1
             }
             if from > to { break }
         }
@@ -238,12 +252,13 @@ struct BindAttempt {
 
     /// An edge from the unbind of each that is in the way; whoever waits waits for their GPU work instead.
     /// - Failure: noMemory; nobody has been touched then.
-    private mutating func awaitEvicted(_ range: ClosedRange<UInt64>) throws(Status) {
+    private mutating func awaitEvicted(_ binding: Binding, _ range: ClosedRange<UInt64>) throws(Status) {
         if reaction == .wait, let user = eviction.firstBlocker() {
             blocker = user
             return
         }
-        let searched = vm.pointee.options.policy == .timeline ? 0...UInt64.max : searchedRange(around: range)
+        let isTimeline = vm.pointee.options.policy == .timeline
+        let searched = isTimeline ? 0...UInt64.max : searchedRange(of: binding, range)
         for index in 0..<eviction.count {
             guard let fence = eviction.unbindFence(index, inTheWayOf: searched) else { continue }
             guard let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {
@@ -283,25 +298,29 @@ struct BindAttempt {
 
     // MARK: Pending unbinds in the way
 
-    /// Where pending unbinds are in the way of a range: next to it too, if colors matter (P12).
-    private func searchedRange(around range: ClosedRange<UInt64>) -> ClosedRange<UInt64> {
-        if !vm.pointee.options.coloring { return range }
-        return range.lowerBound.subtractingSaturating(pageSize)...range.upperBound.addingSaturating(pageSize)
+    /// Where pending unbinds are in the way of a binding with that node: next to it too, if colors matter (P12), and in
+    /// all of a page table whose mode changes (P9).
+    private func searchedRange(of binding: Binding, _ node: ClosedRange<UInt64>) -> ClosedRange<UInt64> {
+        var range = node
+        if vm.pointee.options.coloring {
+            range = range.lowerBound.subtractingSaturating(pageSize)...range.upperBound.addingSaturating(pageSize)
+        }
+        if eviction.count > 0, vm.pointee.options.hasTableModes {
+            // Those who make way have a say in the modes, and will have none.
+            let (start, last) = (range.lowerBound, range.upperBound)
+            return roundDown(start, to: PageSize.large)...(last | (PageSize.large &- 1))
+        }
+        return vm.roundedToTables(range, of: binding)
     }
 
     /// Finds what the VM's policy says to wait for, and an edge from each, or else `blocker`.
-    private mutating func collectDependencies(of node: ClosedRange<UInt64>) {
+    private mutating func collectDependencies(of binding: Binding, _ node: ClosedRange<UInt64>) {
         let isTimeline = vm.pointee.options.policy == .timeline
-        let range = searchedRange(around: node)
+        let range = searchedRange(of: binding, node)
         let unbinds = vm.pointee.pending.unfinished(in: range)
-        dependencies.overlapping = unbinds.count
-        if !isTimeline, let last = unbinds.lastOfAll {
-            depend(on: last.fence)
-        } else if !isTimeline, unbinds.count > 0 {
-            vm.pointee.pending.forEachUnfinished(overlapping: range) { resource in
-                depend(on: resource.fence)
-                return true
-            }
+        dependencies.overlapping = UInt64(unbinds.count)
+        if !isTimeline {
+            vm.pointee.pending.forEachToAwait(of: unbinds) { resource in depend(on: resource.fence) }
         }
         dependencies.awaited = dependencies.overlapping
         if isTimeline, let unbind = vm.pointee.pending.pointee.lastScheduled, !unbind.isSignalled {
@@ -337,27 +356,45 @@ struct BindAttempt {
 
     // MARK: Success
 
-    /// Nothing fails from here on.
-    private mutating func install(_ binding: Binding, _ range: ClosedRange<UInt64>) -> Outcome {
+    /// The entries are there. Nothing fails from here on.
+    private mutating func installPlaced(
+        _ binding: Binding, _ range: ClosedRange<UInt64>, _ placed: SoftwareSpace.Placed
+    ) -> Outcome {
+        install(binding, range).pointee.writtenIn = placed.generation
+        return finishPlaced(binding, entries: placed.entries)
+    }
+
+    private func finishPlaced(_ binding: Binding, entries: UInt64) -> Outcome {
+        count(now: waitedFor.awaited > 0 ? device.now : 0)
+        vm.pointee.history.record(
+            .bound, start: binding.start, size: binding.size, boID: vma.pointee.bo.pointee.id,
+            time: device.pointee.executor.approximateNow, isApproximate: true)
+        return .done(entries: entries)
+    }
+
+    /// The entries will be written when what is in the way has gone. Nothing fails from here on.
+    private mutating func installReserved(_ binding: Binding, _ range: ClosedRange<UInt64>) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
         let now = device.now
+        let resource = install(binding, range)
+        count(now: now)
+        vm.pointee.history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
+        return .underWay(startWork(resource, at: now))
+    }
+
+    private mutating func install(_ binding: Binding, _ range: ClosedRange<UInt64>) -> ResourcePointer {
         let resource = ResourcePointer.initialize(
-            resourceMemory!, vm: vm, pages: pages, binding: binding, range: range, boID: boID,
-            timelineAwait: timelineAwait)
+            resourceMemory!, vm: vm, pages: pages, ownsPages: viewPages != nil, binding: binding, range: range,
+            boID: vma.pointee.bo.pointee.id, timelineAwait: timelineAwait)
         resourceMemory = nil
+        viewPages = nil
         timelineAwait = nil
         vma.pointee.resource = resource
         vm.enterByRecency(vma)
         if request.pins { vma.pointee.pinCount = 1 }
         vma.pointee.address.store(binding.start, ordering: .relaxed)
         _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
-        count(now: now)
-        let history = vm.pointee.history
-        history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
-        if edges != nil { return .underWay(startWork(resource)) }
-        let entries = resource.writeEntries(binding)
-        history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
-        return .done(entries: entries)
+        return resource
     }
 
     private func count(now: UInt64) {
@@ -374,9 +411,11 @@ struct BindAttempt {
             waitedFor.overlapping + dependencies.overlapping + evictedEdges)
     }
 
-    private mutating func startWork(_ resource: ResourcePointer, isUpgrade: Bool = false) -> FencePointer {
+    private mutating func startWork(
+        _ resource: ResourcePointer, at now: UInt64, isUpgrade: Bool = false
+    ) -> FencePointer {
         let work = BindWorkPointer.initialize(
-            workMemory!, vm: vm, resource: resource, calledAt: calledAt, isUpgrade: isUpgrade)
+            workMemory!, vm: vm, resource: resource, calledAt: now, isUpgrade: isUpgrade)
         workMemory = nil
         isLeftToWork = true
         // One reference is the VMA's, one the later unbind's edge, one the caller's; the first is the work's own.

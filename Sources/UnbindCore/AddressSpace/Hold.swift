@@ -81,7 +81,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         }
         // Of several unbinds of one range the earliest has its entries there: the others wait for it.
         var first: ResourcePointer?
-        pointee.pending.forEachUnfinished(overlapping: address...address) { resource in
+        pointee.pending.forEachUnfinished(overlapping: address...address) { resource, _ in
             if first == nil || resource.pointee.order < first!.pointee.order { first = resource }
             return true
         }

@@ -21,6 +21,8 @@ struct UnbindDrain: ~Copyable {
     /// Only the running work item uses these: the batch in hand, oldest first.
     fileprivate var step = Step.take
     fileprivate var batch: ResourcePointer?
+    /// Of the batch: an engine may remember a translation, or a table may be freed.
+    fileprivate var needsInvalidation = false
     /// Ready and not yet taken; newest first. Nil: the work item is at rest, and whoever pushes onto that submits it;
     /// `taken`: it is at work on what it took, and looks again. One word for both, so that no thread is ever seen
     /// between handing an unbind over and saying so.
@@ -52,8 +54,8 @@ enum WorkLabel {
 extension UnsafeMutablePointer where Pointee == UnbindDrain {
     fileprivate var item: WorkItemPointer { memberPointer(of: self, at: UnbindDrain.itemOffset, as: WorkItem.self) }
 
-    /// The unbind awaits nothing any more. Any thread; any lock below the executor's may be held.
-    func makeReady(_ resource: ResourcePointer) {
+    /// The unbind awaits nothing any more, as of `time`. Any thread; any lock below the executor's may be held.
+    func makeReady(_ resource: ResourcePointer, at time: UInt64) {
         var head = pointee.ready.load(ordering: .relaxed)
         while true {
             resource.pointee.next = head == UnbindDrain.taken ? nil : head
@@ -66,7 +68,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         if head == nil {
             // The pending unbinds hold the VM; the drain itself needs it until it has returned.
             pointee.vm.retain()
-            pointee.vm.pointee.device.pointee.executor.submit(item)
+            pointee.vm.pointee.device.pointee.executor.submit(item, asOf: time)
         }
     }
 
@@ -85,6 +87,9 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                 cost = gpu.cost(ofEntries: entries)
                 pointee.step = .invalidate
             case .invalidate:
+                #if DEBUG
+                    if vm.pointee.flaw == .signalsBeforeInvalidation { _ = completeBatch(at: time) }
+                #endif
                 cost = gpu.invalidationCost
                 pointee.step = .complete
             case .complete:
@@ -126,16 +131,24 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
 
     private func clearBatch(at time: UInt64) -> UInt64 {
         var entries: UInt64 = 0
+        var needsInvalidation = false
         var next = pointee.batch
         while let resource = next {
-            entries += resource.clear(at: time)
+            let cleared = resource.clear(startedAt: time)
+            entries += cleared.entries
+            if cleared.needsInvalidation { needsInvalidation = true }
             next = resource.pointee.next
         }
+        pointee.needsInvalidation = needsInvalidation
         return entries
     }
 
     private func invalidateBatch() {
         let vm = pointee.vm
+        #if DEBUG
+            if pointee.batch == nil { return vm.invalidate(start: 0, size: .max) }
+        #endif
+        if !pointee.needsInvalidation { return vm.pointee.space.skipInvalidation() }
         var start = UInt64.max
         var end: UInt64 = 0
         var next = pointee.batch
@@ -170,6 +183,9 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// When this returns, no engine uses a translation that the page tables do not hold, and tables that were taken
     /// out of them before the call have been freed.
     func invalidate(start: UInt64, size: UInt64) {
+        #if DEBUG
+            if pointee.flaw == .dropsInvalidation { return }
+        #endif
         pointee.device.pointee.gpu.invalidate(pointee.space, start: start, size: size)
         pointee.space.freeRetired()
     }
@@ -177,20 +193,24 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Takes the binding out of the page tables, or leaves it there if its VM is closed and nobody can walk them any
-    /// more; if its entries were lost by a suspend, it is not there. Returns the number of entries cleared.
-    func clear(at time: UInt64) -> UInt64 {
+    /// more; if its entries were lost by a suspend, it is not there. Returns the number of entries cleared, and whether a
+    /// TLB invalidation has to follow; one that is not needed is counted here, if it would come next. No time of the
+    /// start: the unbind is over within the call.
+    func clear(startedAt time: UInt64?, invalidatesNext: Bool = false) -> (entries: UInt64, needsInvalidation: Bool) {
         let vm = pointee.vm
         let binding = pointee.binding
-        vm.pointee.history.record(
-            .unbindStarted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
+        if let time {
+            vm.pointee.history.record(
+                .unbindStarted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
+        }
         // A closed VM takes no new job, so that 0 stays 0.
         if vm.isClosed, vm.pointee.jobsInFlight.load(ordering: .acquiring) == 0 {
             skipEntries()
             _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
-            return 0
+            return (0, true)
         }
-        if let entries = clearEntries() { return entries }
+        if let cleared = clearEntries(invalidatesNext: invalidatesNext) { return cleared }
         _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
-        return 0
+        return (0, true)
     }
 }

@@ -30,7 +30,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
         _ request: BindRequest, onPendingUnbinds reaction: BindAttempt.Reaction, interruptible: Bool
     ) throws(Status) -> FencePointer? {
         let device = pointee.vm.pointee.device
-        let calledAt = device.now
+        // Read only when it comes to waiting: the clock is a good part of what a bind costs.
+        var calledAt: UInt64 = 0
         var waitedFor = BindDependencies()
         var power = pointee.vm.power
         power?.get()
@@ -52,7 +53,10 @@ extension UnsafeMutablePointer where Pointee == VMA {
                 defer { fence.drop() }
                 // Waiting for an unbind from within the work that may be about to complete it would last for ever.
                 if reaction == .await, device.pointee.executor.isRunningOnThisThread { throw Status.noMemory }
-                if waitedFor.awaited == 0 { waitedFor = attempt.dependencies }
+                if waitedFor.awaited == 0 {
+                    waitedFor = attempt.dependencies
+                    calledAt = device.now
+                }
                 try device.wait(for: fence, interruptible: interruptible)
                 powerReferences = 0
             case .needsPower(let count):

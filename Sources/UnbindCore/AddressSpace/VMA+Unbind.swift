@@ -104,9 +104,9 @@ extension UnsafeMutablePointer where Pointee == VMA {
         resource.pointee.holdsPower = power != nil
         let schedule = scheduleUnbind(of: resource)
         vm.pointee.lock.release()
-        let isOver = leaveFence(of: resource, schedule)
+        leaveFence(of: resource, schedule)
         reservation.pointee.lock.release()
-        if !resource.follow(schedule, isOver: isOver) { power = nil }
+        if !resource.follow(schedule) { power = nil }
         return .scheduled(resource.fence)
     }
 
@@ -116,23 +116,21 @@ extension UnsafeMutablePointer where Pointee == VMA {
     func finishUnbind(of resource: ResourcePointer, _ schedule: UnbindSchedule) -> Bool {
         let reservation = pointee.bo.pointee.reservation
         reservation.pointee.lock.acquire()
-        let isOver = leaveFence(of: resource, schedule)
+        leaveFence(of: resource, schedule)
         reservation.pointee.lock.release()
-        return resource.follow(schedule, isOver: isOver)
+        return resource.follow(schedule)
     }
 
-    /// Puts the unbind's fence where whoever waits for the buffer finds it. True if the unbind is over, and only has to be
-    /// completed: then nobody needs to.
+    /// Puts the unbind's fence where whoever waits for the buffer finds it, unless it is over: then nobody needs to.
     /// - Locking: the reservation's lock is held.
-    private func leaveFence(of resource: ResourcePointer, _ schedule: UnbindSchedule) -> Bool {
+    @inline(__always)
+    private func leaveFence(of resource: ResourcePointer, _ schedule: UnbindSchedule) {
         let reservation = pointee.bo.pointee.reservation
-        // Immediate, and nobody holds it.
-        if case .immediate = schedule, resource.dropLastHold() {
+        if case .atOnce = schedule {
             reservation.unreserve(1)
-            return true
+        } else {
+            reservation.add(resource.fence, usage: .bookkeep)
         }
-        reservation.add(resource.fence, usage: .bookkeep)
-        return false
     }
 
     /// Schedules the unbind of the present binding, whose reference is the caller's then.
@@ -202,6 +200,8 @@ enum UnbindOutcome {
 /// How an unbind was scheduled.
 enum UnbindSchedule {
     /// Its entries are cleared and the TLB is invalidated; the fence has not signalled yet.
+    case atOnce(entries: UInt64)
+    /// The same, but somebody holds it, and so it is pending.
     case immediate(entries: UInt64)
     /// What it awaited has ended meanwhile: it goes to the drain.
     case ready
@@ -217,57 +217,77 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
         pointee.isScheduled = true
-        // The chain's own reference: dropped when the completed unbind is reaped.
-        fence.retain()
         awaitUsers(users)
         if vm.pointee.options.policy == .timeline { awaitLastScheduled() }
-
-        let now = vm.pointee.device.now
-        let binding = pointee.binding
-        vm.pointee.history.record(
-            .unbindScheduled, start: binding.start, size: binding.size, boID: pointee.boID, time: now)
-        vm.pendingUnbindBegan()
-        let stats = vm.pointee.stats
         // A TLB invalidation that takes time is something to wait for, too: then the drain does it, for many at once.
         let isImmediate = pointee.gate.isIdle && vm.pointee.device.pointee.gpu.invalidationCost == 0
-        var entries: UInt64 = 0
-        if isImmediate {
-            stats.pointee.unbindsImmediate &+= 1
-            entries = clear(at: now)
-            vm.invalidate(start: binding.start, size: binding.size)
-        } else {
-            stats.pointee.unbindsDeferred &+= 1
-            let pending = UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
-            stats.pointee.pendingPeak = max(stats.pointee.pendingPeak, pending)
-            pointee.order = stats.pointee.unbindsDeferred
-            vm.pointee.pending.publish(self)
-        }
+        let schedule = isImmediate ? scheduleImmediate() : scheduleDeferred()
         handRangeBack()
-        // Immediate: nothing was awaited, so that committing opens the gate; there is nobody else who could.
-        let isOpen = pointee.gate.commit()
-        if isImmediate { return .immediate(entries: entries) }
-        return isOpen ? .ready : .deferred
+        if isImmediate { return schedule }
+        return pointee.gate.commit() ? .ready : .deferred
+    }
+
+    private func scheduleImmediate() -> UnbindSchedule {
+        let vm = pointee.vm
+        let stats = vm.pointee.stats
+        stats.pointee.unbindsImmediate &+= 1
+        vm.pointee.pending.unreserve()
+        let cleared = clear(startedAt: nil, invalidatesNext: true)
+        if cleared.needsInvalidation {
+            vm.invalidate(start: pointee.binding.start, size: pointee.binding.size)
+        }
+        // Nobody finds it any more to hold it; who does already, keeps it pending.
+        if pointee.holds.load(ordering: .acquiring) == 1 {
+            pointee.holds.store(0, ordering: .relaxed)
+            stats.pointee.completedAtOnce &+= 1
+            return .atOnce(entries: cleared.entries)
+        }
+        beginPending()
+        return .immediate(entries: cleared.entries)
+    }
+
+    private func scheduleDeferred() -> UnbindSchedule {
+        let vm = pointee.vm
+        let stats = vm.pointee.stats
+        beginPending()
+        stats.pointee.unbindsDeferred &+= 1
+        let pending = UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
+        stats.pointee.pendingPeak = max(stats.pointee.pendingPeak, pending)
+        pointee.order = stats.pointee.unbindsDeferred
+        vm.pointee.pending.publish(self)
+        return .deferred
+    }
+
+    private func beginPending() {
+        let vm = pointee.vm
+        // The chain's own reference: dropped when the completed unbind is reaped.
+        fence.retain()
+        if !pointee.ownsPages { pointee.pages.retain() }
+        vm.pointee.history.record(
+            .unbindScheduled, start: pointee.binding.start, size: pointee.binding.size, boID: pointee.boID,
+            time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true)
+        vm.pendingUnbindBegan()
     }
 
     /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop. True if the
     /// unbind's power reference has become the caller's.
-    ///
-    /// - Parameter isOver: the last hold was dropped already.
     /// - Locking: nothing may be held.
     @inline(__always)
-    func follow(_ schedule: UnbindSchedule, isOver: Bool = false) -> Bool {
+    func follow(_ schedule: UnbindSchedule) -> Bool {
         let vm = pointee.vm
         let device = vm.pointee.device
         switch schedule {
-        case .immediate(let entries):
+        case .atOnce(let entries):
             // Time passes for the caller: it has done the backend's work itself.
             device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
-            if !isOver { return dropHold(at: device.now, power: .toCaller) }
             let holdsPower = pointee.holdsPower
-            complete(at: device.now)
+            completeAtOnce(at: device.now)
             return holdsPower
+        case .immediate(let entries):
+            device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
+            return dropHold(at: device.now, power: .toCaller)
         case .ready:
-            vm.pointee.drain.makeReady(self)
+            vm.pointee.drain.makeReady(self, at: device.now)
             return false
         case .deferred: return false
         }
@@ -329,7 +349,8 @@ func unbindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutabl
     let edge = callback.assumingMemoryBound(to: Await.self)
     let resource = edge.pointee.callback.context!.assumingMemoryBound(to: VMAResource.self)
     let vm = resource.pointee.vm
-    let error = edge.pointee.fence.error
+    // The work starts when what it awaited has signalled, which is now.
+    let (error, time) = (edge.pointee.fence.error, edge.pointee.fence.pointee.timestamp)
     vm.pointee.device.free(edge)
-    if resource.pointee.gate.complete(error: error) { vm.pointee.drain.makeReady(resource) }
+    if resource.pointee.gate.complete(error: error) { vm.pointee.drain.makeReady(resource, at: time) }
 }

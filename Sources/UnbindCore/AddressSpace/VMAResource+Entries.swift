@@ -58,8 +58,9 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return writePieces(of: pointee.binding)
     }
 
-    /// Clears the entries and returns how many; nil if they were lost.
-    func clearEntries() -> UInt64? {
+    /// Clears the entries and returns how many, and whether a TLB invalidation has to follow; nil if they were lost. One
+    /// that is not needed is counted with `invalidatesNext`.
+    func clearEntries(invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool)? {
         let space = space
         space.pointee.lock.acquire()
         defer { space.pointee.lock.release() }
@@ -69,6 +70,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         }
         var entries: UInt64 = 0
         pointee.binding.forEachPiece(of: pointee.pages) { entries &+= space.clearLocked($0) }
-        return entries
+        let needsInvalidation = space.needsInvalidation
+        if invalidatesNext, !needsInvalidation { space.pointee.counters.invalidations.add(1) }
+        return (entries, needsInvalidation)
     }
 }

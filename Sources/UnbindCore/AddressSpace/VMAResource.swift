@@ -18,7 +18,7 @@ struct VMAResource: ~Copyable {
     /// First: a pointer to it is a pointer to the VMAResource. Context 0: unbinds are ordered with nothing.
     var fence: Fence
     /// Its place in the interval index; at `nodeOffset`.
-    var node: IntervalNode
+    var node = IntervalNode()
     /// Next among those ready to be cleared, then among those to be reaped.
     var next: ResourcePointer?
     let gate = SoftwareFence()
@@ -35,36 +35,43 @@ struct VMAResource: ~Copyable {
     var order: UInt64 = 0
     /// Weak, until freed.
     let vm: VMPointer
-    /// A reference, until completed.
+    /// The buffer's, which the VMA keeps while it is bound; a reference from when the unbind is pending until it has
+    /// completed.
     let pages: PageListPointer
+    /// They are a view's, made for this binding: the reference is there from the beginning.
+    let ownsPages: Bool
     /// Changes only while it is installed, under the VM's lock: a read-only binding may become writable.
     var binding: Binding
     /// It was bound when it became writable, and so it stays while that is under way.
     var isUpgraded = false
+    /// What it takes of the address space, with guards and padding; inclusive.
+    fileprivate let first: UInt64
+    fileprivate let last: UInt64
     let boID: UInt64
     /// Under the timeline policy: memory for the edge to the unbind before.
     var timelineAwait: UnsafeMutableRawPointer?
 
     static var nodeOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<IntervalNode>.alignment) }
 
+    var range: ClosedRange<UInt64> { first...last }
+
     /// Who gives the power reference of a completed unbind back.
     enum PowerEnd { case toCaller, later }
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
-    /// `range`: what it takes of the address space, with guards and padding.
+    /// `range`: what it takes of the address space, with guards and padding. With `ownsPages` it takes over a reference.
     static func initialize(
-        _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, binding: Binding,
+        _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, ownsPages: Bool, binding: Binding,
         range: ClosedRange<UInt64>, boID: UInt64, timelineAwait: UnsafeMutableRawPointer?
     ) -> ResourcePointer {
         let resource = memory.bindMemory(to: VMAResource.self, capacity: 1)
         resource.initialize(
             to: VMAResource(
-                fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), release: releaseResource),
-                node: IntervalNode(start: range.lowerBound, last: range.upperBound),
-                vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait))
-        vm.retainWeakly()
-        pages.retain()
+                fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
+                vm: vm, pages: pages, ownsPages: ownsPages, binding: binding, first: range.lowerBound,
+                last: range.upperBound, boID: boID, timelineAwait: timelineAwait))
+        vm.resourceMade()
         return resource
     }
 
@@ -88,6 +95,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// Keeps the binding's pages and delays its unbind fence until `unhold`, for whoever wants to read what is bound
     /// there. False if the unbind has completed: there is nothing to look at any more.
+    /// - Locking: the VM's lock, under which the resource was found.
     func hold() -> Bool {
         var count = pointee.holds.load(ordering: .relaxed)
         while count != 0 {
@@ -101,12 +109,6 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Ends a hold. The last one completes the unbind, on this thread.
     /// - Locking: nothing may be held.
     func unhold() { _ = dropHold(at: pointee.vm.pointee.device.now, power: .later) }
-
-    /// The entries are cleared, and if nobody else holds the binding, nobody can any more: the caller is to complete the
-    /// unbind. False: it goes on as an unbind that somebody holds.
-    func dropLastHold() -> Bool {
-        pointee.holds.compareExchange(expected: 1, desired: 0, ordering: .acquiringAndReleasing).exchanged
-    }
 
     /// Scheduled, and not completed.
     var isUnbinding: Bool {
@@ -130,12 +132,10 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// The last hold is gone: tells everybody, lets go of the pages, and leaves the index to the next lookup. The
     /// chain's reference goes with the index entry, so that no lookup meets freed memory (P15, P22).
-    func complete(at time: UInt64) {
+    private func complete(at time: UInt64) {
         let vm = pointee.vm
         let pages = pointee.pages
-        let binding = pointee.binding
-        vm.pointee.history.record(
-            .unbindCompleted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
+        recordCompletion(at: time)
         _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
         fence.signal(at: time)
         if pointee.isPublished {
@@ -145,6 +145,20 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         }
         pages.drop()
         vm.pendingUnbindEnded()
+    }
+
+    /// The end of an unbind that was never pending: nobody holds it.
+    /// - Locking: as dropHold; the caller keeps the VM.
+    func completeAtOnce(at time: UInt64) {
+        recordCompletion(at: time)
+        fence.signal(at: time)
+        if pointee.ownsPages { pointee.pages.drop() }
+    }
+
+    private func recordCompletion(at time: UInt64) {
+        let binding = pointee.binding
+        pointee.vm.pointee.history.record(
+            .unbindCompleted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
     }
 }
 
@@ -157,16 +171,19 @@ private func releaseResource(_ memory: UnsafeMutableRawPointer) {
 }
 
 extension UnsafeMutablePointer where Pointee == AddressSpace {
-    /// The first pending unbind keeps the VM for all of them.
+    /// The first pending unbind keeps the VM for all of them, and is work under way for all of them: what is the
+    /// device's, all its threads share.
     func pendingUnbindBegan() {
+        if pointee.pendingCount.wrappingAdd(1, ordering: .acquiringAndReleasing).oldValue != 0 { return }
         pointee.device.workBegan()
-        if pointee.pendingCount.wrappingAdd(1, ordering: .acquiringAndReleasing).oldValue == 0 { retain() }
+        retain()
     }
 
     func pendingUnbindEnded() {
+        if pointee.pendingCount.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue != 1 { return }
         let device = pointee.device
         device.retain()
-        if pointee.pendingCount.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { drop() }
+        drop()
         device.workEnded()
         device.drop()
     }

@@ -5,8 +5,8 @@
 // other. Each of the two holds a reference to this fence, to the followed one, and a piece of the work that closing the
 // device waits for; whoever takes it back, or is called, drops them.
 //
-// A fence that follows another ends by itself. A timed one may be far off, so the device lists it and cancels it when it
-// is closed.
+// A fence that follows another ends by itself. A timed one may be far off, so the device lists it and cancels it when
+// it is closed.
 
 typealias TimedFencePointer = UnsafeMutablePointer<TimedFence>
 

@@ -70,8 +70,8 @@ enum ObjectKind: Int {
 
 /// The slab caches of a device.
 enum CacheKind: Int {
-    case callerFence, pageList, rangeNode, bufferObject, reservation, vma, resource, bindWork, await, queue, job
-    case eventfd, timeline, timelinePoint, hold, migration, timedFence
+    case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
+    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence
 
     static var count: Int { timedFence.rawValue + 1 }
 }
@@ -165,6 +165,7 @@ extension UnsafeMutablePointer where Pointee == Device {
     /// brought it here: what called back is not over, and a close in there would wait for it.
     @inline(__always)
     func callingBack(_ body: () -> Void) {
+        LockOrder.assertNoneHeld("a callback was called with a lock held")
         let current = csys_thread_running_device()!
         let outer = current.pointee
         current.pointee = UnsafeMutableRawPointer(self)

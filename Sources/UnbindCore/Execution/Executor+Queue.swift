@@ -22,9 +22,12 @@ extension UnsafeMutablePointer where Pointee == Executor {
     /// Has the item run as soon as possible. Its function gets the time of this call.
     /// - Locking: takes the executor's lock: any lock of a lower rank may be held. Any thread.
     /// - Signalling: allowed; never allocates.
-    func submit(_ item: WorkItemPointer) {
+    func submit(_ item: WorkItemPointer) { submit(item, asOf: now) }
+
+    /// As above, for who knows already what time it is.
+    func submit(_ item: WorkItemPointer, asOf present: UInt64) {
         pointee.lock.acquire()
-        item.pointee.due = now
+        item.pointee.due = present
         enqueue(item)
         appendReady(item)
         let wakes = wakeForReadyItem()
@@ -137,13 +140,21 @@ extension UnsafeMutablePointer where Pointee == Executor {
     func raiseEvent() {
         if pointee.eventDescriptor < 0 || pointee.eventIsRaised { return }
         pointee.eventIsRaised = true
-        csys_eventfd_raise(pointee.eventDescriptor)
+        if pointee.eventIsWatched { csys_eventfd_raise(pointee.eventDescriptor) }
     }
 
     func clearEvent() {
         if !pointee.eventIsRaised { return }
         pointee.eventIsRaised = false
-        csys_eventfd_clear(pointee.eventDescriptor)
+        if pointee.eventIsWatched { csys_eventfd_clear(pointee.eventDescriptor) }
+    }
+
+    /// Somebody is about to poll the descriptor. Until then nothing is written to it: a system call for each piece of
+    /// work would cost more than the work.
+    func watchEvent() {
+        if pointee.eventIsWatched || pointee.eventDescriptor < 0 { return }
+        pointee.eventIsWatched = true
+        if pointee.eventIsRaised { csys_eventfd_raise(pointee.eventDescriptor) }
     }
 
     // MARK: Taking (lock held)

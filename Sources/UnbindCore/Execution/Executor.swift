@@ -49,6 +49,8 @@ struct Executor: ~Copyable {
     var isStopping = false
     var isStopped = false
     var eventIsRaised = false
+    /// Somebody has asked for the event descriptor.
+    var eventIsWatched = false
 
     let lock = FutexLock(.executor)
     /// Changed whenever a sleeper is to look again.
@@ -162,6 +164,12 @@ extension UnsafeMutablePointer where Pointee == Executor {
         pointee.kind == .simulated ? pointee.clock.load(ordering: .acquiring) : csys_monotonic_ns()
     }
 
+    /// The same, but on the real clock some milliseconds late: for records of what happened when.
+    @inline(__always)
+    var approximateNow: UInt64 {
+        pointee.kind == .simulated ? pointee.clock.load(ordering: .acquiring) : csys_monotonic_coarse_ns()
+    }
+
     /// When the next item is due: not after `now` if one is ready, .max if none is known.
     var nextEvent: UInt64 {
         pointee.lock.acquire()
@@ -171,7 +179,12 @@ extension UnsafeMutablePointer where Pointee == Executor {
     }
 
     /// Manual: readable while submitted work was not seen by run, runUntil or a wait. Other kinds: -1.
-    var eventfd: Int32 { pointee.eventDescriptor }
+    var eventfd: Int32 {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        watchEvent()
+        return pointee.eventDescriptor
+    }
 
     /// True inside a work item of this executor.
     var isRunningOnThisThread: Bool { csys_thread_running_device().pointee == pointee.device }

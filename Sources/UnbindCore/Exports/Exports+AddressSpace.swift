@@ -22,11 +22,12 @@ private func checkedAddressSpaceOptions(
     var checked = AddressSpaceOptions(pageSizes: device.pointee.pageSizes)
     guard let pointer else { return checked }
     let options = try read(pointer, zero: unbind_vm_options())
-    try check(options.flags, allowed: UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL)
+    try check(options.flags, allowed: UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL | UNBIND_VM_IPS)
     guard options.reserved == 0, let policy = DependencyPolicy(rawValue: options.policy) else { throw Status.invalid }
     checked.policy = policy
     checked.coloring = options.flags & UNBIND_VM_CACHE_COLORING != 0
     checked.isGlobal = options.flags & UNBIND_VM_GLOBAL != 0
+    checked.hasTableModes = options.flags & UNBIND_VM_IPS != 0
     if options.size != 0 {
         guard isAligned(options.size, to: pageSize), options.size <= 1 << 48 else { throw Status.invalid }
         checked.size = options.size
@@ -45,6 +46,7 @@ private func checkedAddressSpaceOptions(
     let smallest = checked.pageSizes & (~checked.pageSizes &+ 1)
     guard isAligned(options.guard, to: smallest), options.guard <= checked.size else { throw Status.invalid }
     checked.guardSize = options.guard
+    if checked.hasTableModes, checked.pageSizes & PageSize.medium == 0 { throw Status.invalid }
     return checked
 }
 
@@ -113,9 +115,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         result.pending_peak = stats.pointee.pendingPeak
         result.bound = UInt64(pointee.ranges.count)
         result.bound_bytes = pointee.ranges.allocatedBytes
+        let completedAtOnce = stats.pointee.completedAtOnce
         pointee.lock.release()
         result.unbinds = result.unbinds_immediate + result.unbinds_deferred
-        result.unbinds_completed = stats.pointee.completed.load(ordering: .relaxed)
+        result.unbinds_completed = completedAtOnce &+ stats.pointee.completed.load(ordering: .relaxed)
         // Counted before their fences signal: whoever has seen a fence signal does not find its unbind pending.
         result.pending = result.unbinds.subtractingSaturating(result.unbinds_completed)
         result.unbinds_skipped_ptes = stats.pointee.skipped.load(ordering: .relaxed)

@@ -195,9 +195,10 @@ extension UnsafeMutablePointer where Pointee == Device {
         stats.jobs = pointee.gpu.pointee.counters.jobs.load(ordering: .relaxed)
         stats.commands = pointee.gpu.pointee.counters.commands.load(ordering: .relaxed)
         stats.faults = pointee.gpu.pointee.counters.faults.load(ordering: .relaxed)
-        stats.ptes_written = pointee.gpu.pointee.counters.ptesWritten.load(ordering: .relaxed)
-        stats.ptes_cleared = pointee.gpu.pointee.counters.ptesCleared.load(ordering: .relaxed)
-        stats.tlb_invalidations = pointee.gpu.pointee.counters.tlbInvalidations.load(ordering: .relaxed)
+        let totals = pointee.gpu.totals
+        stats.ptes_written = totals.written
+        stats.ptes_cleared = totals.cleared
+        stats.tlb_invalidations = totals.invalidations
         stats.tlb_hits = pointee.gpu.pointee.counters.tlbHits.load(ordering: .relaxed)
         stats.tlb_misses = pointee.gpu.pointee.counters.tlbMisses.load(ordering: .relaxed)
         return stats

@@ -1,8 +1,8 @@
 // Fence: says when something has finished (dma_fence, drivers/dma-buf/dma-fence.c).
 //
 // A fence signals exactly once. Its reference count is also the life of the object it is embedded in: a VMAResource, a
-// job, an asynchronous bind begin with their Fence, and `release` frees the whole. Waiters sleep on the state word;
-// callbacks run one by one after the signal, each with no lock held.
+// job, an asynchronous bind begin with their Fence, and `release` frees the whole. Waiters sleep on the fence's word;
+// callbacks (Fence+Callbacks) run one by one after the signal, each with no lock held.
 //
 // Fences made of others (arrays, timelines) signal in turn, through a Relay: a chain of them needs no stack.
 //
@@ -21,13 +21,15 @@ struct Fence: ~Copyable {
     let isSignalledByCaller: Bool
     /// What object begins with it, for those who look inside.
     let kind: Kind
+    /// See init.
+    let isOwnWork: Bool
+    /// Somebody sleeps on `word`, or is about to.
+    fileprivate let hasSleepers = Atomic<Bool>(false)
     /// Set before the signal, read after it.
     fileprivate(set) var error: Int32 = 0
-    /// Bit 0: signalled. Bit 1: somebody sleeps on this word.
-    fileprivate let state = Atomic<UInt32>(0)
     fileprivate let references = Atomic<UInt32>(1)
-    fileprivate let lock = FutexLock(.fence)
-    fileprivate var callbacks = FenceCallbackList()
+    /// The first callback, and FenceWord's flags.
+    let word = Atomic<UInt>(0)
     /// When it signalled; set before the signal.
     fileprivate(set) var timestamp: UInt64 = 0
     let context: UInt64
@@ -50,41 +52,22 @@ struct Fence: ~Copyable {
         case timelinePoint
     }
 
+    /// `isOwnWork`: one piece of work of the library's signals it, once, and only those who have a reference can reach
+    /// it. Such a fence needs fewer atomic operations than one that two may signal at a time, or that lists find.
     init(
         owner: UnsafeMutableRawPointer, context: UInt64 = 0, seqno: UInt64 = 0, isSignalledByCaller: Bool = false,
-        kind: Kind = .plain, release: @escaping @convention(c) (UnsafeMutableRawPointer) -> Void
+        kind: Kind = .plain, isOwnWork: Bool = false,
+        release: @escaping @convention(c) (UnsafeMutableRawPointer) -> Void
     ) {
         magic = Fence.magic
         self.isSignalledByCaller = isSignalledByCaller
         self.kind = kind
+        self.isOwnWork = isOwnWork
         self.owner = owner
         self.context = context
         self.seqno = seqno
         self.release = release
     }
-}
-
-/// One callback on one fence. Embedded in whatever waits; must stay in place until called or removed.
-struct FenceCallback {
-    typealias Function = @convention(c) (_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) -> Void
-
-    fileprivate var next: UnsafeMutablePointer<FenceCallback>?
-    fileprivate var previous: UnsafeMutablePointer<FenceCallback>?
-    /// The fence it is on; nil when it was called or removed.
-    fileprivate var fence: FencePointer?
-    let function: Function
-    /// For the function.
-    var context: UnsafeMutableRawPointer?
-
-    init(function: @escaping Function, context: UnsafeMutableRawPointer? = nil) {
-        self.function = function
-        self.context = context
-    }
-}
-
-private struct FenceCallbackList {
-    var first: UnsafeMutablePointer<FenceCallback>?
-    var last: UnsafeMutablePointer<FenceCallback>?
 }
 
 extension UnsafeMutablePointer where Pointee == Fence {
@@ -99,6 +82,8 @@ extension UnsafeMutablePointer where Pointee == Fence {
     /// May free the object that the fence is embedded in.
     @inline(__always)
     func drop() {
+        // The only reference is this one, and nobody without one could take another.
+        if pointee.isOwnWork, pointee.references.load(ordering: .acquiring) == 1 { return destroy() }
         if pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 {
             destroy()
         }
@@ -106,7 +91,8 @@ extension UnsafeMutablePointer where Pointee == Fence {
 
     @inline(never)
     private func destroy() {
-        invariant(pointee.callbacks.first == nil, "a fence was freed with callbacks waiting for it")
+        let word = pointee.word.load(ordering: .relaxed)
+        invariant(word & ~FenceWord.signalled == 0, "a fence was freed with callbacks waiting for it")
         pointee.magic = 0
         pointee.release(UnsafeMutableRawPointer(self))
     }
@@ -114,7 +100,7 @@ extension UnsafeMutablePointer where Pointee == Fence {
     // MARK: State
 
     @inline(__always)
-    var isSignalled: Bool { pointee.state.load(ordering: .acquiring) & 1 != 0 }
+    var isSignalled: Bool { pointee.word.load(ordering: .acquiring) & FenceWord.signalled != 0 }
 
     /// The error it carries; meaningful once signalled.
     var error: Int32 { pointee.error }
@@ -132,96 +118,75 @@ extension UnsafeMutablePointer where Pointee == Fence {
     /// - Locking: nothing may be held: callbacks run here.
     @discardableResult
     func signal(error: Int32 = 0, at time: UInt64) -> Bool {
-        guard let hasCallbacks = markSignalled(error: error, at: time) else { return false }
-        if hasCallbacks { Relay.open { runCallbacks() } }
+        var first: FenceCallbackPointer?
+        guard markSignalled(error: error, at: time, first: &first) else { return false }
+        if let first { Relay.open { run(first) } }
         return true
     }
 
     /// As signal, for a piece of a relay: what this sets off comes after that piece, not inside it.
     @discardableResult
     func signalInTurn(error: Int32, at time: UInt64) -> Bool {
-        guard let hasCallbacks = markSignalled(error: error, at: time) else { return false }
-        if hasCallbacks { runCallbacks() }
+        var first: FenceCallbackPointer?
+        guard markSignalled(error: error, at: time, first: &first) else { return false }
+        if let first { run(first) }
         return true
     }
 
-    /// Whether there are callbacks to run; nil if it had signalled already.
-    private func markSignalled(error: Int32, at time: UInt64) -> Bool? {
+    /// False if it had signalled already. Otherwise `first` is the first callback, if there is one, taken off.
+    @inline(__always)
+    private func markSignalled(error: Int32, at time: UInt64, first: inout FenceCallbackPointer?) -> Bool {
         LockOrder.assertNoneHeld("a fence was signalled with a lock held")
-        pointee.lock.acquire()
-        if pointee.state.load(ordering: .relaxed) & 1 != 0 {
-            pointee.lock.release()
-            return nil
+        if pointee.isOwnWork {
+            var word = pointee.word.load(ordering: .acquiring)
+            if word & FenceWord.signalled != 0 { return false }
+            pointee.error = error
+            pointee.timestamp = time
+            while word & (FenceWord.locked | FenceWord.several) == 0 {
+                let result = pointee.word.compareExchange(
+                    expected: word, desired: FenceWord.signalled, ordering: .sequentiallyConsistent)
+                if result.exchanged {
+                    first = FenceWord.callback(word)
+                    first?.pointee.fence = nil
+                    wakeSleepers()
+                    return true
+                }
+                word = result.original
+            }
+        }
+        let word = acquireCallbacks()
+        if word & FenceWord.signalled != 0 {
+            releaseCallbacks(word)
+            return false
         }
         pointee.error = error
         pointee.timestamp = time
-        let old = pointee.state.exchange(1, ordering: .acquiringAndReleasing)
-        let hasCallbacks = pointee.callbacks.first != nil
-        pointee.lock.release()
-        if old & 2 != 0 { csys_futex_wake(pointee.state.address, .max) }
-        return hasCallbacks
+        first = FenceWord.callback(word)
+        let rest = first == nil ? 0 : unlink(first.unsafelyUnwrapped, from: word)
+        releaseCallbacks(signalling: rest)
+        wakeSleepers()
+        return true
     }
 
-    private func runCallbacks() {
+    @inline(__always)
+    private func wakeSleepers() {
+        if pointee.hasSleepers.load(ordering: .sequentiallyConsistent) { csys_futex_wake(futexWord, .max) }
+    }
+
+    private func run(_ first: FenceCallbackPointer) {
+        var callback = first
         while true {
+            callback.pointee.function(UnsafeMutableRawPointer(callback), UnsafeMutableRawPointer(self))
             // One at a time, so that those still on the list can be removed by whom they belong to.
-            pointee.lock.acquire()
-            guard let callback = pointee.callbacks.first else {
-                pointee.lock.release()
+            if pointee.word.load(ordering: .relaxed) == FenceWord.signalled { return }
+            let word = acquireCallbacks()
+            guard let next = FenceWord.callback(word) else {
+                releaseCallbacks(word)
                 return
             }
-            unlink(callback)
-            let function = callback.pointee.function
-            pointee.lock.release()
-            function(UnsafeMutableRawPointer(callback), UnsafeMutableRawPointer(self))
+            releaseCallbacks(unlink(next, from: word))
+            callback = next
         }
-    }
-
-    // MARK: Callbacks
-
-    /// Puts the callback on the fence. False if it has signalled: the callback will not be called.
-    ///
-    /// - Ownership: the caller holds a reference to the fence until the callback is called or removed.
-    func add(_ callback: UnsafeMutablePointer<FenceCallback>) -> Bool {
-        if isSignalled { return false }
-        pointee.lock.acquire()
-        defer { pointee.lock.release() }
-        if pointee.state.load(ordering: .relaxed) & 1 != 0 { return false }
-        callback.pointee.next = nil
-        callback.pointee.previous = pointee.callbacks.last
-        callback.pointee.fence = self
-        if let last = pointee.callbacks.last {
-            last.pointee.next = callback
-        } else {
-            pointee.callbacks.first = callback
-        }
-        pointee.callbacks.last = callback
-        return true
-    }
-
-    /// Takes the callback back. False if it was called, is being called, or is not on this fence.
-    func remove(_ callback: UnsafeMutablePointer<FenceCallback>) -> Bool {
-        pointee.lock.acquire()
-        defer { pointee.lock.release() }
-        guard callback.pointee.fence == self else { return false }
-        unlink(callback)
-        return true
-    }
-
-    private func unlink(_ callback: UnsafeMutablePointer<FenceCallback>) {
-        if let next = callback.pointee.next {
-            next.pointee.previous = callback.pointee.previous
-        } else {
-            pointee.callbacks.last = callback.pointee.previous
-        }
-        if let previous = callback.pointee.previous {
-            previous.pointee.next = callback.pointee.next
-        } else {
-            pointee.callbacks.first = callback.pointee.next
-        }
-        callback.pointee.next = nil
-        callback.pointee.previous = nil
-        callback.pointee.fence = nil
     }
 
     // MARK: Waiting
@@ -231,21 +196,26 @@ extension UnsafeMutablePointer where Pointee == Fence {
     func sleep(until deadline: UInt64, interruptible: Bool) throws(Status) {
         LockOrder.assertNoneHeld("a thread waited for a fence with a lock held")
         while true {
-            let state = pointee.state.load(ordering: .acquiring)
-            if state & 1 != 0 { return }
-            if state == 0,
-                !pointee.state.compareExchange(expected: 0, desired: 2, ordering: .relaxed).exchanged
-            {
-                continue
-            }
+            if isSignalled { return }
+            pointee.hasSleepers.store(true, ordering: .sequentiallyConsistent)
+            let word = pointee.word.load(ordering: .sequentiallyConsistent)
+            if word & FenceWord.signalled != 0 { return }
             // The kernel restarts a futex wait without a deadline after a handler with SA_RESTART; one with a
             // deadline ends.
             let wake = interruptible ? Swift.min(deadline, .max - 1) : deadline
-            switch csys_futex_wait(pointee.state.address, 2, wake) {
+            switch csys_futex_wait(futexWord, UInt32(truncatingIfNeeded: word), wake) {
             case -ETIMEDOUT: if isSignalled { return } else { throw Status.timedOut }
             case -EINTR: if interruptible, !isSignalled { throw Status.interrupted }
             default: break
             }
+        }
+    }
+
+    /// The half of the word that has the flags: it changes with every signal.
+    /// SAFETY: as Atomic.address; a futex is 32 bits, and the machine is little-endian.
+    private var futexWord: UnsafeMutablePointer<UInt32> {
+        unsafe withUnsafePointer(to: pointee.word) {
+            UnsafeMutableRawPointer(mutating: UnsafeRawPointer($0)).assumingMemoryBound(to: UInt32.self)
         }
     }
 }

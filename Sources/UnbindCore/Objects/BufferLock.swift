@@ -1,14 +1,14 @@
 // BufferLock: the lock of a buffer that callers hold while they work on it (ww_mutex, kernel/locking/ww_mutex.h).
 //
-// Wound/wait (Rosenkrantz, Stearns, Lewis 1978): who is older waits, and tells the holder to give way; who is younger just
-// waits. A context that was told gives up all its locks when it next asks for one. So whoever waits with locks in hand
-// waits for somebody older, and there is no circle.
+// Wound/wait (Rosenkrantz, Stearns, Lewis 1978): who is older waits, and tells the holder to give way; who is younger
+// just waits. A context that was told gives up all its locks when it next asks for one. So whoever waits with locks in
+// hand waits for somebody older, and there is no circle.
 //
 // An outer lock: the library itself never takes it, so that a caller may hold it across every call. It is handed over:
 // the oldest of those who wait has it before the one who gave it up has returned, and nobody can barge in.
 //
-// - Locking: the state belongs to the lock of the buffer's reservation, held for a few instructions; the links `next` and
-//   `previous` to the thread of the context that has the lock.
+// - Locking: the state belongs to the lock of the buffer's reservation, held for a few instructions; the links `next`
+//   and `previous` to the thread of the context that has the lock.
 
 import CSystem
 import Synchronization

@@ -1,7 +1,7 @@
 // BufferObject: what callers do with the fences of a buffer's reservation.
 //
-// The slots that a caller reserves belong to the buffer's outer lock and go with it, so that nobody can fill a slot that
-// the library has reserved for a bind or an unbind, and nobody can forget one.
+// The slots that a caller reserves belong to the buffer's outer lock and go with it, so that nobody can fill a slot
+// that the library has reserved for a bind or an unbind, and nobody can forget one.
 
 extension UnsafeMutablePointer where Pointee == BufferObject {
     // MARK: Adding (by whoever holds the outer lock)
@@ -89,14 +89,16 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     /// The fences at a usage that have not signalled, all at one moment.
     /// - Failure: noMemory.
     func fences(usage: FenceUsage) throws(Status) -> FenceList {
+        let reservation = pointee.reservation
         var room = 4
         while true {
             var list = try FenceList(memory: pointee.device.pointee.memory, capacity: room)
-            pointee.reservation.pointee.lock.acquire()
-            room = pointee.reservation.countUnsignalled(usage: usage)
+            reservation.pointee.lock.acquire()
+            // Those that have signalled may be among them.
+            room = reservation.pointee.count
             let fits = list.hasRoom(for: room)
-            if fits { pointee.reservation.appendUnsignalled(usage: usage, to: &list) }
-            pointee.reservation.pointee.lock.release()
+            if fits { reservation.forEachUnsignalled(usage: usage) { fence in list.append(retaining: fence) } }
+            reservation.pointee.lock.release()
             if fits { return list }
         }
     }

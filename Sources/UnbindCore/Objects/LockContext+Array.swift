@@ -1,8 +1,8 @@
 // LockContext: locking an array of buffers, all or none, as drm_exec does (drivers/gpu/drm/drm_exec.c).
 
 extension UnsafeMutablePointer where Pointee == LockContext {
-    /// Locks every buffer of the list, handles that were checked, and reserves `slots` fences in each, for each time that it is named. If the context
-    /// had no lock before, giving way happens here; else it is the caller's affair.
+    /// Locks every buffer of the list, handles that were checked, and reserves `slots` fences in each, for each time
+    /// that it is named. If the context had no lock before, giving way happens here; else it is the caller's affair.
     /// - Failure: deadlock, as BufferObject.lock; interrupted; closed; noMemory. Nothing was locked or reserved then.
     func lock(
         _ handles: UnsafePointer<OpaquePointer?>, count: Int, slots: Int, interruptible: Bool

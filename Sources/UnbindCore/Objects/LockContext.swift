@@ -1,11 +1,11 @@
 // LockContext: who locks buffers, and how old that is (ww_acquire_ctx, include/linux/ww_mutex.h).
 //
-// Lives in storage of the caller's (struct unbind_lock_context), so that locking allocates nothing. Its stamp decides who
-// gives way when two contexts want each other's locks: the younger. A context that gave way keeps its stamp, so that it
-// grows older until nobody is older, and then it gets all it wants.
+// Lives in storage of the caller's (struct unbind_lock_context), so that locking allocates nothing. Its stamp decides
+// who gives way when two contexts want each other's locks: the younger. A context that gave way keeps its stamp, so
+// that it grows older until nobody is older, and then it gets all it wants.
 //
-// One thread at a time uses a context. Others reach it only through a lock that it has or waits for, under the short lock
-// of that buffer's reservation, and touch nothing but its word.
+// One thread at a time uses a context. Others reach it only through a lock that it has or waits for, under the short
+// lock of that buffer's reservation, and touch nothing but its word.
 
 import Synchronization
 

@@ -25,20 +25,6 @@ enum ReservationStep {
 }
 
 extension UnsafeMutablePointer where Pointee == Reservation {
-    /// Fences at this usage or a stronger one that have not signalled.
-    func countUnsignalled(usage: FenceUsage) -> Int {
-        var found = 0
-        for index in 0..<pointee.count where isUnsignalled(index, usage) { found += 1 }
-        return found
-    }
-
-    /// Appends them to the list, which has room for `count` more.
-    func appendUnsignalled(usage: FenceUsage, to list: inout FenceList) {
-        for index in 0..<pointee.count where isUnsignalled(index, usage) {
-            list.append(retaining: pointee.slots.unsafelyUnwrapped[index].fence)
-        }
-    }
-
     /// Copies slots of fences that have not signalled to `slots`, which has room for `count`, with a reference each.
     func copyUnsignalled(to slots: UnsafeMutablePointer<Reservation.Slot>) -> Int {
         var copied = 0

@@ -69,8 +69,8 @@ extension UnsafeMutablePointer where Pointee == Reservation {
         pointee.reserved -= slots
     }
 
-    /// Fills a reserved slot; retains the fence. An earlier fence of the same timeline and of the same or a weaker usage
-    /// gives up its slot, if it is among the last few; one that is missed costs a slot until it has signalled.
+    /// Fills a reserved slot; retains the fence. An earlier fence of the same timeline and of the same or a weaker
+    /// usage gives up its slot, if it is among the last few; one that is missed costs a slot until it has signalled.
     func add(_ fence: FencePointer, usage: FenceUsage) {
         invariant(pointee.reserved > 0, "a fence was added to a reservation without a reserved slot")
         pointee.reserved -= 1

@@ -1,7 +1,10 @@
-// FutexLock: a mutual-exclusion lock of four bytes, after Drepper, "Futexes are tricky", mutex 2.
+// FutexLock: a mutual-exclusion lock that a thread sleeps on.
 //
-// The word is 0 (free), 1 (held) or 2 (held, and somebody may sleep). An uncontended acquire and release is one
-// atomic operation each, without a system call. Not recursive.
+// One word says whether it is held, another how many threads sleep or are about to. So an uncontended acquire is one
+// atomic operation and a release none, only a load and a store. A thread that goes to sleep just between these two is
+// not woken: the kernel looks at the word once more before it lets the thread sleep, which leaves a window of a few
+// instructions, and a sleep is never long: it ends by itself after a millisecond, and the thread looks again. The store
+// is the last that a release does to the lock: whoever gets the lock then may free what it is part of. Not recursive.
 //
 // Every lock has a rank; a thread may only acquire ranks above those it holds (LockRank). Debug builds check that.
 
@@ -37,6 +40,7 @@ struct FutexLock: ~Copyable {
         private let rank: LockRank
     #endif
     private let word = Atomic<UInt32>(0)
+    private let sleepers = Atomic<UInt32>(0)
 
     @inline(__always)
     init(_ rank: LockRank) {
@@ -68,7 +72,9 @@ struct FutexLock: ~Copyable {
         #if DEBUG
             LockOrder.didRelease(rank)
         #endif
-        if word.exchange(0, ordering: .releasing) == 2 { wakeOne() }
+        let hasSleepers = sleepers.load(ordering: .relaxed) != 0
+        word.store(0, ordering: .releasing)
+        if hasSleepers { wakeOne() }
     }
 
     @inline(__always)
@@ -81,11 +87,14 @@ struct FutexLock: ~Copyable {
         // A short spin covers the usual case, a holder that is about to leave.
         for _ in 0..<64 {
             if word.load(ordering: .relaxed) == 0, take() { return }
+            csys_pause()
         }
-        while word.exchange(2, ordering: .acquiring) != 0 {
-            // -EAGAIN (the word changed) and -EINTR both mean: look again.
-            _ = csys_futex_wait(word.address, 2, .max)
+        _ = sleepers.wrappingAdd(1, ordering: .sequentiallyConsistent)
+        while !take() {
+            // -EAGAIN (the word changed), -EINTR and -ETIMEDOUT all mean: look again.
+            _ = csys_futex_wait(word.address, 1, csys_monotonic_ns() &+ 1_000_000)
         }
+        _ = sleepers.wrappingSubtract(1, ordering: .relaxed)
     }
 
     @inline(never)

@@ -155,7 +155,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
                     boID: vma.pointee.bo.pointee.id))
             count += 1
         }
-        pointee.pending.forEachUnfinished(overlapping: 0...UInt64.max) { resource in
+        pointee.pending.forEachUnfinished(overlapping: 0...UInt64.max) { resource, _ in
             if count == capacity { return false }
             let binding = resource.pointee.binding
             (ranges + count).initialize(

@@ -1,10 +1,12 @@
 // History: what happened at the addresses of one address space lately, for fault reports and dumps.
 //
 // A ring of fixed size: the oldest record makes room for the newest. Records are made in signalling sections, so the
-// memory is taken at creation.
+// memory is taken at creation; it is not touched before it is needed. Of a bind or unbind that is over within its call
+// only the end is recorded.
 //
-// Life: of its address space. Locking: its own lock (LockRank.history), held for one record or one scan; callers
-// may hold the lock of the address space.
+// Life: of its address space. Locking: its own lock, a BriefLock held for one record or one scan; callers may hold any.
+
+import Synchronization
 
 enum HistoryOperation: UInt8 {
     case bindScheduled
@@ -31,8 +33,20 @@ struct HistoryRecord {
     var time: UInt64
     var start: UInt64
     var size: UInt64
-    var boID: UInt64
-    var operation: HistoryOperation
+    /// The buffer's id, and the operation in the upper byte.
+    private let bits: UInt64
+
+    @inline(__always)
+    init(time: UInt64, start: UInt64, size: UInt64, boID: UInt64, operation: HistoryOperation) {
+        self.time = time
+        self.start = start
+        self.size = size
+        bits = boID | UInt64(operation.rawValue) &<< 56
+    }
+
+    var boID: UInt64 { bits & 0x00FF_FFFF_FFFF_FFFF }
+
+    var operation: HistoryOperation { HistoryOperation(rawValue: UInt8(truncatingIfNeeded: bits &>> 56))! }
 
     @inline(__always)
     func covers(_ address: UInt64) -> Bool { address >= start && address &- start < size }
@@ -60,7 +74,9 @@ typealias HistoryPointer = UnsafeMutablePointer<History>
 struct History: ~Copyable {
     /// Records made so far; number n is at n % capacity. Under the lock.
     fileprivate var count: UInt64 = 0
-    fileprivate let lock = FutexLock(.history)
+    /// Of the newest record.
+    fileprivate var latest: UInt64 = 0
+    fileprivate let lock = BriefLock()
     fileprivate let memory: UnsafeMutablePointer<Memory>
     fileprivate let records: UnsafeMutablePointer<HistoryRecord>
     fileprivate let capacity: Int
@@ -106,13 +122,21 @@ extension UnsafeMutablePointer where Pointee == History {
 
     // MARK: Writing
 
+    /// An approximate time, which may be some milliseconds back, is taken for that of the record before, if that is
+    /// later.
     /// - Locking: takes the history's lock.
     /// - Signalling: allowed; never allocates.
-    func record(_ operation: HistoryOperation, start: UInt64, size: UInt64, boID: UInt64, time: UInt64) {
-        let record = HistoryRecord(time: time, start: start, size: size, boID: boID, operation: operation)
+    func record(
+        _ operation: HistoryOperation, start: UInt64, size: UInt64, boID: UInt64, time: UInt64,
+        isApproximate: Bool = false
+    ) {
         pointee.lock.acquire()
-        (pointee.records + slot(of: pointee.count)).initialize(to: record)
-        pointee.count &+= 1
+        let number = pointee.count
+        let latest = isApproximate ? Swift.max(time, pointee.latest) : time
+        pointee.count = number &+ 1
+        pointee.latest = latest
+        (pointee.records + slot(of: number)).initialize(
+            to: HistoryRecord(time: latest, start: start, size: size, boID: boID, operation: operation))
         pointee.lock.release()
     }
 

@@ -9,7 +9,9 @@ final class DirectedGPU {
     /// Counts the power callbacks; nil: the device has none.
     let power: PowerMeter?
     let device: OpaquePointer
-    var faults: [unbind_fault] = []
+    private let faultLog = FaultLog()
+    var faults: [unbind_fault] { faultLog.all }
+    var faultCount: Int { Int(deviceStats(device).faults) }
     private var fences: [OpaquePointer] = []
     private var objects: [() -> Void] = []
 
@@ -24,6 +26,7 @@ final class DirectedGPU {
         options.worker_count = workers
         options.seed = 1
         options.page_sizes = pageSizes
+        faultLog.install(in: &options)
         var hooks = memory.hooks()
         var cost = cost ?? makeHeaderStruct(unbind_cost_model())
         var opened: OpaquePointer?

@@ -10,7 +10,7 @@ import Testing
 @Suite struct FenceSelftests {
     // MARK: 37 dma_fence
 
-    @Test("37 signal: the second one fails, and the status and the error are there with the first")
+    @Test("selftest 37 signal: the second one fails, and the status and the error are there with the first")
     func signalTwice() {
         let fence = makeTestFence()
         #expect(!fence.isSignalled && fence.error == 0)
@@ -20,7 +20,7 @@ import Testing
         fence.drop()
     }
 
-    @Test("37 callbacks: added before the signal called, added after it or removed in time not")
+    @Test("selftest 37 callbacks: added before the signal called, added after it or removed in time not")
     func callbacks() {
         let fence = makeTestFence()
         let (before, removed, late) = (CountedCallback(), CountedCallback(), CountedCallback())
@@ -33,7 +33,7 @@ import Testing
         fence.drop()
     }
 
-    @Test("37 wait: with no time left, with some, and for a signal from another thread")
+    @Test("selftest 37 wait: with no time left, with some, and for a signal from another thread")
     func waits() {
         let fence = makeTestFence()
         #expect(status { () throws(Status) in try fence.sleep(until: 0, interruptible: false) } == .timedOut)
@@ -49,7 +49,7 @@ import Testing
         fence.drop()
     }
 
-    @Test("37 stub: 64 of them have signalled from birth")
+    @Test("selftest 37 stub: 64 of them have signalled from birth")
     func stubs() {
         let device = TestDevice(.manual)
         let stubs = (0..<64).map { _ in device.pointer.signalledFence }
@@ -58,7 +58,8 @@ import Testing
         device.close()
     }
 
-    @Test("37 race: two threads signal each other's fences and add callbacks to them", arguments: [false, true])
+    @Test(
+        "selftest 37 race: two threads signal each other's fences and add callbacks to them", arguments: [false, true])
     func race(waits: Bool) {
         let rounds = 400
         let fences = (0..<2).map { _ in (0..<rounds).map { _ in makeTestFence() } }
@@ -86,7 +87,7 @@ import Testing
 
     // MARK: 38 chain
 
-    @Test("38 find_seqno: each of 64 points, what has been reached, and beyond the end")
+    @Test("selftest 38 find_seqno: each of 64 points, what has been reached, and beyond the end")
     func findSeqno() {
         let chain = Chain(64, step: 1)
         #expect(point(chain.timeline, 65) == nil && point(chain.timeline, .max) == nil)
@@ -95,7 +96,7 @@ import Testing
         chain.end()
     }
 
-    @Test("38 find_signaled: a point that has been reached is a fence that has signalled")
+    @Test("selftest 38 find_signaled: a point that has been reached is a fence that has signalled")
     func findSignalled() {
         let chain = Chain(2, step: 1)
         chain.fences[0].signal(at: 1)
@@ -104,7 +105,7 @@ import Testing
         chain.end()
     }
 
-    @Test("38 find_out_of_order: a point that waits for one before it has not been reached")
+    @Test("selftest 38 find_out_of_order: a point that waits for one before it has not been reached")
     func findOutOfOrder() {
         let chain = Chain(3, step: 1)
         chain.fences[1].signal(at: 1)
@@ -117,7 +118,7 @@ import Testing
         chain.end()
     }
 
-    @Test("38 find_gap: with even seqnos an odd one is the next point's")
+    @Test("selftest 38 find_gap: with even seqnos an odd one is the next point's")
     func findGap() {
         let chain = Chain(64, step: 2)
         for index in 1...64 {
@@ -128,7 +129,7 @@ import Testing
         chain.end()
     }
 
-    @Test("38 find_race: one thread looks points up while two others signal them")
+    @Test("selftest 38 find_race: one thread looks points up while two others signal them")
     func findRace() {
         let chain = Shared(Chain(1_000, step: 1))
         let signallers = (0..<2).map { half in
@@ -152,7 +153,7 @@ import Testing
         chain.value.end()
     }
 
-    @Test("38 signal and wait: forward, backward and in a random order, the value follows", arguments: 0..<3)
+    @Test("selftest 38 signal and wait: forward, backward and in a random order, the value follows", arguments: 0..<3)
     func signalOrders(kind: Int) {
         let chain = Chain(100, step: 1)
         var order = Array(0..<100)
@@ -177,7 +178,7 @@ import Testing
 
     // MARK: 39 unwrap
 
-    @Test("39 unwrap_array and unwrap_chain: each yields every leaf once")
+    @Test("selftest 39 unwrap_array and unwrap_chain: each yields every leaf once")
     func unwrapOne() {
         let device = TestDevice(.manual)
         let fences = (0..<5).map { _ in device.makeFence() }
@@ -200,7 +201,7 @@ import Testing
         device.close()
     }
 
-    @Test("39 unwrap_chain_array: points of arrays, and arrays of points, yield the leaves")
+    @Test("selftest 39 unwrap_chain_array: points of arrays, and arrays of points, yield the leaves")
     func unwrapNested() {
         let device = TestDevice(.manual)
         let fences = (0..<6).map { _ in device.makeFence() }
@@ -221,7 +222,7 @@ import Testing
         device.close()
     }
 
-    @Test("39 unwrap_merge: two become an array of both; duplicates, signalled and superseded ones go")
+    @Test("selftest 39 unwrap_merge: two become an array of both; duplicates, signalled and superseded ones go")
     func merge() {
         let device = TestDevice(.manual)
         let (first, second) = (device.makeFence(), device.makeFence())

@@ -10,7 +10,7 @@ import Testing
 @testable import UnbindCore
 
 @Suite struct SoftwareFenceSelftests {
-    @Test("1 self: a gate that awaits nothing opens with its commit")
+    @Test("selftest 1 self: a gate that awaits nothing opens with its commit")
     func selfOnly() {
         let node = GateNode()
         #expect(!node.isDone)
@@ -18,7 +18,7 @@ import Testing
         #expect(node.isDone)
     }
 
-    @Test("2 dag: edges without a circle, committed in every order, all end")
+    @Test("selftest 2 dag: edges without a circle, committed in every order, all end")
     func dag() {
         let edges = [(0, 1), (0, 2), (1, 3), (2, 3)]
         for order in permutations(of: [0, 1, 2, 3]) {
@@ -29,7 +29,7 @@ import Testing
         }
     }
 
-    @Test("3 AB: A awaits B and ends with it")
+    @Test("selftest 3 AB: A awaits B and ends with it")
     func ab() {
         let (a, b) = (GateNode(), GateNode())
         a.await(b)
@@ -39,7 +39,7 @@ import Testing
         #expect(a.isDone && b.isDone)
     }
 
-    @Test("4 ABC: of a chain of three only the head ends all")
+    @Test("selftest 4 ABC: of a chain of three only the head ends all")
     func abc() {
         let (a, b, c) = (GateNode(), GateNode(), GateNode())
         a.await(b)
@@ -51,7 +51,7 @@ import Testing
         #expect(a.isDone && b.isDone && c.isDone)
     }
 
-    @Test("5 AB_C: A and B await C")
+    @Test("selftest 5 AB_C: A and B await C")
     func abAwaitC() {
         let (a, b, c) = (GateNode(), GateNode(), GateNode())
         a.await(c)
@@ -63,7 +63,7 @@ import Testing
         #expect(a.isDone && b.isDone)
     }
 
-    @Test("6 C_AB: C ends after both A and B")
+    @Test("selftest 6 C_AB: C ends after both A and B")
     func cAwaitsAB() {
         let (a, b, c) = (GateNode(), GateNode(), GateNode())
         c.await(a)
@@ -75,7 +75,7 @@ import Testing
         #expect(c.isDone)
     }
 
-    @Test("7 chain: 4096 arrays, each of the one before, all end with the head and need no stack")
+    @Test("selftest 7 chain: 4096 arrays, each of the one before, all end with the head and need no stack")
     func chain() {
         let device = TestDevice(.manual)
         let head = device.makeFence()
@@ -88,7 +88,7 @@ import Testing
         device.close()
     }
 
-    @Test("8 ipc: a work item behind a fence writes after it and before the fence of its own")
+    @Test("selftest 8 ipc: a work item behind a fence writes after it and before the fence of its own")
     func ipc() {
         let executor = TestExecutor(.pool, workers: 2)
         let (input, output) = (makeTestFence(), makeTestFence())
@@ -122,7 +122,8 @@ import Testing
     }
 
     @Test(
-        "9 timer: work for a past time is done at once, work for a later one never early", arguments: [2, 3, 5, 7, 11, 13])
+        "selftest 9 timer: work for a past time is done at once, work for a later one never early",
+        arguments: [2, 3, 5, 7, 11, 13])
     func timer(delay: UInt64) {
         let executor = TestExecutor(.simulated)
         let fence = makeTestFence()
@@ -142,7 +143,7 @@ import Testing
         executor.finish()
     }
 
-    @Test("10 dma_fence: of two gates on one fence, the one that a timer may also open does so first")
+    @Test("selftest 10 dma_fence: of two gates on one fence, the one that a timer may also open does so first")
     func fenceAndTimer() {
         let executor = TestExecutor(.simulated)
         let fence = makeTestFence()

@@ -55,10 +55,11 @@ extension Simulation {
         let awaited = space.awaited(start - vma.guardSize, start + vma.size + vma.guardSize)
         if isAsync {
             // Under `sync` nobody promised that it does not wait for more.
-            let may = space.policy == UNBIND_POLICY_SYNC ? space.pending.map(\.fence) : []
+            let forTables = space.awaitedForTables(start - vma.guardSize, start + vma.size + vma.guardSize)
+            let may = space.policy == UNBIND_POLICY_SYNC ? space.pending.map(\.fence) : forTables.map(\.fence)
             let fence = try record(.bind, handle, must: awaited.map(\.fence), may: may)
             vma.binding = makeBinding(vma, request, start: start, bind: fence)
-            try checkWaiting(of: vma.binding!, awaited: awaited, before: before)
+            try checkWaiting(of: vma.binding!, awaited: awaited, forTables: forTables, before: before)
         } else {
             try checkWaited(for: awaited, by: vma)
             let fence = try record(.bind, nil)
@@ -146,7 +147,8 @@ extension Simulation {
     }
 
     private func checkWaiting(
-        of binding: SimulationBinding, awaited: [SimulationUnbind], before: unbind_vm_stats
+        of binding: SimulationBinding, awaited: [SimulationUnbind], forTables: [SimulationUnbind],
+        before: unbind_vm_stats
     ) throws {
         let vma = binding.vma
         let state = unbind_vma_state(vma.handle)
@@ -155,7 +157,7 @@ extension Simulation {
             try require(
                 state == Int32(UNBIND_VMA_BINDING), "vma \(vma.index): state \(state) with unbinds to wait for")
             try require(binding.bind.position == nil, "vma \(vma.index): bind fence signalled before its unbinds")
-        } else if awaited.isEmpty, costsNothing {
+        } else if awaited.isEmpty, forTables.isEmpty, costsNothing {
             try require(
                 state == Int32(UNBIND_VMA_BOUND), "vma \(vma.index): state \(state) with nothing to wait for")
             try require(binding.bind.isDone != false, "vma \(vma.index): bind fence with nothing to wait for")
@@ -164,7 +166,7 @@ extension Simulation {
         let after = spaceStats(vma.space.handle)
         let counted = after.awaited - before.awaited
         try require(
-            counted >= unfinished && counted <= UInt64(awaited.count),
+            counted >= unfinished && counted <= UInt64(awaited.count + forTables.count),
             "vma \(vma.index): \(counted) unbinds awaited, expected \(unfinished)...\(awaited.count)")
     }
 

@@ -22,13 +22,16 @@ extension Simulation {
         if random.chance(30) { options.flags |= UInt32(UNBIND_VM_GLOBAL) }
         options.size = random.pick([0, 0, 1 << 32, 0x80_0000])
         let subset = pageSizes & (random.chance(70) ? 0x21_1000 : 0x1_1000)
+        let hasTableModes = random.chance(30) && subset & 0x1_0000 != 0
+        if hasTableModes { options.flags |= UInt32(UNBIND_VM_IPS) }
         options.page_sizes = subset == pageSizes && random.chance(50) ? 0 : subset
         var handle: OpaquePointer?
         let status = unbind_vm_create(device, &options, &handle)
         try require(status == 0 && handle != nil, "vm_create: \(status)")
         let space = SimulationSpace(
             index: spaces.count, id: unbind_vm_id(handle), handle: handle!, policy: options.policy,
-            size: options.size == 0 ? 1 << 48 : options.size, pageSizes: subset, hasColors: hasColors)
+            size: options.size == 0 ? 1 << 48 : options.size, pageSizes: subset, hasColors: hasColors,
+            hasTableModes: hasTableModes)
         try require(!spaces.contains { $0.id == space.id }, "vm id \(space.id) is not unique")
         spaces.append(space)
         say("vm \(space.index): policy \(space.policy), size \(hex(space.size)), colors \(space.hasColors)")
@@ -103,7 +106,10 @@ extension Simulation {
         if space.hasColors { options.color = UInt32(random.below(3)) }
         if fixed != nil, random.chance(15) { options.guard = UInt64(1 + random.below(3)) * space.smallestPage }
         var view: SimulationView?
-        if random.chance(25) { view = SimulationView.any(of: buffer.size, page: space.smallestPage, &random) }
+        if random.chance(25) {
+            view = SimulationView.any(
+                of: buffer.size, page: space.smallestPage, hasPlanes: !space.hasTableModes, &random)
+        }
         var handle: OpaquePointer?
         let status =
             if let view {

@@ -239,6 +239,7 @@ final class SimulationSpace {
     let size: UInt64
     let pageSizes: UInt64
     let hasColors: Bool
+    let hasTableModes: Bool
     var vmas: [SimulationVMA] = []
     /// In the order of scheduling; those known to be done are taken out.
     var pending: [SimulationUnbind] = []
@@ -247,7 +248,8 @@ final class SimulationSpace {
     var unbinds: UInt64 = 0
 
     init(
-        index: Int, id: UInt64, handle: OpaquePointer, policy: UInt32, size: UInt64, pageSizes: UInt64, hasColors: Bool
+        index: Int, id: UInt64, handle: OpaquePointer, policy: UInt32, size: UInt64, pageSizes: UInt64, hasColors: Bool,
+        hasTableModes: Bool
     ) {
         self.index = index
         self.id = id
@@ -256,6 +258,7 @@ final class SimulationSpace {
         self.size = size
         self.pageSizes = pageSizes
         self.hasColors = hasColors
+        self.hasTableModes = hasTableModes
     }
 
     var smallestPage: UInt64 { pageSizes & (~pageSizes &+ 1) }
@@ -295,6 +298,14 @@ final class SimulationSpace {
             policy == UNBIND_POLICY_TIMELINE
                 || (start < unbind.binding.high + margin && unbind.binding.low < end + margin)
         }
+    }
+
+    /// The unbinds that it may wait for besides: those in the tables at its ends, if their mode changes.
+    func awaitedForTables(_ start: UInt64, _ end: UInt64) -> [SimulationUnbind] {
+        if !hasTableModes { return [] }
+        let block: UInt64 = 0x20_0000
+        let (first, limit) = (start / block * block, (end + block - 1) / block * block)
+        return pending.filter { $0.binding.low < limit && first < $0.binding.high }
     }
 
     func forgetFinished() { pending.removeAll { $0.fence.isDone == true } }

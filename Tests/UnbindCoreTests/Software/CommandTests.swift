@@ -171,7 +171,7 @@ import Testing
             #expect(test.runJob(engine, [other]) == Status.fault.raw)
             #expect(test.faults.last?.kind == .unmapped)
         }
-        #expect(test.gpu.pointee.counters.tlbInvalidations.load(ordering: .relaxed) == 6)
+        #expect(test.gpu.totals.invalidations == 6)
         engine.free()
         test.gpu.freeSpace(space)
     }

@@ -89,8 +89,7 @@ private let interestingAddresses: [UInt64] = [
         space.freeRetired()
         #expect(test.gpu.pointee.tables.liveCount == 1, "only the root is left")
         #expect(
-            test.gpu.pointee.counters.ptesWritten.load(ordering: .relaxed)
-                == test.gpu.pointee.counters.ptesCleared.load(ordering: .relaxed))
+            test.gpu.totals.written == test.gpu.totals.cleared)
         test.gpu.freeSpace(space)
     }
 

@@ -167,7 +167,7 @@ import Testing
         let test = TestGPU()
         let space = test.space()
         let binding = test.bind(space, at: 0, size: 0x1000, to: 0x10_0000_0000)
-        let covered = space.retirementsSoFar()
+        let covered = space.beginInvalidation()
         _ = space.clear(binding)
         #expect(space.pointee.retired != nil)
         space.acknowledge(covered)

@@ -82,20 +82,20 @@ struct BenchVM {
     @inline(__always)
     func bind(start: UInt64, size: UInt64) -> ResourcePointer {
         guard let memory = device.cache(.resource).take() else { panic("there is not enough memory for the benchmark") }
-        let pages = bo.pointee.pages
+        let pages = bo.pages
         let binding = Binding(
             start: start, size: size, physical: pages.pointee.physical, isLocal: false, isReadOnly: false)
         vm.pointee.lock.acquire()
         vm.pointee.pending.reap()
         let unbinds = vm.pointee.pending.unfinished(in: start...(binding.end &- 1))
         invariant(unbinds.count == 0, "a benchmark bound a range with a pending unbind in it")
-        let now = device.now
+        invariant(vm.pointee.pending.reserve(), "there is not enough memory for the benchmark")
         let resource = ResourcePointer.initialize(
             memory, vm: vm, pages: pages, binding: binding, boID: 1, timelineAwait: nil)
         vm.pointee.stats.pointee.binds &+= 1
-        vm.pointee.history.record(.bindScheduled, start: start, size: size, boID: 1, time: now)
-        _ = vm.pointee.space.write(binding)
-        vm.pointee.history.record(.bound, start: start, size: size, boID: 1, time: now)
+        _ = resource.writeEntries()
+        vm.pointee.history.record(
+            .bound, start: start, size: size, boID: 1, time: device.pointee.executor.approximateNow, isApproximate: true)
         vm.pointee.lock.release()
         return resource
     }
@@ -112,7 +112,7 @@ struct BenchVM {
         }
         let schedule = resource.schedule(awaiting: edge) {}
         vm.pointee.lock.release()
-        resource.follow(schedule)
+        _ = resource.follow(schedule)
         resource.fence.drop()
     }
 }
@@ -129,7 +129,9 @@ extension UnsafeMutablePointer where Pointee == Device {
     func makeBenchFence() -> FencePointer {
         guard let memory = cache(.callerFence).take() else { panic("there is not enough memory for the benchmark") }
         let fence = memory.bindMemory(to: Fence.self, capacity: 1)
-        fence.initialize(to: Fence(owner: UnsafeMutableRawPointer(self), context: 1, release: releaseBenchFence))
+        fence.initialize(
+            to: Fence(
+                owner: UnsafeMutableRawPointer(self), context: 1, isOwnWork: true, release: releaseBenchFence))
         return fence
     }
 }

@@ -19,7 +19,7 @@ private struct Rig: ~Copyable {
 public func benchW5Open(_ count: UInt64, _ variant: UInt32) -> UnsafeMutableRawPointer {
     let space = BenchVM(workers: 0)
     let owner = UnsafeMutableRawPointer(space.device)
-    return benchBox(Rig(variant: variant, space: space, fence: Fence(owner: owner, release: fenceKept)))
+    return benchBox(Rig(variant: variant, space: space, fence: Fence(owner: owner, isOwnWork: true, release: fenceKept)))
 }
 
 @_cdecl("bench_w5_round")
@@ -49,7 +49,7 @@ extension UnsafeMutablePointer where Pointee == Rig {
     private var fence: FencePointer { withUnsafeMutablePointer(to: &pointee.fence) { $0 } }
 
     private func resetFence() {
-        fence.initialize(to: Fence(owner: UnsafeMutableRawPointer(device), context: 1, release: fenceKept))
+        fence.initialize(to: Fence(owner: UnsafeMutableRawPointer(device), context: 1, isOwnWork: true, release: fenceKept))
     }
 
     func cycleAllocated() {

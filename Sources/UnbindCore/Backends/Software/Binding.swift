@@ -13,6 +13,8 @@ struct Binding: Equatable {
     var physical: UInt64
     var isLocal: Bool
     var isReadOnly: Bool
+    /// The number under which it decided the modes of tables; 0 where tables have none.
+    var decision: UInt64 = 0
 
     @inline(__always) var end: UInt64 { start &+ size }
 }
@@ -29,16 +31,25 @@ struct BindingPlan {
     let usesMedium: Bool
     /// Of a 4 KiB leaf.
     let flags: UInt64
+    let decision: UInt64
 
+    /// All entries are in one table of level 0.
+    let isInOneLeaf: Bool
+
+    @inline(__always)
     init(_ binding: Binding, pageSizes: UInt64) {
         start = binding.start
         end = binding.end
         delta = binding.physical &- binding.start
+        decision = binding.decision
         usesLarge = pageSizes & PageSize.large != 0 && isAligned(delta, to: PageSize.large)
         usesMedium = pageSizes & PageSize.medium != 0 && isAligned(delta, to: PageSize.medium)
         flags =
             PageTableEntry.present
             | (binding.isReadOnly ? 0 : PageTableEntry.writable)
             | (binding.isLocal ? PageTableEntry.local : 0)
+        isInOneLeaf =
+            start &>> PageTableLevel.shift(1) == (end &- 1) &>> PageTableLevel.shift(1)
+            && !(usesLarge && binding.size == PageSize.large)
     }
 }

@@ -47,7 +47,7 @@ struct Job: ~Copyable {
         self.engine = engine
         self.commands = commands
         commandCapacity = capacity
-        fence = Fence(owner: gpu.pointee.owner, release: releaseJob)
+        fence = Fence(owner: gpu.pointee.owner, isOwnWork: true, release: releaseJob)
     }
 }
 
@@ -137,7 +137,7 @@ extension UnsafeMutablePointer where Pointee == Job {
         pointee.seqno = seqno
         fence.deinitialize(count: 1)
         fence.initialize(
-            to: Fence(owner: pointee.gpu.pointee.owner, context: context, seqno: seqno, release: releaseJob))
+            to: Fence(owner: pointee.gpu.pointee.owner, context: context, seqno: seqno, isOwnWork: true, release: releaseJob))
     }
 
     /// Hangs up the awaits and commits the gate. The job may have ended when this returns.

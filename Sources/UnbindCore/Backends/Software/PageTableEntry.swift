@@ -19,6 +19,8 @@ struct PageTableEntry: Equatable {
     static var medium: UInt64 { 1 << 8 }
     /// A leaf whose address is in local memory (DM).
     static var local: UInt64 { 1 << 11 }
+    /// In a link to a table of level 0, of a space whose tables have modes: it holds 64 KiB pages (IPS).
+    static var ips: UInt64 { 1 << 11 }
     /// Bits 51:12.
     static var addressMask: UInt64 { 0x000F_FFFF_FFFF_F000 }
 

@@ -34,11 +34,12 @@ struct SoftwareGPU: ~Copyable {
 
     /// What happened so far. Exact when nothing runs.
     struct Counters: ~Copyable {
+        /// Of the spaces that have gone; each counts its own.
         let ptesWritten = Atomic<UInt64>(0)
         let ptesCleared = Atomic<UInt64>(0)
+        let tlbInvalidations = Atomic<UInt64>(0)
         let tlbHits = Atomic<UInt64>(0)
         let tlbMisses = Atomic<UInt64>(0)
-        let tlbInvalidations = Atomic<UInt64>(0)
         let faults = Atomic<UInt64>(0)
         let jobs = Atomic<UInt64>(0)
         let commands = Atomic<UInt64>(0)
@@ -59,6 +60,9 @@ struct SoftwareGPU: ~Copyable {
     let counters = Counters()
     /// So many moves of buffers' memory are to fail, for tests of what the caller does then.
     let movesToFail = Atomic<UInt32>(0)
+    /// For the list of spaces.
+    let lock = FutexLock(.device)
+    var firstSpace: SoftwareSpacePointer?
 
     fileprivate init(_ configuration: Configuration, tables: UnsafeMutablePointer<PageTablePool>) {
         memory = configuration.memory
@@ -104,7 +108,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
     /// - Locking: takes the lock of each engine, which holds it for at most one chunk of 64 KiB.
     /// - Signalling: may run in a signalling section.
     func invalidate(_ space: SoftwareSpacePointer, start: UInt64, size: UInt64) {
-        let covered = space.retirementsSoFar()
+        let covered = space.beginInvalidation()
         space.pointee.engineLock.acquire()
         var engine = space.pointee.engines
         while let current = engine {
@@ -113,7 +117,47 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         }
         space.pointee.engineLock.release()
         space.acknowledge(covered)
-        _ = pointee.counters.tlbInvalidations.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    // MARK: Spaces
+
+    func list(_ space: SoftwareSpacePointer) {
+        pointee.lock.acquire()
+        space.pointee.nextInGPU = pointee.firstSpace
+        pointee.firstSpace?.pointee.previousInGPU = space
+        pointee.firstSpace = space
+        pointee.lock.release()
+    }
+
+    func unlist(_ space: SoftwareSpacePointer) {
+        pointee.lock.acquire()
+        if let next = space.pointee.nextInGPU { next.pointee.previousInGPU = space.pointee.previousInGPU }
+        if let previous = space.pointee.previousInGPU {
+            previous.pointee.nextInGPU = space.pointee.nextInGPU
+        } else {
+            pointee.firstSpace = space.pointee.nextInGPU
+        }
+        pointee.counters.ptesWritten.add(space.pointee.counters.written.load(ordering: .relaxed))
+        pointee.counters.ptesCleared.add(space.pointee.counters.cleared.load(ordering: .relaxed))
+        pointee.counters.tlbInvalidations.add(space.pointee.counters.invalidations.load(ordering: .relaxed))
+        pointee.lock.release()
+    }
+
+    /// Entries written and cleared, and TLB invalidations, of all spaces that there were.
+    var totals: (written: UInt64, cleared: UInt64, invalidations: UInt64) {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        var written = pointee.counters.ptesWritten.load(ordering: .relaxed)
+        var cleared = pointee.counters.ptesCleared.load(ordering: .relaxed)
+        var invalidations = pointee.counters.tlbInvalidations.load(ordering: .relaxed)
+        var next = pointee.firstSpace
+        while let space = next {
+            written &+= space.pointee.counters.written.load(ordering: .relaxed)
+            cleared &+= space.pointee.counters.cleared.load(ordering: .relaxed)
+            invalidations &+= space.pointee.counters.invalidations.load(ordering: .relaxed)
+            next = space.pointee.nextInGPU
+        }
+        return (written, cleared, invalidations)
     }
 
     /// Nanoseconds to write or clear so many page-table entries.
@@ -137,4 +181,10 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
     func holdsLocal(_ offset: UInt64, _ size: UInt64) -> Bool {
         size <= pointee.localSize && offset <= pointee.localSize &- size
     }
+}
+
+extension Atomic where Value == UInt64 {
+    /// For a counter that only the holder of a lock changes: no atomic addition is needed.
+    @inline(__always)
+    func add(_ amount: UInt64) { store(load(ordering: .relaxed) &+ amount, ordering: .relaxed) }
 }

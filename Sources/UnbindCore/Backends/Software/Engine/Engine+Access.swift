@@ -120,11 +120,11 @@ extension UnsafeMutablePointer where Pointee == Engine {
         let leaf: PageLeaf
         if let hit = pointee.tlb.lookUp(address, space: space.pointee.id) {
             counts.hits &+= 1
-            if hit != mapped {
+            guard let mapped, hit.agrees(with: mapped, at: address) else {
                 chunk.fault = Engine.Fault(kind: .stale, access: access, address: address)
                 return nil
             }
-            leaf = hit
+            leaf = mapped
         } else {
             counts.misses &+= 1
             guard let mapped else {

@@ -5,7 +5,13 @@
 
 import Synchronization
 
-import Synchronization
+extension SoftwareSpace {
+    /// How many entries were written, and in which generation of the tables: see VMAResource+Entries.
+    struct Placed {
+        let entries: UInt64
+        let generation: UInt64
+    }
+}
 
 extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// Takes all tables that the binding will need. On failure nothing has changed.
@@ -13,6 +19,53 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// - Failure: .noMemory.
     /// - Signalling: allocates: not in a signalling section.
     func reserve(_ binding: Binding) throws(Status) {
+        check(binding)
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        _ = try reserve(plan)
+    }
+
+    /// Reserves and writes in one; leaves the entries to the resume if the space is suspended. Every entry must be
+    /// empty. On failure nothing has changed.
+    ///
+    /// - Failure: as reserve.
+    /// - Signalling: as reserve.
+    func place(_ binding: Binding) throws(Status) -> SoftwareSpace.Placed {
+        check(binding)
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        let leaf = try reserve(plan)
+        if pointee.isSuspended { return placedAtResume }
+        let count: UInt64
+        if let leaf {
+            count = visit(leaf, from: plan.start, to: plan.end, plan, .write)
+        } else {
+            count = traverse(plan, .write) ?? 0
+        }
+        pointee.counters.written.add(count)
+        return SoftwareSpace.Placed(entries: count, generation: pointee.generation)
+    }
+
+    /// The second half of place, for a binding that has been reserved.
+    func writeReserved(_ binding: Binding) -> SoftwareSpace.Placed {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        if pointee.isSuspended { return placedAtResume }
+        return SoftwareSpace.Placed(entries: writeLocked(binding), generation: pointee.generation)
+    }
+
+    private var placedAtResume: SoftwareSpace.Placed {
+        SoftwareSpace.Placed(entries: 0, generation: pointee.generation &- 1)
+    }
+
+    /// Whether an engine can have met what was cleared, or a table waits to be freed.
+    /// - Locking: held.
+    var needsInvalidation: Bool { pointee.engineCount != 0 || pointee.retired != nil }
+
+    @inline(__always)
+    private func check(_ binding: Binding) {
         let smallest = pointee.pageSizes & (~pointee.pageSizes &+ 1)
         invariant(
             binding.size != 0 && binding.start <= PageTableLevel.addressLimit
@@ -27,15 +80,25 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         invariant(
             binding.isLocal || binding.physical.addingSaturating(binding.size) <= PageTableEntry.addressMask,
             "a host address does not fit a page-table entry")
-        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
-        pointee.lock.acquire()
-        defer { pointee.lock.release() }
+    }
+
+    /// The one table of level 0 that has all entries of the binding; nil if they are in several, or in another.
+    /// - Locking: held.
+    @inline(__always)
+    private func reserve(_ plan: BindingPlan) throws(Status) -> PageTablePointer? {
         if pointee.isAbandoned { throw .closed }
+        if plan.isInOneLeaf {
+            guard let leaf = table(plan.start, 0, makes: true) else { throw .noMemory }
+            leaf.pointee.users &+= 1
+            keep(leaf)
+            return leaf
+        }
         if traverse(plan, .make) == nil {
             _ = traverse(plan, .prune)
             throw .noMemory
         }
         _ = traverse(plan, .retain)
+        return nil
     }
 
     /// Writes the entries of a reserved binding, and returns how many. Every one of them must be empty.
@@ -52,7 +115,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     func writeLocked(_ binding: Binding) -> UInt64 {
         let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         let count = pointee.isAbandoned ? 0 : traverse(plan, .write) ?? 0
-        _ = pointee.gpu.pointee.counters.ptesWritten.wrappingAdd(count, ordering: .relaxed)
+        pointee.counters.written.add(count)
         return count
     }
 
@@ -70,8 +133,15 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// - Locking: held.
     func clearLocked(_ binding: Binding) -> UInt64 {
         let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
-        let count = traverse(plan, pointee.isAbandoned ? .abandon : .clear) ?? 0
-        _ = pointee.gpu.pointee.counters.ptesCleared.wrappingAdd(count, ordering: .relaxed)
+        let count: UInt64
+        if pointee.isAbandoned {
+            count = traverse(plan, .abandon) ?? 0
+        } else if plan.isInOneLeaf, let leaf = table(plan.start, 0, makes: false) {
+            count = visit(leaf, from: plan.start, to: plan.end, plan, .clear)
+        } else {
+            count = traverse(plan, .clear) ?? 0
+        }
+        pointee.counters.cleared.add(count)
         return count
     }
 
@@ -83,7 +153,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     func makeWritableLocked(_ binding: Binding) -> UInt64 {
         let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         let count = pointee.isAbandoned ? 0 : traverse(plan, .makeWritable) ?? 0
-        _ = pointee.gpu.pointee.counters.ptesWritten.wrappingAdd(count, ordering: .relaxed)
+        pointee.counters.written.add(count)
         return count
     }
 

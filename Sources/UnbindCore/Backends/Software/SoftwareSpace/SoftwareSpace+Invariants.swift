@@ -19,6 +19,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
 
     private func check(_ table: PageTablePointer) {
         var present: UInt64 = 0
+        let ips = pointee.hasTableModes && table.pointee.level == 1 ? PageTableEntry.ips : 0
         for index in 0..<PageTableLevel.entryCount {
             let entry = table.entry(index)
             if entry.isPresent { present += 1 } else { invariant(entry.raw == 0, "an empty entry is not 0") }
@@ -37,7 +38,8 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             invariant(child.pointee.writers <= child.pointee.users, "a table has more writers than users")
             if child.pointee.writers > 0 {
                 invariant(
-                    entry.raw == PageTableEntry.table(at: child.address), "a table with writers is not linked")
+                    entry.raw & ~ips == PageTableEntry.table(at: child.address), "a table with writers is not linked")
+                if pointee.hasTableModes, child.pointee.level == 0 { checkMode(child, isMedium: entry.raw & ips != 0) }
             } else {
                 invariant(!entry.isPresent || isLeaf, "a table without writers is linked")
                 checkEmpty(child)
@@ -45,6 +47,17 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             check(child)
         }
         if table != pointee.root { invariant(present > 0 || table.pointee.writers == 0, "a written table is empty") }
+    }
+
+    private func checkMode(_ table: PageTablePointer, isMedium: Bool) {
+        invariant(table.pointee.isMedium == isMedium, "a table has another mode than its link says")
+        invariant(table.pointee.smallWriters <= table.pointee.writers, "a table has more small writers than writers")
+        if !isMedium { return }
+        invariant(table.pointee.smallWriters == 0, "a table of 64 KiB pages has small ones")
+        for index in 0..<PageTableLevel.entryCount {
+            let entry = table.entry(index)
+            invariant(entry.isMedium || !entry.isPresent, "a table of 64 KiB pages holds an entry that is none")
+        }
     }
 
     private func checkEmpty(_ table: PageTablePointer) {

@@ -28,6 +28,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// As deep as there are levels.
     private func lose(_ table: PageTablePointer) {
         table.pointee.writers = 0
+        table.pointee.smallWriters = 0
         for index in 0..<PageTableLevel.entryCount {
             if table.pointee.entries[index].load(ordering: .relaxed) != 0 {
                 table.pointee.entries[index].store(0, ordering: .releasing)

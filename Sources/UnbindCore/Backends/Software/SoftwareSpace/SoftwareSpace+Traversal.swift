@@ -1,8 +1,8 @@
-// One way through the tables that a binding touches, for everything that is done to a binding.
+// One way through the tables that hold a binding's entries, for everything that is done to a binding.
 //
-// A binding touches the tables of level 2 and 1 that cover it, and of level 0 those of the 2 MiB blocks that it does
-// not map by one large leaf. A pass enters a table before those below it and leaves it after them. Each table is met
-// once, and entries are written in runs, so the cost is that of the entries.
+// A binding has entries in tables of level 0, and in those of level 1 whose 2 MiB blocks it maps by large leaves. It
+// counts as a user and a writer of these tables only: a table above them is used by the tables below it, and written
+// while one of them is linked. So a small binding costs its own table, and the way up only when that comes or goes.
 
 import Synchronization
 
@@ -29,78 +29,80 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// Entries written or cleared; nil if `make` ran out of memory.
     /// - Locking: held.
     func traverse(_ plan: BindingPlan, _ pass: TablePass) -> UInt64? {
-        let root = pointee.root
         var count: UInt64 = 0
         var address = plan.start
+        let wholeEnd = roundDown(plan.end, to: PageSize.large)
         while address < plan.end {
-            let end = Swift.min(plan.end, PageTableLevel.end(address, 3))
-            let index = PageTableLevel.index(address, 3)
-            if let table = enter(root, index, pass) {
-                guard let entries = traverseUpper(table, from: address, to: end, plan, pass) else { return nil }
-                count &+= entries
-                leave(root, index, table, pass)
-            } else if pass == .make {
-                return nil
+            let isLarge = plan.usesLarge && isAligned(address, to: PageSize.large) && address < wholeEnd
+            let level: UInt64 = isLarge ? 1 : 0
+            let end = Swift.min(isLarge ? wholeEnd : plan.end, PageTableLevel.end(address, level &+ 1))
+            if let table = table(address, level, makes: pass == .make) {
+                count &+= visit(table, from: address, to: end, plan, pass)
+            } else {
+                if pass == .make { return nil }
+                invariant(pass == .prune, "a binding was not reserved")
             }
             address = end
         }
         return count
     }
 
-    /// The part of a binding below one table of level 2.
-    private func traverseUpper(
-        _ parent: PageTablePointer, from start: UInt64, to limit: UInt64, _ plan: BindingPlan, _ pass: TablePass
-    ) -> UInt64? {
-        var count: UInt64 = 0
-        var address = start
-        while address < limit {
-            let end = Swift.min(limit, PageTableLevel.end(address, 2))
-            let index = PageTableLevel.index(address, 2)
-            if let table = enter(parent, index, pass) {
-                guard let entries = traverseBlocks(table, from: address, to: end, plan, pass) else { return nil }
-                count &+= entries
-                leave(parent, index, table, pass)
-            } else if pass == .make {
-                return nil
-            }
-            address = end
-        }
-        return count
-    }
-
-    /// The part of a binding below one table of level 1: large leaves, and tables of level 0.
-    private func traverseBlocks(
-        _ parent: PageTablePointer, from start: UInt64, to limit: UInt64, _ plan: BindingPlan, _ pass: TablePass
-    ) -> UInt64? {
-        var count: UInt64 = 0
-        var address = start
-        while address < limit {
-            let index = PageTableLevel.index(address, 1)
-            let wholeEnd = roundDown(limit, to: PageSize.large)
-            if plan.usesLarge && isAligned(address, to: PageSize.large) && address < wholeEnd {
-                let run = Int(truncatingIfNeeded: (wholeEnd &- address) / PageSize.large)
-                let first = (address &+ plan.delta) | plan.flags | PageTableEntry.large
-                put(parent, index, run, first, PageSize.large, pass)
-                count &+= UInt64(truncatingIfNeeded: run)
-                address = wholeEnd
-                continue
-            }
-            let end = Swift.min(limit, PageTableLevel.end(address, 1))
-            if let table = enter(parent, index, pass) {
-                if pass == .write || pass == .clear || pass == .makeWritable { count &+= putPages(table, from: address, to: end, plan, pass) }
-                leave(parent, index, table, pass)
-            } else if pass == .make {
-                return nil
-            }
-            address = end
-        }
-        return count
-    }
-
-    /// The part of a binding in one table of level 0: small pages before and after a run of medium ones.
-    private func putPages(
+    /// The part of a binding in one table. Entries written or cleared.
+    @inline(__always)
+    func visit(
         _ table: PageTablePointer, from start: UInt64, to end: UInt64, _ plan: BindingPlan, _ pass: TablePass
     ) -> UInt64 {
+        switch pass {
+        case .make: return 0
+        case .prune:
+            if table.pointee.users == 0 { free(table) }
+            return 0
+        case .retain:
+            table.pointee.users &+= 1
+            return 0
+        case .write:
+            beginWriting(table)
+            let count = put(table, from: start, to: end, plan, pass)
+            if pointee.hasTableModes, table.pointee.level == 0 { noteWritten(table, from: start, to: end, plan) }
+            return count
+        case .makeWritable: return put(table, from: start, to: end, plan, pass)
+        case .clear:
+            let count = put(table, from: start, to: end, plan, pass)
+            if pointee.hasTableModes, table.pointee.level == 0 { noteCleared(table, from: start, to: end, plan) }
+            endWriting(table)
+            drop(table)
+            return count
+        case .cancel:
+            drop(table)
+            return 0
+        case .abandon:
+            invariant(table.pointee.users > 0, "a binding was dropped that was not reserved")
+            table.pointee.users &-= 1
+            return 0
+        }
+    }
+
+    // MARK: Entries
+
+    @inline(__always)
+    private func put(
+        _ table: PageTablePointer, from start: UInt64, to end: UInt64, _ plan: BindingPlan, _ pass: TablePass
+    ) -> UInt64 {
+        if end &- start != PageSize.small { return putRuns(table, from: start, to: end, plan, pass) }
+        put(table, PageTableLevel.index(start, 0), 1, (start &+ plan.delta) | plan.flags, PageSize.small, pass)
+        return 1
+    }
+
+    private func putRuns(
+        _ table: PageTablePointer, from start: UInt64, to end: UInt64, _ plan: BindingPlan, _ pass: TablePass
+    ) -> UInt64 {
+        if table.pointee.level == 1 {
+            let count = Int(truncatingIfNeeded: (end &- start) / PageSize.large)
+            let first = (start &+ plan.delta) | plan.flags | PageTableEntry.large
+            put(table, PageTableLevel.index(start, 1), count, first, PageSize.large, pass)
+            return UInt64(truncatingIfNeeded: count)
+        }
+        // Small pages before and after a run of medium ones.
         var mediumStart = end
         var mediumEnd = end
         if plan.usesMedium {
@@ -109,8 +111,10 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             if first < last { (mediumStart, mediumEnd) = (first, last) }
         }
         putRun(table, start, mediumStart, plan, plan.flags, pass)
-        putRun(table, mediumStart, mediumEnd, plan, plan.flags | PageTableEntry.medium, pass)
-        putRun(table, mediumEnd, end, plan, plan.flags, pass)
+        if mediumStart < end {
+            putRun(table, mediumStart, mediumEnd, plan, plan.flags | PageTableEntry.medium, pass)
+            putRun(table, mediumEnd, end, plan, plan.flags, pass)
+        }
         return (end &- start) / PageSize.small
     }
 
@@ -129,79 +133,30 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         _ table: PageTablePointer, _ first: Int, _ count: Int, _ value: UInt64, _ step: UInt64, _ pass: TablePass
     ) {
         let entries = table.pointee.entries + first
+        // What the entries are is checked for all at once: a run of stores alone is several times as fast.
+        var difference: UInt64 = 0
         var value = value
         if pass == .write {
+            for index in 0..<count { difference |= entries[index].load(ordering: .relaxed) }
+            invariant(difference == 0, "a bind wrote over a mapping that was not unbound")
             for index in 0..<count {
-                invariant(
-                    entries[index].load(ordering: .relaxed) == 0, "a bind wrote over a mapping that was not unbound")
                 entries[index].store(value, ordering: .releasing)
                 value &+= step
             }
         } else if pass == .makeWritable {
             for index in 0..<count {
-                invariant(
-                    entries[index].load(ordering: .relaxed) | PageTableEntry.writable == value,
-                    "a binding was made writable that is not there")
+                difference |= (entries[index].load(ordering: .relaxed) | PageTableEntry.writable) ^ value
                 entries[index].store(value, ordering: .releasing)
                 value &+= step
             }
-        } else if pass == .clear {
+            invariant(difference == 0, "a binding was made writable that is not there")
+        } else {
             for index in 0..<count {
-                invariant(
-                    entries[index].load(ordering: .relaxed) == value,
-                    "an unbind found another entry than the one its bind had written")
-                entries[index].store(0, ordering: .releasing)
+                difference |= entries[index].load(ordering: .relaxed) ^ value
                 value &+= step
             }
+            invariant(difference == 0, "an unbind found another entry than the one its bind had written")
+            for index in 0..<count { entries[index].store(0, ordering: .releasing) }
         }
-    }
-
-    // MARK: Tables
-
-    private func enter(_ parent: PageTablePointer, _ index: Int, _ pass: TablePass) -> PageTablePointer? {
-        if pass == .make, parent.child(index) == nil {
-            guard let table = pointee.gpu.pointee.tables.take(level: parent.pointee.level &- 1) else { return nil }
-            parent.pointee.children.unsafelyUnwrapped[index] = table
-            return table
-        }
-        guard let table = parent.child(index) else {
-            invariant(pass == .prune, "a binding was not reserved")
-            return nil
-        }
-        switch pass {
-        case .make, .prune, .makeWritable, .clear, .cancel, .abandon: break
-        case .retain: table.pointee.users &+= 1
-        case .write:
-            table.pointee.writers &+= 1
-            invariant(table.pointee.writers <= table.pointee.users, "a binding was written that was not reserved")
-            if table.pointee.writers == 1 {
-                invariant(
-                    parent.pointee.entries[index].load(ordering: .relaxed) == 0,
-                    "a bind wrote over a mapping that was not unbound")
-                table.pointee.wasLinked = true
-                parent.pointee.entries[index].store(PageTableEntry.table(at: table.address), ordering: .releasing)
-            }
-        }
-        return table
-    }
-
-    private func leave(_ parent: PageTablePointer, _ index: Int, _ table: PageTablePointer, _ pass: TablePass) {
-        switch pass {
-        case .make, .retain, .write, .makeWritable: return
-        case .prune: break
-        case .clear:
-            invariant(table.pointee.writers > 0, "a binding was cleared that was not written")
-            table.pointee.writers &-= 1
-            if table.pointee.writers == 0 { parent.pointee.entries[index].store(0, ordering: .releasing) }
-            table.pointee.users &-= 1
-        case .cancel, .abandon:
-            invariant(table.pointee.users > 0, "a binding was dropped that was not reserved")
-            table.pointee.users &-= 1
-            if pass == .abandon { return }
-        }
-        if table.pointee.users != 0 { return }
-        invariant(table.pointee.writers == 0, "a reservation was cancelled that was written")
-        parent.pointee.children.unsafelyUnwrapped[index] = nil
-        if table.pointee.wasLinked { retire(table) } else { pointee.gpu.pointee.tables.give(table, isEmpty: true) }
     }
 }

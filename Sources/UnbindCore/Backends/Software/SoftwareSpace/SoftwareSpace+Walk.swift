@@ -6,6 +6,14 @@ import Synchronization
 struct PageLeaf: Equatable {
     var entry: PageTableEntry
     var size: UInt64
+
+    /// The same translation of the address, be it as part of a smaller or a larger page.
+    func agrees(with other: PageLeaf, at address: UInt64) -> Bool {
+        if self == other { return true }
+        let bits = PageTableEntry.writable | PageTableEntry.local
+        return entry.raw & bits == other.entry.raw & bits
+            && entry.address &+ (address & (size &- 1)) == other.entry.address &+ (address & (other.size &- 1))
+    }
 }
 
 /// A mapped page and where it is.
@@ -23,20 +31,34 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         if address >= PageTableLevel.addressLimit { return nil }
         var entries = pointee.root.pointee.entries
         var level: UInt64 = 3
+        var raw: UInt64 = 0
         while level > 0 {
-            let raw = entries[PageTableLevel.index(address, level)].load(ordering: .acquiring)
+            raw = entries[PageTableLevel.index(address, level)].load(ordering: .acquiring)
             let entry = PageTableEntry(raw: raw)
             if !entry.isPresent { return nil }
             if level == 1 && entry.isLarge { return PageLeaf(entry: entry, size: PageSize.large) }
             entries = SoftwareSpace.entries(at: entry.address)
             level &-= 1
         }
+        if pointee.hasTableModes { return walkLowest(entries, address, isMedium: raw & PageTableEntry.ips != 0) }
         let entry = PageTableEntry(raw: entries[PageTableLevel.index(address, 0)].load(ordering: .acquiring))
         if !entry.isPresent { return nil }
         if !entry.isMedium { return PageLeaf(entry: entry, size: PageSize.small) }
         // The other fifteen follow from this one: their addresses go up in step.
         let offset = address & (PageSize.medium &- PageSize.small)
         return PageLeaf(entry: PageTableEntry(raw: entry.raw &- offset), size: PageSize.medium)
+    }
+
+    /// The end of a walk where the table has one page size. In one of 64 KiB pages only every sixteenth entry is read.
+    private func walkLowest(
+        _ entries: UnsafeMutablePointer<Atomic<UInt64>>, _ address: UInt64, isMedium: Bool
+    ) -> PageLeaf? {
+        let index = PageTableLevel.index(address, 0) & (isMedium ? ~15 : ~0)
+        let entry = PageTableEntry(raw: entries[index].load(ordering: .acquiring))
+        if !entry.isPresent { return nil }
+        if !isMedium { return PageLeaf(entry: entry, size: PageSize.small) }
+        // A page of 4 KiB there would not be one of 64 KiB, whatever lies behind it.
+        return entry.isMedium ? PageLeaf(entry: entry, size: PageSize.medium) : nil
     }
 
     /// The first mapped page that ends after the address, by what the entries say; nil if there is none.

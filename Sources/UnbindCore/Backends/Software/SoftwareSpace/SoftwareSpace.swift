@@ -21,6 +21,8 @@ struct SoftwareSpace: ~Copyable {
     let id: UInt64
     /// Mask of PageSize.
     let pageSizes: UInt64
+    /// 64 KiB pages are a mode of whole tables: see SoftwareSpace+TableMode.
+    let hasTableModes: Bool
     let root: PageTablePointer
     let lock = FutexLock(.pageTables)
     /// Unlinked tables that engines may still read.
@@ -35,16 +37,42 @@ struct SoftwareSpace: ~Copyable {
     var isSuspended = false
     /// Losses of all that the tables held, plus 1.
     var generation: UInt64 = 1
+    /// Decisions about the modes of tables so far.
+    var decisions: UInt64 = 0
+
+    /// Whether a table without bindings may be kept for the next one.
+    let keepsLeaf: Bool
+    /// The one that is, a user of itself.
+    var keptLeaf: PageTablePointer?
+    /// Engines that walk these tables.
+    var engineCount = 0
+    /// Written with `lock` held, read without.
+    let counters = Counters()
+    /// Of the GPU, under its lock.
+    var nextInGPU: SoftwareSpacePointer?
+    var previousInGPU: SoftwareSpacePointer?
+
+    /// What happened to the entries so far.
+    struct Counters: ~Copyable {
+        let written = Atomic<UInt64>(0)
+        let cleared = Atomic<UInt64>(0)
+        let invalidations = Atomic<UInt64>(0)
+    }
 
     let engineLock = FutexLock(.pageTables)
     /// Those that walk these tables, in a list by `nextInSpace`.
     var engines: EnginePointer?
 
-    fileprivate init(gpu: SoftwareGPUPointer, id: UInt64, pageSizes: UInt64, root: PageTablePointer) {
+    fileprivate init(
+        gpu: SoftwareGPUPointer, id: UInt64, pageSizes: UInt64, root: PageTablePointer, hasTableModes: Bool,
+        keepsLeaf: Bool
+    ) {
         self.gpu = gpu
         self.id = id
         self.pageSizes = pageSizes
+        self.hasTableModes = hasTableModes
         self.root = root
+        self.keepsLeaf = keepsLeaf
     }
 }
 
@@ -54,21 +82,29 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
     /// - Parameters:
     ///   - id: unique in the device, not 0.
     ///   - pageSizes: mask of PageSize, not 0.
+    ///   - hasTableModes: 64 KiB pages as gen9 to gen12 have them.
+    ///   - keepsLeaf: see SoftwareSpace+Tables.
     /// - Failure: .noMemory.
-    func makeSpace(id: UInt64, pageSizes: UInt64) throws(Status) -> SoftwareSpacePointer {
+    func makeSpace(
+        id: UInt64, pageSizes: UInt64, hasTableModes: Bool = false, keepsLeaf: Bool = false
+    ) throws(Status) -> SoftwareSpacePointer {
         invariant(pageSizes != 0 && pageSizes & ~PageSize.all == 0, "a space was made without a known page size")
         guard let space = pointee.memory.allocateArray(of: SoftwareSpace.self, count: 1) else { throw .noMemory }
         guard let root = pointee.tables.take(level: PageTableLevel.root) else {
             pointee.memory.deallocateArray(space, count: 1)
             throw .noMemory
         }
-        space.initialize(to: SoftwareSpace(gpu: self, id: id, pageSizes: pageSizes, root: root))
+        space.initialize(
+            to: SoftwareSpace(
+                gpu: self, id: id, pageSizes: pageSizes, root: root, hasTableModes: hasTableModes, keepsLeaf: keepsLeaf))
+        list(space)
         return space
     }
 
     /// Frees the space with all its tables, whatever they hold. It must have no engines.
     func freeSpace(_ space: SoftwareSpacePointer) {
         invariant(space.pointee.engines == nil, "page tables were freed while an engine used them")
+        unlist(space)
         space.freeTables()
         space.deinitialize(count: 1)
         pointee.memory.deallocateArray(space, count: 1)
@@ -79,10 +115,18 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     // MARK: Retired tables
 
     /// For the beginning of a TLB invalidation: what it will cover.
-    func retirementsSoFar() -> UInt64 {
+    func beginInvalidation() -> UInt64 {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
+        pointee.counters.invalidations.add(1)
         return pointee.retirements
+    }
+
+    /// An invalidation that `clear` said was not needed; only counted.
+    func skipInvalidation() {
+        pointee.lock.acquire()
+        pointee.counters.invalidations.add(1)
+        pointee.lock.release()
     }
 
     /// For the end of a TLB invalidation: no engine reads what had been retired when it began.
@@ -146,6 +190,14 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         engine.pointee.nextInSpace = pointee.engines
         pointee.engines = engine
         pointee.engineLock.release()
+        countEngines(by: 1)
+    }
+
+    /// Under the lock of the tables: what was cleared while there was no engine, none that comes later can have seen.
+    private func countEngines(by step: Int) {
+        pointee.lock.acquire()
+        pointee.engineCount = pointee.engineCount &+ step
+        pointee.lock.release()
     }
 
     func detach(_ engine: EnginePointer) {
@@ -161,5 +213,6 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             before.unsafelyUnwrapped.pointee.nextInSpace = engine.pointee.nextInSpace
         }
         pointee.engineLock.release()
+        countEngines(by: -1)
     }
 }

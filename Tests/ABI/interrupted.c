@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* M10: every wait may be interrupted. Nothing has changed then, and the call can be repeated. */
+#include "support.h"
+
+/* What is waited for, and what that is about. */
+struct world {
+    struct gpu gpu;
+    unbind_bo *bo;
+    unbind_vma *vma, *pending;
+    unbind_fence *gate, *timer;
+};
+
+typedef int (*waiting)(struct world *world, uint32_t flags);
+
+static int wait_fence(struct world *w, uint32_t flags) { return unbind_fence_wait(w->gate, FOREVER, flags); }
+static int wait_bo(struct world *w, uint32_t flags) { return unbind_bo_wait(w->bo, FOREVER, flags); }
+static int wait_usage(struct world *w, uint32_t flags) {
+    return unbind_bo_wait_usage(w->bo, UNBIND_USAGE_WRITE, FOREVER, flags);
+}
+static int bind_over(struct world *w, uint32_t flags) { return unbind_vma_bind(w->vma, flags); }
+static int unbind_used(struct world *w, uint32_t flags) { return unbind_vma_unbind(w->vma, flags); }
+static int wait_idle(struct world *w, uint32_t flags) {
+    return unbind_device_wait_idle(w->gpu.device, FOREVER, flags);
+}
+
+struct call {
+    struct world *world;
+    waiting wait;
+    int status;
+};
+
+static void on_signal(int number) { (void)number; }
+
+static void *make_call(void *argument) {
+    struct call *call = (struct call *)argument;
+    call->status = call->wait(call->world, UNBIND_WAIT_INTERRUPTIBLE);
+    return NULL;
+}
+
+/* The range of vma is that of pending, whose unbind waits for the gate. */
+static void world_open(struct world *w, uint32_t executor) {
+    memset(w, 0, sizeof *w);
+    gpu_open(&w->gpu, executor);
+    w->gate = make_fence(&w->gpu);
+    w->bo = make_bo(&w->gpu, PAGE);
+    w->pending = make_vma(&w->gpu, w->bo, 0x10000);
+    w->vma = make_vma(&w->gpu, w->bo, 0x10000);
+    REQUIRE(unbind_vma_bind(w->pending, 0) == 0);
+    REQUIRE(unbind_vma_add_user(w->pending, w->gate) == 0);
+    REQUIRE(unbind_vma_unbind_async(w->pending, 0, NULL) == 0);
+    uint64_t hour = unbind_device_now(w->gpu.device) + UINT64_C(3600000000000);
+    REQUIRE(unbind_fence_create_deadline(w->gate, hour, &w->timer) == 0); /* what wait_idle waits for */
+}
+
+static void world_close(struct world *w) {
+    unbind_fence_unref(w->timer);
+    unbind_fence_unref(w->gate);
+    unbind_vma_unref(w->vma);
+    unbind_vma_unref(w->pending);
+    unbind_bo_unref(w->bo);
+    gpu_close(&w->gpu);
+}
+
+static void interrupt(uint32_t executor, waiting wait) {
+    struct sigaction action;
+    struct world world;
+    pthread_t thread;
+    int is_over = 0;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGUSR1, &action, NULL);
+    world_open(&world, executor);
+    struct call call = {&world, wait, 1};
+    struct unbind_vm_stats before = vm_stats(world.gpu.vm), after;
+    REQUIRE(pthread_create(&thread, NULL, make_call, &call) == 0);
+    for (int i = 0; i < 2000 && !is_over; i++) {
+        sleep_ms(2);
+        pthread_kill(thread, SIGUSR1);
+        is_over = pthread_tryjoin_np(thread, NULL) == 0;
+    }
+    REQUIRE(is_over);
+    CHECK_EQUAL(call.status, -EINTR);
+    after = vm_stats(world.gpu.vm);
+    CHECK(memcmp(&before, &after, sizeof before) == 0);
+    CHECK_EQUAL(unbind_vma_state(world.vma), UNBIND_VMA_UNBOUND);
+    CHECK_EQUAL(unbind_fence_is_signaled(world.gate), 0);
+    CHECK_EQUAL(unbind_fence_signal(world.gate, 0), 0);
+    CHECK_EQUAL(wait(&world, UNBIND_WAIT_INTERRUPTIBLE), 0);
+    CHECK_EQUAL(unbind_vma_bind(world.vma, 0), 0);
+    world_close(&world);
+}
+
+/* The unbind of a VMA in use: bound before and after. */
+static void interrupt_unbind(uint32_t executor) {
+    struct world world;
+    pthread_t thread;
+    int is_over = 0;
+    world_open(&world, executor);
+    signal(SIGUSR1, on_signal);
+    CHECK_EQUAL(unbind_fence_signal(world.gate, 0), 0);
+    CHECK_EQUAL(unbind_vma_bind(world.vma, 0), 0);
+    unbind_fence *user = make_fence(&world.gpu);
+    CHECK_EQUAL(unbind_vma_add_user(world.vma, user), 0);
+    struct call call = {&world, unbind_used, 1};
+    REQUIRE(pthread_create(&thread, NULL, make_call, &call) == 0);
+    for (int i = 0; i < 2000 && !is_over; i++) {
+        sleep_ms(2);
+        pthread_kill(thread, SIGUSR1);
+        is_over = pthread_tryjoin_np(thread, NULL) == 0;
+    }
+    REQUIRE(is_over);
+    CHECK_EQUAL(call.status, -EINTR);
+    CHECK_EQUAL(unbind_vma_state(world.vma), UNBIND_VMA_BOUND);
+    signal_and_drop(user);
+    CHECK_EQUAL(unbind_vma_unbind(world.vma, UNBIND_WAIT_INTERRUPTIBLE), 0);
+    CHECK_EQUAL(unbind_vma_state(world.vma), UNBIND_VMA_UNBOUND);
+    world_close(&world);
+}
+
+static const uint32_t kinds[2] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUAL};
+
+TEST(fence, "M10: an interrupted wait for a fence") {
+    for (int i = 0; i < 2; i++) interrupt(kinds[i], wait_fence);
+}
+TEST(bo, "M10: an interrupted wait for a buffer, and for a usage of it") {
+    for (int i = 0; i < 2; i++) interrupt(kinds[i], wait_bo);
+    for (int i = 0; i < 2; i++) interrupt(kinds[i], wait_usage);
+}
+TEST(bind, "M10, P24: an interrupted bind over a pending unbind leaves the address space as it was") {
+    for (int i = 0; i < 2; i++) interrupt(kinds[i], bind_over);
+}
+TEST(unbind, "M10: an interrupted unbind leaves the VMA bound") {
+    for (int i = 0; i < 2; i++) interrupt_unbind(kinds[i]);
+}
+TEST(idle, "M10: an interrupted wait for the device") {
+    for (int i = 0; i < 2; i++) interrupt(kinds[i], wait_idle);
+}
