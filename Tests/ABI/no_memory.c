@@ -71,59 +71,6 @@ static int submit_a_job(struct world *w) {
     return unbind_queue_submit(w->queue, &job, &w->made_fence);
 }
 
-static int pin_it(struct world *w) { return unbind_vma_pin(w->vma, NULL); }
-/* Over a part of where it is: the new binding awaits the end of the old one. */
-static int move_it(struct world *w) {
-    struct unbind_pin_options options = UNBIND_PIN_OPTIONS_INIT;
-    options.flags = UNBIND_PIN_FIXED | UNBIND_PIN_ASYNC;
-    options.address = 0x206000;
-    options.out_fence = &w->made_fence;
-    int status = unbind_vma_pin(w->placeless, &options);
-    CHECK_EQUAL(unbind_vma_address(w->placeless), status ? 0x204000 : 0x206000);
-    return status;
-}
-/* Takes the place of one that is used. */
-static int bind_evicting(struct world *w) {
-    int status = unbind_vma_bind_async(w->over, UNBIND_BIND_EVICT, &w->made_fence);
-    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
-    return status;
-}
-static int evict_range(struct world *w) {
-    int status = unbind_vm_evict_range(w->gpu.vm, 0x100000, 0x1000, 0, UNBIND_EVICT_ASYNC);
-    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
-    return status;
-}
-static int evict_all(struct world *w) {
-    int status = unbind_vm_evict_all(w->gpu.vm, 0);
-    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
-    return status;
-}
-static int evict_something(struct world *w) {
-    struct unbind_evict_request request = UNBIND_EVICT_REQUEST_INIT;
-    request.size = PAGE;
-    request.start = 0x100000;
-    request.end = 0x101000;
-    int status = unbind_vm_evict_something(w->gpu.vm, &request);
-    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
-    return status;
-}
-static int make_a_view(struct world *w) {
-    struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
-    struct unbind_view view = UNBIND_VIEW_INIT;
-    view.type = UNBIND_VIEW_ROTATED;
-    view.plane_count = 1;
-    view.planes[0].width = view.planes[0].height = view.planes[0].src_stride = view.planes[0].dst_stride = 2;
-    options.view = &view;
-    return unbind_vma_create(w->gpu.vm, w->bo, &options, &w->made_vma);
-}
-static int bind_a_view(struct world *w) {
-    if (!w->made_vma && make_a_view(w) != 0) return -ENOMEM;
-    return unbind_vma_bind(w->made_vma, 0);
-}
-/* While its read-only bind is under way. */
-static int upgrade_it(struct world *w) { return unbind_vma_bind_async(w->vma, 0, NULL); }
-
-enum setting { PLAIN, OVER_PENDING, IN_USE, READ_ONLY, AUTOMATIC };
 static int lock_an_array(struct world *w) {
     unbind_bo *list[3] = {w->shared, w->other, w->bo};
     int status = unbind_bo_lock_array(list, 3, 20, &w->context, 0);
@@ -190,6 +137,59 @@ static int make_a_deadline(struct world *w) {
     return unbind_fence_create_deadline(w->user, hour, &w->made_fence);
 }
 
+static int pin_it(struct world *w) { return unbind_vma_pin(w->vma, NULL); }
+/* Over a part of where it is: the new binding awaits the end of the old one. */
+static int move_it(struct world *w) {
+    struct unbind_pin_options options = UNBIND_PIN_OPTIONS_INIT;
+    options.flags = UNBIND_PIN_FIXED | UNBIND_PIN_ASYNC;
+    options.address = 0x206000;
+    options.out_fence = &w->made_fence;
+    int status = unbind_vma_pin(w->placeless, &options);
+    CHECK_EQUAL(unbind_vma_address(w->placeless), status ? 0x204000 : 0x206000);
+    return status;
+}
+/* Takes the place of one that is used. */
+static int bind_evicting(struct world *w) {
+    int status = unbind_vma_bind_async(w->over, UNBIND_BIND_EVICT, &w->made_fence);
+    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
+    return status;
+}
+static int evict_range(struct world *w) {
+    int status = unbind_vm_evict_range(w->gpu.vm, 0x100000, 0x1000, 0, UNBIND_EVICT_ASYNC);
+    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
+    return status;
+}
+static int evict_all(struct world *w) {
+    int status = unbind_vm_evict_all(w->gpu.vm, 0);
+    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
+    return status;
+}
+static int evict_something(struct world *w) {
+    struct unbind_evict_request request = UNBIND_EVICT_REQUEST_INIT;
+    request.size = PAGE;
+    request.start = 0x100000;
+    request.end = 0x101000;
+    int status = unbind_vm_evict_something(w->gpu.vm, &request);
+    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
+    return status;
+}
+static int make_a_view(struct world *w) {
+    struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
+    struct unbind_view view = UNBIND_VIEW_INIT;
+    view.type = UNBIND_VIEW_ROTATED;
+    view.plane_count = 1;
+    view.planes[0].width = view.planes[0].height = view.planes[0].src_stride = view.planes[0].dst_stride = 2;
+    options.view = &view;
+    return unbind_vma_create(w->gpu.vm, w->bo, &options, &w->made_vma);
+}
+static int bind_a_view(struct world *w) {
+    if (!w->made_vma && make_a_view(w) != 0) return -ENOMEM;
+    return unbind_vma_bind(w->made_vma, 0);
+}
+/* While its read-only bind is under way. */
+static int upgrade_it(struct world *w) { return unbind_vma_bind_async(w->vma, 0, NULL); }
+
+enum setting { PLAIN, OVER_PENDING, IN_USE, READ_ONLY, AUTOMATIC };
 
 static struct unbind_device_options bare_options(struct gpu *gpu, struct unbind_allocator *allocator) {
     struct unbind_device_options options = gpu_options(gpu, UNBIND_EXECUTOR_MANUAL, allocator);
@@ -277,7 +277,7 @@ static void every_allocation_fails(operation call, enum setting setting, bool ma
         world.gpu.hooks.fail_at = 0;
         if (failed && status != 0) {
             CHECK_EQUAL(status, -ENOMEM);
-            /* A list that has grown for what came after stays so. */
+            /* A list that has grown for what came after stays so, and a VMA that was made. */
             bool grows = call == add_users || call == lock_an_array || call == bind_a_view;
             if (!grows && setting == PLAIN) CHECK_EQUAL(world.gpu.hooks.bytes, bytes);
             refused++;
@@ -426,29 +426,6 @@ TEST(eventfd_fails, "making an eventfd survives the failure of each allocation")
     every_allocation_fails(get_an_eventfd, PLAIN, false);
 }
 
-TEST(pin_fails, "pinning survives the failure of each allocation") { every_allocation_fails(pin_it, PLAIN, false); }
-TEST(move_fails, "moving a misplaced VMA that is in use survives the failure of each allocation, and stays bound") {
-    every_allocation_fails(move_it, AUTOMATIC, false);
-}
-TEST(evicting_bind_fails, "a bind that would evict what is in use, and has no memory for it, evicts nobody") {
-    every_allocation_fails(bind_evicting, IN_USE, false);
-}
-TEST(evict_range_fails, "evicting a range without memory evicts nobody") {
-    every_allocation_fails(evict_range, IN_USE, false);
-}
-TEST(evict_all_fails, "evicting all without memory evicts nobody") { every_allocation_fails(evict_all, PLAIN, false); }
-TEST(evict_something_fails, "making room without memory evicts nobody") {
-    every_allocation_fails(evict_something, PLAIN, false);
-}
-TEST(view_fails, "creating a VMA of a view survives the failure of each allocation") {
-    every_allocation_fails(make_a_view, PLAIN, false);
-}
-TEST(bind_view_fails, "binding a view survives the failure of each allocation") {
-    every_allocation_fails(bind_a_view, PLAIN, false);
-}
-TEST(upgrade_fails, "P13: adding write access survives the failure of each allocation, and the binding stays") {
-    every_allocation_fails(upgrade_it, READ_ONLY, false);
-}
 TEST(lock_array_fails, "locking buffers and reserving in them survives the failure of each allocation") {
     every_allocation_fails(lock_an_array, PLAIN, false);
 }
@@ -472,4 +449,28 @@ TEST(timed_fails, "making a fence for a time survives the failure of each alloca
 }
 TEST(deadline_fails, "giving a fence a deadline survives the failure of each allocation") {
     every_allocation_fails(make_a_deadline, PLAIN, false);
+}
+
+TEST(pin_fails, "pinning survives the failure of each allocation") { every_allocation_fails(pin_it, PLAIN, false); }
+TEST(move_fails, "moving a misplaced VMA that is in use survives the failure of each allocation, and stays bound") {
+    every_allocation_fails(move_it, AUTOMATIC, false);
+}
+TEST(evicting_bind_fails, "a bind that would evict what is in use, and has no memory for it, evicts nobody") {
+    every_allocation_fails(bind_evicting, IN_USE, false);
+}
+TEST(evict_range_fails, "evicting a range without memory evicts nobody") {
+    every_allocation_fails(evict_range, IN_USE, false);
+}
+TEST(evict_all_fails, "evicting all without memory evicts nobody") { every_allocation_fails(evict_all, PLAIN, false); }
+TEST(evict_something_fails, "making room without memory evicts nobody") {
+    every_allocation_fails(evict_something, PLAIN, false);
+}
+TEST(view_fails, "creating a VMA of a view survives the failure of each allocation") {
+    every_allocation_fails(make_a_view, PLAIN, false);
+}
+TEST(bind_view_fails, "binding a view survives the failure of each allocation") {
+    every_allocation_fails(bind_a_view, PLAIN, false);
+}
+TEST(upgrade_fails, "P13: adding write access survives the failure of each allocation, and the binding stays") {
+    every_allocation_fails(upgrade_it, READ_ONLY, false);
 }

@@ -144,6 +144,7 @@ private struct AddressSpaceParts {
             memory.deallocateArray(pending, count: 1)
         }
         if let ranges {
+            ranges.dispose()
             ranges.deinitialize(count: 1)
             memory.deallocateArray(ranges, count: 1)
         }

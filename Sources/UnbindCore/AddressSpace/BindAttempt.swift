@@ -106,27 +106,24 @@ struct BindAttempt {
         defer { if !isBound, !isMoving, vma.node.pointee.isAllocated { vm.pointee.ranges.remove(vma.node) } }
         var binding = makeBinding(at: start)
         let range = start...(start &+ (request.nodeSize &- 1))
-        collectDependencies(of: binding, range)
-        if blocker == nil, eviction.count > 0 { try awaitEvicted(binding, range) }
+        let searched = searchedRange(around: range, of: binding)
+        collectDependencies(in: searched)
+        if blocker == nil, eviction.count > 0 { try awaitEvicted(searched) }
         if let blocker { return .blocked(blocker) }
         if eviction.lacksPower { return .needsPower(eviction.count) }
+        if eviction.count > 0 { try vm.pointee.ranges.reserveInsertion() }
         if !vm.pointee.pending.reserve() { throw Status.noMemory }
         defer { if !isBound { vm.pointee.pending.unreserve() } }
-        if edges == nil, viewPages == nil, eviction.count == 0, !vm.pointee.options.hasTableModes {
+        if edges == nil, eviction.count == 0, viewPages == nil, !vm.pointee.options.hasTableModes {
             let placed = try vm.pointee.space.place(binding)
             isBound = true
             return installPlaced(binding, range, placed)
         }
-        if eviction.count > 0 { try vm.pointee.ranges.keepSpares() }
-        defer { vm.pointee.ranges.giveSpares() }
         try vm.reserveEntries(of: binding, pages)
         isBound = true
         if eviction.count > 0 { evict(start) }
         vm.decideTableModes(for: &binding)
-        if edges != nil { return installReserved(binding, range) }
-        let resource = install(binding, range)
-        let entries = resource.writeEntries(binding)
-        return finishPlaced(binding, entries: entries)
+        return installReserved(binding, range)
     }
 
     private func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
@@ -220,7 +217,7 @@ struct BindAttempt {
                 break
             }
             let node = vma.node.pointee
-            let range = searchedRange(of: makeBinding(at: node.start), node.start...(node.end &- 1))
+            let range = searchedRange(around: node.start...(node.end &- 1), of: makeBinding(at: node.start))
             guard let unbind = vm.pointee.pending.firstUnfinished(overlapping: range) else { return }
             vm.pointee.ranges.remove(vma.node)
             if request.isHigh {
@@ -245,20 +242,19 @@ struct BindAttempt {
     private func makeBinding(at nodeStart: UInt64) -> Binding {
         Binding(
             start: nodeStart &+ request.placedGuard, size: vma.size, physical: pages.pointee.physical,
-            isLocal: pages.pointee.isLocal, isReadOnly: request.isReadOnly)
+            isLocal: pages.pointee.isLocal, isReadOnly: request.isReadOnly, isPieced: pages.pointee.segments != nil)
     }
 
     // MARK: Those who make way
 
     /// An edge from the unbind of each that is in the way; whoever waits waits for their GPU work instead.
     /// - Failure: noMemory; nobody has been touched then.
-    private mutating func awaitEvicted(_ binding: Binding, _ range: ClosedRange<UInt64>) throws(Status) {
+    private mutating func awaitEvicted(_ searched: ClosedRange<UInt64>) throws(Status) {
         if reaction == .wait, let user = eviction.firstBlocker() {
             blocker = user
             return
         }
-        let isTimeline = vm.pointee.options.policy == .timeline
-        let searched = isTimeline ? 0...UInt64.max : searchedRange(of: binding, range)
+        let searched = vm.pointee.options.policy == .timeline ? 0...UInt64.max : searched
         for index in 0..<eviction.count {
             guard let fence = eviction.unbindFence(index, inTheWayOf: searched) else { continue }
             guard let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {
@@ -298,25 +294,23 @@ struct BindAttempt {
 
     // MARK: Pending unbinds in the way
 
-    /// Where pending unbinds are in the way of a binding with that node: next to it too, if colors matter (P12), and in
-    /// all of a page table whose mode changes (P9).
-    private func searchedRange(of binding: Binding, _ node: ClosedRange<UInt64>) -> ClosedRange<UInt64> {
+    /// Where pending unbinds are in the way of a range: next to it too, if colors matter (P12), and in all of a page
+    /// table whose mode changes (P9).
+    private func searchedRange(around node: ClosedRange<UInt64>, of binding: Binding) -> ClosedRange<UInt64> {
         var range = node
         if vm.pointee.options.coloring {
             range = range.lowerBound.subtractingSaturating(pageSize)...range.upperBound.addingSaturating(pageSize)
         }
         if eviction.count > 0, vm.pointee.options.hasTableModes {
             // Those who make way have a say in the modes, and will have none.
-            let (start, last) = (range.lowerBound, range.upperBound)
-            return roundDown(start, to: PageSize.large)...(last | (PageSize.large &- 1))
+            return roundDown(range.lowerBound, to: PageSize.large)...(range.upperBound | (PageSize.large &- 1))
         }
         return vm.roundedToTables(range, of: binding)
     }
 
     /// Finds what the VM's policy says to wait for, and an edge from each, or else `blocker`.
-    private mutating func collectDependencies(of binding: Binding, _ node: ClosedRange<UInt64>) {
+    private mutating func collectDependencies(in range: ClosedRange<UInt64>) {
         let isTimeline = vm.pointee.options.policy == .timeline
-        let range = searchedRange(of: binding, node)
         let unbinds = vm.pointee.pending.unfinished(in: range)
         dependencies.overlapping = UInt64(unbinds.count)
         if !isTimeline {
@@ -360,39 +354,45 @@ struct BindAttempt {
     private mutating func installPlaced(
         _ binding: Binding, _ range: ClosedRange<UInt64>, _ placed: SoftwareSpace.Placed
     ) -> Outcome {
-        install(binding, range).pointee.writtenIn = placed.generation
-        return finishPlaced(binding, entries: placed.entries)
-    }
-
-    private func finishPlaced(_ binding: Binding, entries: UInt64) -> Outcome {
+        let boID = vma.pointee.bo.pointee.id
+        install(binding, range, boID: boID).pointee.writtenIn = placed.generation
         count(now: waitedFor.awaited > 0 ? device.now : 0)
         vm.pointee.history.record(
-            .bound, start: binding.start, size: binding.size, boID: vma.pointee.bo.pointee.id,
+            .bound, start: binding.start, size: binding.size, boID: boID,
             time: device.pointee.executor.approximateNow, isApproximate: true)
-        return .done(entries: entries)
+        return .done(entries: placed.entries)
     }
 
-    /// The entries will be written when what is in the way has gone. Nothing fails from here on.
+    /// The entries are written now, or when what is in the way has gone. Nothing fails from here on.
     private mutating func installReserved(_ binding: Binding, _ range: ClosedRange<UInt64>) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
         let now = device.now
-        let resource = install(binding, range)
+        let resource = install(binding, range, boID: boID)
         count(now: now)
-        vm.pointee.history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
-        return .underWay(startWork(resource, at: now))
+        let history = vm.pointee.history
+        history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
+        if edges != nil { return .underWay(startWork(resource, at: now)) }
+        let entries = resource.writeEntries(binding)
+        history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
+        return .done(entries: entries)
     }
 
-    private mutating func install(_ binding: Binding, _ range: ClosedRange<UInt64>) -> ResourcePointer {
+    private mutating func install(
+        _ binding: Binding, _ range: ClosedRange<UInt64>, boID: UInt64
+    ) -> ResourcePointer {
         let resource = ResourcePointer.initialize(
-            resourceMemory!, vm: vm, pages: pages, ownsPages: viewPages != nil, binding: binding, range: range,
-            boID: vma.pointee.bo.pointee.id, timelineAwait: timelineAwait)
+            resourceMemory!, vm: vm, pages: pages, binding: binding, range: range, boID: boID,
+            timelineAwait: timelineAwait)
         resourceMemory = nil
-        viewPages = nil
         timelineAwait = nil
+        resource.pointee.keepsPages = viewPages != nil
+        viewPages = nil
         vma.pointee.resource = resource
         vm.enterByRecency(vma)
         if request.pins { vma.pointee.pinCount = 1 }
         vma.pointee.address.store(binding.start, ordering: .relaxed)
+        let state = edges == nil ? VMAState.bound : VMAState.binding
+        vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
         _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
         return resource
     }

@@ -208,8 +208,10 @@ struct Eviction {
     }
 
     private func isCleared(_ index: Int) -> Bool {
-        if case .immediate = victims![index].schedule { return true }
-        return false
+        switch victims![index].schedule {
+        case .atOnce, .immediate: true
+        case .ready, .deferred: false
+        }
     }
 
     /// Completes what is over and hands the rest to whom it concerns.
@@ -271,13 +273,6 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
             size: request.nodeSize, alignment: request.placementAlignment, color: request.color,
             start: max(request.lowest, pointee.start), end: min(request.limit, pointee.end),
             fromTop: request.isHigh)
-        if pointee.count == 0 {
-            guard wanted.start <= wanted.end, wanted.size <= wanted.end &- wanted.start else { return nil }
-            let last = wanted.end &- wanted.size
-            let place = roundUp(wanted.start, to: wanted.alignment)
-            return place >= wanted.start && place <= last
-                ? (wanted.fromTop ? roundDown(last, to: wanted.alignment) : place) : nil
-        }
-        return findHole(for: wanted, placement: request.isHigh ? .high : .low)?.start
+        return freePlace(for: wanted, placement: request.isHigh ? .high : .low)
     }
 }

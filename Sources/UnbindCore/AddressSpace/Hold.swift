@@ -111,9 +111,7 @@ extension UnsafeMutablePointer where Pointee == Hold {
     func read(_ offset: UInt64, into buffer: UnsafeMutableRawPointer, size: UInt64) throws(Status) {
         let binding = pointee.resource.pointee.binding
         guard offset <= binding.size, size <= binding.size - offset else { throw Status.invalid }
-        let pages = pointee.pages
-        let start = binding.physical &- pages.pointee.physical &+ offset
-        memmove(buffer, pages.pointee.memory + Int(start), Int(size))
+        pointee.pages.copyOut(from: offset, into: buffer, size: size)
     }
 
     fileprivate func free() {

@@ -38,39 +38,35 @@ struct VMAResource: ~Copyable {
     /// The buffer's, which the VMA keeps while it is bound; a reference from when the unbind is pending until it has
     /// completed.
     let pages: PageListPointer
-    /// They are a view's, made for this binding: the reference is there from the beginning.
-    let ownsPages: Bool
     /// Changes only while it is installed, under the VM's lock: a read-only binding may become writable.
     var binding: Binding
     /// It was bound when it became writable, and so it stays while that is under way.
     var isUpgraded = false
-    /// What it takes of the address space, with guards and padding; inclusive.
-    fileprivate let first: UInt64
-    fileprivate let last: UInt64
     let boID: UInt64
+    /// A reference to the pages is its own from the start: a view's list is nobody else's.
+    var keepsPages = false
+    /// What it takes of the address space: the binding with guards and padding.
+    let range: ClosedRange<UInt64>
     /// Under the timeline policy: memory for the edge to the unbind before.
     var timelineAwait: UnsafeMutableRawPointer?
 
     static var nodeOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<IntervalNode>.alignment) }
-
-    var range: ClosedRange<UInt64> { first...last }
 
     /// Who gives the power reference of a completed unbind back.
     enum PowerEnd { case toCaller, later }
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
-    /// `range`: what it takes of the address space, with guards and padding. With `ownsPages` it takes over a reference.
+    /// `range`: what it takes of the address space, with guards and padding.
     static func initialize(
-        _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, ownsPages: Bool, binding: Binding,
+        _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, binding: Binding,
         range: ClosedRange<UInt64>, boID: UInt64, timelineAwait: UnsafeMutableRawPointer?
     ) -> ResourcePointer {
         let resource = memory.bindMemory(to: VMAResource.self, capacity: 1)
         resource.initialize(
             to: VMAResource(
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
-                vm: vm, pages: pages, ownsPages: ownsPages, binding: binding, first: range.lowerBound,
-                last: range.upperBound, boID: boID, timelineAwait: timelineAwait))
+                vm: vm, pages: pages, binding: binding, boID: boID, range: range, timelineAwait: timelineAwait))
         vm.resourceMade()
         return resource
     }
@@ -134,8 +130,23 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// chain's reference goes with the index entry, so that no lookup meets freed memory (P15, P22).
     private func complete(at time: UInt64) {
         let vm = pointee.vm
+        finish(at: time)
+        vm.pendingUnbindsEnded(1)
+    }
+
+    /// For the drain, of a device without power: as dropHold, but the unbind still counts as pending. True if it is
+    /// completed. If somebody holds it, and with `recordsStart`, this is when it started.
+    func dropHoldPending(at time: UInt64, recordsStart: Bool) -> Bool {
+        if recordsStart, pointee.holds.load(ordering: .relaxed) != 1 { record(.unbindStarted, at: time) }
+        if pointee.holds.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue != 1 { return false }
+        finish(at: time)
+        return true
+    }
+
+    private func finish(at time: UInt64) {
+        let vm = pointee.vm
         let pages = pointee.pages
-        recordCompletion(at: time)
+        record(.unbindCompleted, at: time)
         _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
         fence.signal(at: time)
         if pointee.isPublished {
@@ -144,21 +155,21 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             fence.drop()
         }
         pages.drop()
-        vm.pendingUnbindEnded()
     }
 
     /// The end of an unbind that was never pending: nobody holds it.
     /// - Locking: as dropHold; the caller keeps the VM.
     func completeAtOnce(at time: UInt64) {
-        recordCompletion(at: time)
+        record(.unbindCompleted, at: time)
+        let pages = pointee.keepsPages ? pointee.pages : nil
         fence.signal(at: time)
-        if pointee.ownsPages { pointee.pages.drop() }
+        pages?.drop()
     }
 
-    private func recordCompletion(at time: UInt64) {
+    private func record(_ operation: HistoryOperation, at time: UInt64) {
         let binding = pointee.binding
         pointee.vm.pointee.history.record(
-            .unbindCompleted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
+            operation, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
     }
 }
 
@@ -179,8 +190,9 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         retain()
     }
 
-    func pendingUnbindEnded() {
-        if pointee.pendingCount.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue != 1 { return }
+    /// The VM may be gone after this.
+    func pendingUnbindsEnded(_ count: Int) {
+        if pointee.pendingCount.wrappingSubtract(count, ordering: .acquiringAndReleasing).oldValue != count { return }
         let device = pointee.device
         device.retain()
         drop()

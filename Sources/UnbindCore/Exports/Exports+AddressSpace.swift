@@ -36,6 +36,7 @@ private func checkedAddressSpaceOptions(
         guard options.page_sizes & ~device.pointee.pageSizes == 0 else { throw Status.invalid }
         checked.pageSizes = options.page_sizes
     }
+    if checked.hasTableModes, checked.pageSizes & PageSize.medium == 0 { throw Status.invalid }
     checked.mappableSize = checked.size
     if options.mappable_size != 0 {
         guard isAligned(options.mappable_size, to: pageSize), options.mappable_size <= checked.size else {
@@ -46,7 +47,6 @@ private func checkedAddressSpaceOptions(
     let smallest = checked.pageSizes & (~checked.pageSizes &+ 1)
     guard isAligned(options.guard, to: smallest), options.guard <= checked.size else { throw Status.invalid }
     checked.guardSize = options.guard
-    if checked.hasTableModes, checked.pageSizes & PageSize.medium == 0 { throw Status.invalid }
     return checked
 }
 

@@ -197,3 +197,22 @@ extension UnsafeMutablePointer where Pointee == PageList {
         device.cache(.pageList).give(UnsafeMutableRawPointer(self))
     }
 }
+
+extension UnsafeMutablePointer where Pointee == PageList {
+    /// Copies bytes of what the GPU sees, `offset` from the start of it; what a view leaves out is zero.
+    func copyOut(from offset: UInt64, into buffer: UnsafeMutableRawPointer, size: UInt64) {
+        guard let segments = pointee.segments else {
+            memmove(buffer, pointee.memory + Int(offset), Int(size))
+            return
+        }
+        memset(buffer, 0, Int(size))
+        for index in 0..<pointee.segmentCount {
+            let segment = segments[index]
+            let start = max(offset, segment.offset)
+            let end = min(offset &+ size, segment.offset &+ segment.size)
+            if start >= end { continue }
+            let place = segment.bufferOffset &+ (start &- segment.offset)
+            memmove(buffer + Int(start &- offset), pointee.memory + Int(place), Int(end &- start))
+        }
+    }
+}

@@ -39,12 +39,18 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
         try take(node, start: start, size: size, color: color, after: owner)
     }
 
-    /// Makes sure that the next range is not refused for lack of memory, whatever is removed before it. To be ended by
-    /// giveSpares.
-    /// - Failure: .noMemory. Nothing has changed then.
-    func keepSpares() throws(Status) { try index.keepSpares() }
+    /// Makes sure that the next `reserve` or `insert` does not fail with .noMemory, whatever is removed before it.
+    /// - Failure: .noMemory.
+    func reserveInsertion() throws(Status) { try index.reserveInsertion() }
 
-    func giveSpares() { index.giveSpares() }
+    /// Where `insert` would put a range; nil if there is no room.
+    func freePlace(for request: RangeRequest, placement: Placement) -> UInt64? {
+        enterHead()
+        return findHole(for: request, placement: placement)?.start
+    }
+
+    /// Before it is freed, and when nothing is allocated.
+    func dispose() { index.dropStandby() }
 
     /// Gives the node's range back.
     /// - Complexity: O(1) on average, O(log n) at most; as for a hole of HoleBins if it is large.

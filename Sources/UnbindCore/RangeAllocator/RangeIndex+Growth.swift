@@ -1,8 +1,8 @@
 // RangeIndex: putting a node in, and making room for it in a full leaf.
 
-/// Leaves and branches that were taken for one insertion and are not yet in use, each with the next one's address.
-private struct SpareNodes {
-    var first: UnsafeMutableRawPointer?
+/// Leaves and branches that were taken for an insertion and are not yet in use, each with the next one's address.
+struct SpareNodes {
+    private var first: UnsafeMutableRawPointer?
 
     mutating func push(_ memory: UnsafeMutableRawPointer) {
         memory.storeBytes(of: first, as: UnsafeMutableRawPointer?.self)
@@ -57,36 +57,6 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
         return (right, position &- kept)
     }
 
-    /// Takes what any one insertion may need, so that the next one does not fail for lack of memory. What it does not use
-    /// is given back by `giveSpares`.
-    /// - Failure: .noMemory. Nothing has changed then.
-    func keepSpares() throws(Status) {
-        // One leaf, one branch for each above it, and a root.
-        var needed = 2
-        var branch = firstLeaf.pointee.base.parent
-        while let next = branch {
-            needed &+= 1
-            branch = next.pointee.base.parent
-        }
-        var spares = SpareNodes(first: pointee.keptSpares)
-        for _ in 0..<needed {
-            if let memory = pointee.cache.take() {
-                spares.push(memory)
-                continue
-            }
-            pointee.keptSpares = spares.first
-            giveSpares()
-            throw Status.noMemory
-        }
-        pointee.keptSpares = spares.first
-    }
-
-    func giveSpares() {
-        var spares = SpareNodes(first: pointee.keptSpares)
-        pointee.keptSpares = nil
-        while let memory = spares.pop() { pointee.cache.give(memory) }
-    }
-
     /// One leaf, one branch for each full one above it, and one more if the root is full.
     private func takeSpares(for leaf: RangeLeafPointer) throws(Status) -> SpareNodes {
         var needed = 1
@@ -97,10 +67,8 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
         }
         if parent == nil { needed &+= 1 }
         var spares = SpareNodes()
-        var kept = SpareNodes(first: pointee.keptSpares)
-        defer { pointee.keptSpares = kept.first }
         for _ in 0..<needed {
-            if let memory = kept.pop() ?? pointee.cache.take() {
+            if let memory = pointee.cache.take() ?? takeStandby() {
                 spares.push(memory)
                 continue
             }
@@ -108,6 +76,34 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
             throw Status.noMemory
         }
         return spares
+    }
+
+    /// Makes sure that the next insertion does not fail for lack of memory, whatever is removed before it.
+    /// - Failure: .noMemory.
+    func reserveInsertion() throws(Status) {
+        // A leaf, a branch for each level, and a new root.
+        var needed = 2
+        var branch = pointee.root
+        while let present = branch {
+            needed &+= 1
+            branch = present.pointee.hasLeaves ? nil : present.child(0).asBranch
+        }
+        while pointee.standbyCount < needed {
+            guard let memory = pointee.cache.take() else { throw Status.noMemory }
+            pointee.standby.push(memory)
+            pointee.standbyCount &+= 1
+        }
+    }
+
+    /// Gives back what reserveInsertion holds.
+    func dropStandby() {
+        while let memory = takeStandby() { pointee.cache.give(memory) }
+    }
+
+    private func takeStandby() -> UnsafeMutableRawPointer? {
+        guard let memory = pointee.standby.pop() else { return nil }
+        pointee.standbyCount &-= 1
+        return memory
     }
 
     /// Moves the nodes from a position on to the end of another leaf.

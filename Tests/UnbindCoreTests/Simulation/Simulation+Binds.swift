@@ -55,7 +55,7 @@ extension Simulation {
         let awaited = space.awaited(start - vma.guardSize, start + vma.size + vma.guardSize)
         if isAsync {
             // Under `sync` nobody promised that it does not wait for more.
-            let forTables = space.awaitedForTables(start - vma.guardSize, start + vma.size + vma.guardSize)
+            let forTables = space.awaitedForTables(start, start + vma.size)
             let may = space.policy == UNBIND_POLICY_SYNC ? space.pending.map(\.fence) : forTables.map(\.fence)
             let fence = try record(.bind, handle, must: awaited.map(\.fence), may: may)
             vma.binding = makeBinding(vma, request, start: start, bind: fence)

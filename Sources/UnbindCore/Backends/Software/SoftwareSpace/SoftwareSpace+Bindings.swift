@@ -48,14 +48,6 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         return SoftwareSpace.Placed(entries: count, generation: pointee.generation)
     }
 
-    /// The second half of place, for a binding that has been reserved.
-    func writeReserved(_ binding: Binding) -> SoftwareSpace.Placed {
-        pointee.lock.acquire()
-        defer { pointee.lock.release() }
-        if pointee.isSuspended { return placedAtResume }
-        return SoftwareSpace.Placed(entries: writeLocked(binding), generation: pointee.generation)
-    }
-
     private var placedAtResume: SoftwareSpace.Placed {
         SoftwareSpace.Placed(entries: 0, generation: pointee.generation &- 1)
     }
