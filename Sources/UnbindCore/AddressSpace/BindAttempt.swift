@@ -301,6 +301,10 @@ struct BindAttempt {
         if vm.pointee.options.coloring {
             range = range.lowerBound.subtractingSaturating(pageSize)...range.upperBound.addingSaturating(pageSize)
         }
+        if eviction.count > 0, vm.pointee.options.hasTableModes {
+            // Those who make way have a say in the modes, and will have none.
+            return roundDown(range.lowerBound, to: PageSize.large)...(range.upperBound | (PageSize.large &- 1))
+        }
         return vm.roundedToTables(range, of: binding)
     }
 
