@@ -28,7 +28,7 @@ SHARED   := build/lib/libunbind.so.$(VERSION)
 STATIC   := build/lib/libunbind.a
 TOOL     := build/bin/unbindctl
 HEADERS  := $(wildcard include/unbind/*.h)
-CORE     := $(shell find Sources/UnbindCore Sources/CSystem include -type f) pkgconfig/libunbind.map Package.swift
+CORE     := $(shell find Sources/UnbindCore Sources/C* include -type f) pkgconfig/libunbind.map Package.swift
 TOOLS    := $(shell find Sources/Unbind Sources/unbindctl examples/swift -type f 2>/dev/null) Package.swift
 LIBBUILD := .build-library/release
 

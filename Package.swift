@@ -20,9 +20,17 @@ let systemTargets: [Target] = [
     .target(name: "CSystem", path: "Sources/CSystem"),
 ]
 
+/// libpciaccess and libdrm. Header-only targets: the first needs no flags, the second's come from pkg-config.
+let intelTargets: [Target] = [
+    .systemLibrary(name: "CPCIAccess", path: "Sources/CPCIAccess/include"),
+    .systemLibrary(name: "CLibDRM", path: "Sources/CLibDRM/include", pkgConfig: "libdrm"),
+]
+
+let coreDependencies: [Target.Dependency] = ["CUnbind", "CSystem", "CPCIAccess", "CLibDRM"]
+
 func core(_ extra: [SwiftSetting], linker: [LinkerSetting] = []) -> Target {
     .target(
-        name: "UnbindCore", dependencies: ["CUnbind", "CSystem"], path: "Sources/UnbindCore",
+        name: "UnbindCore", dependencies: coreDependencies, path: "Sources/UnbindCore",
         swiftSettings: warnings + extra, linkerSettings: linker)
 }
 
@@ -45,7 +53,7 @@ case "library":
     package = Package(
         name: "libunbind",
         products: [.library(name: "unbind", type: .dynamic, targets: ["UnbindCore"])],
-        targets: systemTargets + [
+        targets: systemTargets + intelTargets + [
             core(
                 embedded,
                 linker: [
@@ -59,8 +67,8 @@ case "library":
                         "-Xlinker", "-z", "-Xlinker", "now",
                         "-Xlinker", "-z", "-Xlinker", "relro",
                         "-Xlinker", "--gc-sections",
-                        // The dependency set is part of what packagers rely on: libdrm and libpciaccess
-                        // are recorded from the first release, before the Intel backend calls them.
+                        // The dependency set is part of what packagers rely on: it does not depend on what
+                        // the linker finds to be used.
                         "-Xlinker", "--no-as-needed",
                     ]),
                 ])
@@ -69,11 +77,11 @@ case "bench":
     package = Package(
         name: "libunbind",
         products: [.library(name: "unbindbench", type: .dynamic, targets: ["UnbindBench"])],
-        targets: systemTargets + [
+        targets: systemTargets + intelTargets + [
             .target(
                 // "library" is a link to Sources/UnbindCore. The peer's back end only counts, and so does the file that
                 // stands in for the one left out here.
-                name: "UnbindBench", dependencies: ["CUnbind", "CSystem"], path: "Tests/bench",
+                name: "UnbindBench", dependencies: coreDependencies, path: "Tests/bench",
                 exclude: [
                     "library/Backends/Software/SoftwareSpace/SoftwareSpace+Bindings.swift",
                     "bench.h", "bench.map", "c_functions.c", "core.c", "main.c", "peer.c", "report.c",
@@ -81,6 +89,7 @@ case "bench":
                 sources: ["library", "core"],
                 swiftSettings: warnings + embedded,
                 linkerSettings: [
+                    .linkedLibrary("drm"), .linkedLibrary("pciaccess"),
                     .unsafeFlags([
                         "-Xlinker", "--version-script=\(Context.packageDirectory)/Tests/bench/bench.map",
                         "-Xlinker", "-soname=libunbindbench.so", "-Xlinker", "-z", "-Xlinker", "defs",
@@ -110,8 +119,8 @@ default:
     package = Package(
         name: "libunbind",
         products: [.library(name: "Unbind", targets: ["Unbind"])],
-        targets: systemTargets + [
-            core([]),
+        targets: systemTargets + intelTargets + [
+            core([], linker: [.linkedLibrary("drm"), .linkedLibrary("pciaccess")]),
             swiftInterface(linkedTo: ["UnbindCore"]),
             .testTarget(
                 name: "UnbindCoreTests", dependencies: ["UnbindCore", "CUnbind", "CSystem"],

@@ -11,9 +11,9 @@ import Unbind
 struct Unbindctl: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "unbindctl",
-        abstract: "Replays captures of GPU address spaces on libunbind and measures the waiting.",
+        abstract: "Replays captures of GPU address spaces, measures the waiting, and lists the GPUs of this machine.",
         version: "unbindctl \(Library.version)",
-        subcommands: [ReplayCommand.self, DemoCommand.self, VersionCommand.self])
+        subcommands: [ReplayCommand.self, DemoCommand.self, ProbeCommand.self, VersionCommand.self])
 }
 
 struct VersionCommand: ParsableCommand {

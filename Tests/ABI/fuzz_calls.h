@@ -198,6 +198,41 @@ static void run_device(void) {
     }
 }
 
+static void evict(unbind_vm *vm) {
+    union room room;
+    struct unbind_evict_request request = UNBIND_EVICT_REQUEST_INIT;
+    uint32_t flags = flags_of(UNBIND_EVICT_NONBLOCK | UNBIND_WAIT_INTERRUPTIBLE | UNBIND_EVICT_ASYNC);
+    if (flags & UNBIND_EVICT_ASYNC && !one_in(16)) flags &= ~(uint32_t)UNBIND_WAIT_INTERRUPTIBLE;
+    if (!(flags & (UNBIND_EVICT_ASYNC | UNBIND_EVICT_NONBLOCK)) && !may_wait()) flags |= UNBIND_EVICT_ASYNC;
+    if (fuzz.depth) flags |= UNBIND_EVICT_ASYNC, flags &= ~(uint32_t)UNBIND_WAIT_INTERRUPTIBLE;
+    trace("evict flags %x", flags);
+    switch (below(3)) {
+    case 0:
+        request.flags = flags | flags_of(UNBIND_EVICT_HIGH);
+        request.size = one_in(16) ? any_word() : (1 + below(32)) * PAGE;
+        request.alignment = one_in(4) ? UINT64_C(1) << below(64) : 0;
+        request.start = one_in(4) ? any_address() & ~UINT64_C(4095) : 0;
+        request.end = one_in(4) ? any_address() & ~UINT64_C(4095) : 0;
+        request.color = one_in(12) ? (uint32_t)below(3) : 0;
+        if (fuzz.depth) { /* no flag may be lost to chance here */
+            status("unbind_vm_evict_something", unbind_vm_evict_something(vm, &request), -EINVAL, -ENOSPC, -ENOENT, -ENOMEM, 0);
+            break;
+        }
+        status("unbind_vm_evict_something",
+               unbind_vm_evict_something(vm, one_in(40) ? NULL : (struct unbind_evict_request *)resize(&room, &request, sizeof request, 16)),
+               -EINVAL, -E2BIG, -ENOSPC, -ENOENT, -ENOMEM, -EINTR, -EDEADLK, 0);
+        break;
+    case 1:
+        status("unbind_vm_evict_range",
+               unbind_vm_evict_range(vm, any_address() & (one_in(8) ? UINT64_MAX : ~UINT64_C(4095)),
+                                     one_in(16) ? any_word() : (1 + below(32)) * PAGE, one_in(12) ? (uint32_t)below(3) : 0, flags),
+               -EINVAL, -ENODEV, -ENOSPC, -ENOENT, -ENOMEM, -EINTR, -EDEADLK, 0);
+        break;
+    default:
+        if (one_in(3)) status("unbind_vm_evict_all", unbind_vm_evict_all(vm, flags), -EINVAL, -ENOENT, -ENOMEM, -EINTR, -EDEADLK, 0);
+    }
+}
+
 static void use_vm(void) {
     union room room;
     unbind_device *device = PICK(unbind_device, DEVICE);
@@ -207,12 +242,18 @@ static void use_vm(void) {
     struct unbind_page page = UNBIND_PAGE_INIT;
     uint64_t address = 0;
     size_t total = 0;
+    if (one_in(6)) {
+        evict(other);
+        return;
+    }
     switch (below(7)) {
     case 0:
         options.flags = flags_of(UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL | UNBIND_VM_IPS);
         options.policy = one_in(24) ? (uint32_t)any() : (uint32_t)below(3);
         options.size = one_in(3) ? below(64) * PAGE : one_in(16) ? any_word() : 0;
         options.page_sizes = one_in(8) ? below(8) * PAGE | below(2) * 0x10000 | below(2) * 2 * MIB : 0;
+        options.mappable_size = one_in(4) ? below(64) * PAGE : one_in(40) ? any_word() : 0;
+        options.guard = one_in(8) ? below(4) * PAGE : one_in(40) ? any_word() : 0;
         trace("vm create policy %u size %llx", options.policy, (unsigned long long)options.size);
         if (status("unbind_vm_create",
                    unbind_vm_create(device, one_in(4) ? NULL : (struct unbind_vm_options *)SPOIL(&room, options),
@@ -310,8 +351,58 @@ static void keep_fence(unbind_fence *fence, int got, int device) {
     if (got < 0 && fence != UNTOUCHED(unbind_fence)) fuzz_failed("a failed call wrote its fence", got);
 }
 
+static struct unbind_view any_view(void) {
+    struct unbind_view view = UNBIND_VIEW_INIT;
+    view.type = one_in(40) ? (uint32_t)any() : (uint32_t)below(4);
+    if (view.type == UNBIND_VIEW_PARTIAL || one_in(40)) {
+        view.offset = below(8) * PAGE;
+        view.size = one_in(16) ? any_word() : (1 + below(8)) * PAGE;
+    }
+    if (view.type >= UNBIND_VIEW_ROTATED) view.plane_count = one_in(24) ? (uint32_t)any() : 1 + (uint32_t)below(3);
+    for (unsigned i = 0; i < 4; i++) {
+        struct unbind_view_plane *plane = &view.planes[i];
+        plane->offset = one_in(24) ? (uint32_t)any() : (uint32_t)below(4);
+        plane->width = one_in(24) ? (uint32_t)any() : 1 + (uint32_t)below(2);
+        plane->height = one_in(24) ? (uint32_t)any() : 1 + (uint32_t)below(2);
+        plane->src_stride = plane->width + (uint32_t)below(2);
+        plane->dst_stride = one_in(24) ? (uint32_t)any() : 2 + (uint32_t)below(4);
+    }
+    return view;
+}
+
+static void pin(unbind_vma *vma, unbind_fence **out) {
+    union room room;
+    struct unbind_pin_options options = UNBIND_PIN_OPTIONS_INIT;
+    int device = device_of(VMA, vma), got;
+    uint32_t pins = unbind_vma_pin_count(vma);
+    if (one_in(3)) {
+        trace("unpin %p", (void *)vma);
+        got = status("unbind_vma_unpin", unbind_vma_unpin(vma), -EINVAL, -ENOENT, 0);
+        if (fuzz.is_quiet && unbind_vma_pin_count(vma) != pins - (got == 0)) fuzz_failed("pins after an unpin", pins);
+        return;
+    }
+    options.flags = flags_of(UNBIND_PIN_LOW | UNBIND_PIN_MAPPABLE | UNBIND_PIN_READ_ONLY | UNBIND_PIN_EVICT | UNBIND_PIN_NONBLOCK);
+    if (one_in(3)) options.flags |= one_in(2) ? UNBIND_PIN_FIXED : UNBIND_PIN_BIAS;
+    if (options.flags & (UNBIND_PIN_FIXED | UNBIND_PIN_BIAS)) options.address = any_address() & (one_in(8) ? UINT64_MAX : ~UINT64_C(4095));
+    if (options.flags & UNBIND_PIN_FIXED) options.flags &= ~(uint32_t)UNBIND_PIN_LOW;
+    if (!(options.flags & UNBIND_PIN_EVICT)) options.flags &= ~(uint32_t)UNBIND_PIN_NONBLOCK;
+    options.size = one_in(8) ? below(16) * PAGE : one_in(40) ? any_word() : 0;
+    options.alignment = one_in(8) ? UINT64_C(1) << below(64) : 0;
+    if (!may_wait() || one_in(2)) options.flags |= UNBIND_PIN_ASYNC, options.flags &= ~(uint32_t)UNBIND_PIN_INTERRUPTIBLE;
+    options.out_fence = options.flags & UNBIND_PIN_ASYNC ? out : NULL;
+    if (fuzz.fail_one_in && !may_wait()) return;
+    trace("pin %p flags %x address %llx size %llx", (void *)vma, options.flags, (unsigned long long)options.address,
+          (unsigned long long)options.size);
+    /* Shortened it would lose its fence, but not its flags. */
+    got = status("unbind_vma_pin",
+                 unbind_vma_pin(vma, one_in(16) && may_wait() ? NULL : (struct unbind_pin_options *)resize(&room, &options, sizeof options, 8)),
+                 -EINVAL, -E2BIG, -ENOSPC, -EBUSY, -EAGAIN, -ENOENT, -ENOMEM, -EINTR, -EDEADLK, -EIO, 0);
+    if (out && *out != UNTOUCHED(unbind_fence)) keep_fence(*out, got, device);
+}
+
 static void use_vma(void) {
     union room room;
+    struct unbind_view view = any_view();
     unbind_vm *vm = PICK(unbind_vm, VM);
     unbind_bo *bo = PICK(unbind_bo, BO);
     unbind_vma *vma = UNTOUCHED(unbind_vma), *other = PICK(unbind_vma, VMA);
@@ -320,9 +411,24 @@ static void use_vma(void) {
     uint32_t wait_flags = flags_of(UNBIND_WAIT_INTERRUPTIBLE);
     struct slot *slot = NULL;
     int device = device_of(VMA, other), got;
+    uint32_t bind_flags = one_in(2) ? 0 : flags_of(UNBIND_BIND_READ_ONLY | UNBIND_BIND_EVICT | UNBIND_BIND_NONBLOCK);
+    if (one_in(4)) {
+        pin(other, out);
+        return;
+    }
+    if (one_in(16)) {
+        got = status("unbind_vma_lookup",
+                     unbind_vma_lookup(vm, bo, one_in(2) ? NULL : &view, one_in(40) ? NULL : &vma), -EINVAL, -E2BIG, -ENODEV,
+                     -ENOENT, 0);
+        if (got == 0 && !slot_of(VMA, vma)) fuzz_failed("a VMA was found that nobody has", 0);
+        if (got == 0) unbind_vma_unref(vma);
+        return;
+    }
     switch (below(8)) {
     case 0:
     case 1:
+        options.guard = one_in(6) ? below(4) * PAGE : one_in(40) ? any_word() : 0;
+        if (one_in(3)) options.view = &view;
         options.flags = flags_of(one_in(3) ? UNBIND_VMA_FIXED | UNBIND_VMA_HIGH | UNBIND_VMA_READ_ONLY : UNBIND_VMA_FIXED);
         if (options.flags & UNBIND_VMA_FIXED && !one_in(16)) options.flags &= ~(uint32_t)UNBIND_VMA_HIGH;
         if (options.flags & UNBIND_VMA_FIXED || one_in(32)) options.address = any_address() & (one_in(8) ? UINT64_MAX : ~UINT64_C(4095));
@@ -330,7 +436,7 @@ static void use_vma(void) {
         options.color = one_in(12) ? (uint32_t)below(3) : 0;
         trace("vma create flags %x at %llx", options.flags, (unsigned long long)options.address);
         got = status("unbind_vma_create",
-                     unbind_vma_create(vm, bo, one_in(3) ? NULL : (struct unbind_vma_options *)SPOIL(&room, options),
+                     unbind_vma_create(vm, bo, one_in(3) ? NULL : (struct unbind_vma_options *)resize(&room, &options, sizeof options, 8),
                                        one_in(40) ? NULL : &vma),
                      -EINVAL, -E2BIG, -ENODEV, -ENOENT, -ENOMEM, 0);
         if (got == 0) slot = keep(VMA, vma, device_of(VM, vm));
@@ -340,7 +446,7 @@ static void use_vma(void) {
     case 2:
         if (!may_wait()) break;
         trace("bind %p", (void *)other);
-        got = status("unbind_vma_bind", unbind_vma_bind(other, wait_flags), -EINVAL, -ENOENT, -ENOSPC, -ENOMEM, -EINTR,
+        got = status("unbind_vma_bind", unbind_vma_bind(other, wait_flags | bind_flags), -EINVAL, -ENOENT, -ENOSPC, -ENOMEM, -EINTR,
                      -EDEADLK, 0);
         if (got == 0 && fuzz.is_quiet && unbind_vma_state(other) != (int)UNBIND_VMA_BOUND) {
             fuzz_failed("bound and not bound", unbind_vma_state(other));
@@ -350,7 +456,7 @@ static void use_vma(void) {
         /* Without memory to await the unbinds in its way it waits for them itself. */
         if (fuzz.fail_one_in && !may_wait()) break;
         trace("bind async %p", (void *)other);
-        got = status("unbind_vma_bind_async", unbind_vma_bind_async(other, no_flags(), out), -EINVAL, -ENOENT, -ENOSPC,
+        got = status("unbind_vma_bind_async", unbind_vma_bind_async(other, no_flags() | bind_flags, out), -EINVAL, -ENOENT, -ENOSPC,
                      -ENOMEM, fuzz.fail_one_in ? -EDEADLK : -EINVAL, 0);
         keep_fence(fence, got, device);
         break;
@@ -358,7 +464,7 @@ static void use_vma(void) {
         if (!may_wait()) break;
         trace("unbind %p", (void *)other);
         got = unbind_vma_state(other);
-        if (status("unbind_vma_unbind", unbind_vma_unbind(other, wait_flags), -EINVAL, -EINTR, -EDEADLK, 0) < 0) {
+        if (status("unbind_vma_unbind", unbind_vma_unbind(other, wait_flags), -EINVAL, -EAGAIN, -EINTR, -EDEADLK, 0) < 0) {
             /* Work done meanwhile may call back, and that may do anything. */
             if (fuzz.is_quiet && got != unbind_vma_state(other) && got == (int)UNBIND_VMA_BOUND) {
                 fuzz_failed("a failed unbind unbound", unbind_vma_state(other));
@@ -371,7 +477,7 @@ static void use_vma(void) {
             break;
         }
         trace("unbind async %p", (void *)other);
-        got = status("unbind_vma_unbind_async", unbind_vma_unbind_async(other, no_flags(), out), -EINVAL, -EDEADLK, 0);
+        got = status("unbind_vma_unbind_async", unbind_vma_unbind_async(other, no_flags(), out), -EINVAL, -EAGAIN, -EBUSY, -EDEADLK, 0);
         keep_fence(fence, got, device);
         break;
     case 6:

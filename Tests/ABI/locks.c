@@ -595,6 +595,7 @@ TEST(closed, "locks can be dropped after the device was closed, not taken, and w
     CHECK_EQUAL(unbind_device_close(scene.gpu.device, &report), 0);
     CHECK_EQUAL(report.bos, MANY);
     CHECK_EQUAL(report.fences_cancelled, 1);
+    CHECK_EQUAL(report.locks, 2); /* the plain one goes with its buffer */
     CHECK_EQUAL(unbind_bo_is_signaled(scene.bos[0], UNBIND_USAGE_BOOKKEEP), 1);
     CHECK_EQUAL(unbind_bo_lock(scene.bos[3], &context, 0), -ENOENT);
     CHECK_EQUAL(unbind_bo_trylock(scene.bos[3], NULL), -ENOENT);

@@ -13,7 +13,7 @@ struct world {
     struct gpu gpu;
     unbind_vm *vm;
     unbind_bo *bo, *made_bo;
-    unbind_vma *vma, *pending, *made_vma;
+    unbind_vma *vma, *pending, *made_vma, *over, *placeless;
     unbind_queue *queue, *made_queue;
     unbind_fence *user, *made_fence;
     unbind_bo *shared, *other;     /* shared: with fences of its users */
@@ -137,7 +137,59 @@ static int make_a_deadline(struct world *w) {
     return unbind_fence_create_deadline(w->user, hour, &w->made_fence);
 }
 
-enum setting { PLAIN, OVER_PENDING };
+static int pin_it(struct world *w) { return unbind_vma_pin(w->vma, NULL); }
+/* Over a part of where it is: the new binding awaits the end of the old one. */
+static int move_it(struct world *w) {
+    struct unbind_pin_options options = UNBIND_PIN_OPTIONS_INIT;
+    options.flags = UNBIND_PIN_FIXED | UNBIND_PIN_ASYNC;
+    options.address = 0x206000;
+    options.out_fence = &w->made_fence;
+    int status = unbind_vma_pin(w->placeless, &options);
+    CHECK_EQUAL(unbind_vma_address(w->placeless), status ? 0x204000 : 0x206000);
+    return status;
+}
+/* Takes the place of one that is used. */
+static int bind_evicting(struct world *w) {
+    int status = unbind_vma_bind_async(w->over, UNBIND_BIND_EVICT, &w->made_fence);
+    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
+    return status;
+}
+static int evict_range(struct world *w) {
+    int status = unbind_vm_evict_range(w->gpu.vm, 0x100000, 0x1000, 0, UNBIND_EVICT_ASYNC);
+    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
+    return status;
+}
+static int evict_all(struct world *w) {
+    int status = unbind_vm_evict_all(w->gpu.vm, 0);
+    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
+    return status;
+}
+static int evict_something(struct world *w) {
+    struct unbind_evict_request request = UNBIND_EVICT_REQUEST_INIT;
+    request.size = PAGE;
+    request.start = 0x100000;
+    request.end = 0x101000;
+    int status = unbind_vm_evict_something(w->gpu.vm, &request);
+    CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
+    return status;
+}
+static int make_a_view(struct world *w) {
+    struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
+    struct unbind_view view = UNBIND_VIEW_INIT;
+    view.type = UNBIND_VIEW_ROTATED;
+    view.plane_count = 1;
+    view.planes[0].width = view.planes[0].height = view.planes[0].src_stride = view.planes[0].dst_stride = 2;
+    options.view = &view;
+    return unbind_vma_create(w->gpu.vm, w->bo, &options, &w->made_vma);
+}
+static int bind_a_view(struct world *w) {
+    if (!w->made_vma && make_a_view(w) != 0) return -ENOMEM;
+    return unbind_vma_bind(w->made_vma, 0);
+}
+/* While its read-only bind is under way. */
+static int upgrade_it(struct world *w) { return unbind_vma_bind_async(w->vma, 0, NULL); }
+
+enum setting { PLAIN, OVER_PENDING, IN_USE, READ_ONLY, AUTOMATIC };
 
 static struct unbind_device_options bare_options(struct gpu *gpu, struct unbind_allocator *allocator) {
     struct unbind_device_options options = gpu_options(gpu, UNBIND_EXECUTOR_MANUAL, allocator);
@@ -165,13 +217,25 @@ static void world_open(struct world *w, enum setting setting) {
     }
     unbind_lock_context_unlock_all(&w->context);
     w->pending = make_vma(&w->gpu, w->bo, 0x100000);
-    w->vma = make_vma(&w->gpu, w->bo, setting == OVER_PENDING ? UINT64_C(0x101000) : UINT64_C(0x40000000));
+    int is_over = setting == OVER_PENDING || setting == READ_ONLY;
+    w->vma = make_vma(&w->gpu, w->bo, is_over ? UINT64_C(0x101000) : UINT64_C(0x40000000));
+    w->over = make_vma(&w->gpu, w->bo, 0x102000);
+    w->placeless = make_vma(&w->gpu, w->bo, UNBIND_ADDRESS_NONE);
     REQUIRE(unbind_vma_bind(w->pending, 0) == 0);
-    if (setting == OVER_PENDING) {
+    if (setting == IN_USE) REQUIRE(unbind_vma_add_user(w->pending, w->user) == 0);
+    if (setting == AUTOMATIC) {
+        struct unbind_pin_options options = UNBIND_PIN_OPTIONS_INIT;
+        options.flags = UNBIND_PIN_FIXED;
+        options.address = 0x204000;
+        REQUIRE(unbind_vma_pin(w->placeless, &options) == 0 && unbind_vma_unpin(w->placeless) == 0);
+        REQUIRE(unbind_vma_add_user(w->placeless, w->user) == 0);
+    }
+    if (is_over) {
         struct unbind_command delay = command_delay(200000);
         REQUIRE(submit(w->queue, &delay, 1, w->pending, NULL, NULL) == 0);
         REQUIRE(unbind_vma_unbind_async(w->pending, 0, NULL) == 0);
     }
+    if (setting == READ_ONLY) REQUIRE(unbind_vma_bind_async(w->vma, UNBIND_BIND_READ_ONLY, NULL) == 0);
 }
 
 static void world_close(struct world *w) {
@@ -187,6 +251,8 @@ static void world_close(struct world *w) {
     unbind_queue_unref(w->made_queue);
     unbind_queue_unref(w->queue);
     unbind_vma_unref(w->made_vma);
+    unbind_vma_unref(w->over);
+    unbind_vma_unref(w->placeless);
     unbind_vma_unref(w->vma);
     unbind_vma_unref(w->pending);
     unbind_bo_unref(w->made_bo);
@@ -211,8 +277,8 @@ static void every_allocation_fails(operation call, enum setting setting, bool ma
         world.gpu.hooks.fail_at = 0;
         if (failed && status != 0) {
             CHECK_EQUAL(status, -ENOMEM);
-            /* A list that has grown for what came after stays so. */
-            bool grows = call == add_users || call == lock_an_array;
+            /* A list that has grown for what came after stays so, and a VMA that was made. */
+            bool grows = call == add_users || call == lock_an_array || call == bind_a_view;
             if (!grows && setting == PLAIN) CHECK_EQUAL(world.gpu.hooks.bytes, bytes);
             refused++;
             CHECK_EQUAL(call(&world), 0);
@@ -383,4 +449,28 @@ TEST(timed_fails, "making a fence for a time survives the failure of each alloca
 }
 TEST(deadline_fails, "giving a fence a deadline survives the failure of each allocation") {
     every_allocation_fails(make_a_deadline, PLAIN, false);
+}
+
+TEST(pin_fails, "pinning survives the failure of each allocation") { every_allocation_fails(pin_it, PLAIN, false); }
+TEST(move_fails, "moving a misplaced VMA that is in use survives the failure of each allocation, and stays bound") {
+    every_allocation_fails(move_it, AUTOMATIC, false);
+}
+TEST(evicting_bind_fails, "a bind that would evict what is in use, and has no memory for it, evicts nobody") {
+    every_allocation_fails(bind_evicting, IN_USE, false);
+}
+TEST(evict_range_fails, "evicting a range without memory evicts nobody") {
+    every_allocation_fails(evict_range, IN_USE, false);
+}
+TEST(evict_all_fails, "evicting all without memory evicts nobody") { every_allocation_fails(evict_all, PLAIN, false); }
+TEST(evict_something_fails, "making room without memory evicts nobody") {
+    every_allocation_fails(evict_something, PLAIN, false);
+}
+TEST(view_fails, "creating a VMA of a view survives the failure of each allocation") {
+    every_allocation_fails(make_a_view, PLAIN, false);
+}
+TEST(bind_view_fails, "binding a view survives the failure of each allocation") {
+    every_allocation_fails(bind_a_view, PLAIN, false);
+}
+TEST(upgrade_fails, "P13: adding write access survives the failure of each allocation, and the binding stays") {
+    every_allocation_fails(upgrade_it, READ_ONLY, false);
 }

@@ -8,6 +8,7 @@
 
 set -u
 tool=${UNBINDCTL:?UNBINDCTL must name the tool}
+mock=$(cd "$(dirname "$0")/../Mock" && pwd)
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -219,6 +220,49 @@ expect 'a report that cannot be written' 73 'nowhere/out\.json: cannot write' \
     replay reuse.csv --json nowhere/out.json
 expect 'bad input leaves no report' 65 '' replay short.csv --json none.json
 is 'bad input has left no report' test ! -e none.json
+
+# --- the probe, on machines of the mock kernel
+
+"$mock/build" "$work/mock" || exit 1
+# The outer shell makes the machine's files and sets a variable: a Swift program whose environment is changed while it
+# is being loaded does not find its arguments.
+cat >mocked <<END
+#!/bin/sh
+export UNBIND_MOCK_MACHINE=\$1 LD_PRELOAD=$work/mock/libunbind-mock.so TMPDIR=$work
+shift
+exec sh -c 'exec "\$0" "\$@"' "$tool" "\$@"
+END
+chmod +x mocked
+on() { # machine, name, exit status, pattern, arguments...
+    local real=$tool
+    tool=$work/mocked
+    expect "$2" "$3" "$4" "$1" "${@:5}"
+    tool=$real
+}
+on none 'a machine without an Intel GPU is told in one line' 0 '^No Intel GPU in this machine\.$' probe
+on no-pci 'a machine without PCI too' 0 '^No Intel GPU in this machine\.$' probe
+on other-vendor 'and one with a GPU of another maker' 0 '^No Intel GPU in this machine\.$' probe
+on none 'the same in JSON' 0 '"gpus": \[\]' probe --json
+on two 'a GPU has a heading' 0 '^0000:03:00\.0  Intel Arc B580 Graphics$' probe
+on two 'its platform is named' 0 '^  platform +Battlemage G21 \(BMG-G21\), Xe2-HPG 20\.01, discrete$' probe
+on two 'its driver and version are named' 0 '^  driver +xe 1\.1\.0$' probe
+on two 'its node is named and can be opened' 0 '^  render node +/dev/dri/renderD129, can be opened$' probe
+on two 'its memory is told' 0 '^  local memory +12\.0 GiB, all visible to the CPU$' probe
+on two 'its address space is told' 0 "^  address spaces +48 bits, the program's own$" probe
+on two 'its regions are told' 0 '^  region 2 +16\.0 GiB, local memory$' probe
+on unknown-id 'an unknown id is listed' 0 '^  platform +unknown to this version of libunbind' probe
+on no-driver 'a GPU without a driver is listed' 0 '^  driver +none$' probe
+on two 'a selector chooses one' 0 '^0000:00:02\.0 ' probe --device integrated
+on two 'a node can be opened or left alone' 0 '^  render node +/dev/dri/renderD128$' probe --no-open --device 00:02.0
+on two 'a selector that nothing matches' 69 'pci:card=2": no such Intel GPU' probe --device pci:card=2
+on two 'a malformed selector names the place' 64 'from character 5 on, "vendr=1"' probe --device pci:vendr=1
+on two 'a selector that ends too early' 64 'it ends too early' probe --device 0000:03:00
+on two 'JSON has the figures' 0 '"local_memory_bytes": 12884901888' probe --json
+on two 'JSON has the version' 0 '"graphics_version": "20\.01"' probe --json
+if command -v python3 >/dev/null; then
+    ./mocked two probe --json >gpus.json
+    is 'the list of GPUs is valid JSON' python3 -m json.tool gpus.json
+fi
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]

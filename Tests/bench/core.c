@@ -24,6 +24,7 @@ struct workload {
 WORKLOAD(w1);
 WORKLOAD(w2);
 WORKLOAD(w3);
+WORKLOAD(w4);
 WORKLOAD(w5);
 WORKLOAD(w6);
 
@@ -90,6 +91,10 @@ void core_benchmarks(void) {
                                          "W5.gate_awaits_fence"};
     static const char *const peer_fences[] = {"W5.dma_fence_alloc_cycle", "W5.dma_fence_cycle", "W5.sw_fence_await_sw",
                                               "W5.sw_fence_await_dma"};
+    static const char *const placements[] = {"W4.ranges.best", "W4.ranges.low", "W4.ranges.best.pages",
+                                             "W4.ranges.low.pages"};
+    static const char *const peer_placements[] = {"W4.drm_mm.best", "W4.drm_mm.low", "W4.drm_mm.best.pages",
+                                                  "W4.drm_mm.low.pages"};
     static const struct {
         const char *name, *peer;
         uint32_t found;
@@ -116,6 +121,12 @@ void core_benchmarks(void) {
         for (int i = 0; i < SIZES; i++)
             measure(lookups[k].name, &w3, sizes[i], lookups[k].found, 1, 1, lookups[k].operations, lookups[k].peer);
     bench_group_end("W3: await the k pending unbinds in a range, of n", "W3.");
+
+    /* The peer has no row for the largest size. */
+    for (int i = 1; i < SIZES; i++)
+        for (uint32_t k = 0; k < 4; k++)
+            measure(placements[k], &w4, sizes[i], k, 1, 1, 1e6, i < 3 ? peer_placements[k] : NULL);
+    bench_group_end("W4: range allocator, remove + insert of n ranges", "W4");
 
     for (uint32_t i = 0; i < 4; i++) measure(fences[i], &w5, 1, i, 1, 1, 5e6, peer_fences[i]);
     bench_group_end("W5: fences and gates", "W5");

@@ -32,8 +32,8 @@
  * over, so that nobody comes in between. One buffer by itself is locked without a
  * context (NULL); whoever has such a lock must not wait for another one.
  *
- * Closing the device does not touch the locks: they can be dropped, but no longer
- * taken, and who waits for one gets it when it is dropped. A buffer is kept by a
+ * Closing the device does not touch the locks, but reports them: they can be dropped,
+ * no longer taken, and who waits for one gets it when it is dropped. A buffer is kept by a
  * lock that a context has: when the last unbind_bo_unref comes first, the buffer
  * goes with the context's lock (unbind_lock_context_unlock_all, _fini). A lock
  * without a context is dropped by the last unbind_bo_unref.

@@ -16,6 +16,7 @@
  *     unbind_timeline numbers that grow, with fences      <unbind/timeline.h>
  *     unbind_hold     keeps a binding to be looked at     <unbind/hold.h>
  *     (a buffer's)    lock, and fences of its users       <unbind/resv.h>
+ *     unbind_probe    which Intel GPUs are in the machine <unbind/probe.h>
  *
  * CONVENTIONS
  *
@@ -33,7 +34,7 @@
  *               -ENOMEM      no memory
  *               -ENOSPC      no free address range, or the fixed one is taken; no
  *                            room is reserved for a fence
- *               -ENODEV      the range lies outside the address space
+ *               -ENODEV      the range lies outside the address space; no such GPU
  *               -EAGAIN      not now: not signalled yet, no such point yet; retry
  *               -EBUSY       cannot be done while in use, or cannot go async
  *               -EINTR       the wait was interrupted by a signal
@@ -70,9 +71,10 @@
  * fork        A child process must not use objects made before the fork; all
  *             file descriptors are close-on-exec.
  *
- * Output      The library prints nothing and has no global state; messages go
- *             to the log callback of the device. One exception: a broken
- *             internal invariant prints one line to stderr and aborts.
+ * Output      The library prints nothing and has no global state, but for one
+ *             lock around libpciaccess; messages go to the log callback of the
+ *             device. One exception: a broken internal invariant prints one
+ *             line to stderr and aborts.
  */
 #ifndef UNBIND_UNBIND_H
 #define UNBIND_UNBIND_H
@@ -87,5 +89,6 @@
 #include "timeline.h"
 #include "hold.h"
 #include "resv.h"
+#include "probe.h"
 
 #endif /* UNBIND_UNBIND_H */

@@ -50,8 +50,12 @@ struct unbind_vm_options {
     uint64_t size;        /* bytes, a multiple of 4 KiB, at most 2^48; 0 = 2^48 */
     uint64_t page_sizes;  /* mask, a subset of the device's; 0 = the device's. The smallest
                              is the alignment of every address and size in this VM */
+    uint64_t mappable_size; /* what UNBIND_PIN_MAPPABLE means: the addresses below this one. A
+                               multiple of 4 KiB, at most size; 0 = size */
+    uint64_t guard;         /* bytes kept unmapped on both sides of every binding, a multiple of
+                               the smallest page size; see unbind_vma_options */
 };
-#define UNBIND_VM_OPTIONS_INIT { sizeof(struct unbind_vm_options), 0, 0, 0, 0, 0 }
+#define UNBIND_VM_OPTIONS_INIT { sizeof(struct unbind_vm_options), 0, 0, 0, 0, 0, 0, 0 }
 
 struct unbind_vm_stats {
     uint32_t struct_size;             /* sizeof(struct unbind_vm_stats) */
@@ -74,7 +78,8 @@ struct unbind_vm_stats {
     uint64_t pending_peak;            /* the most of them at any time; an unbind that the caller
                                          waits for counts while it is under way */
     uint64_t bound;                   /* bound VMAs, now */
-    uint64_t bound_bytes;             /* their bytes */
+    uint64_t bound_bytes;             /* bytes of address space they take, guards and padding
+                                         included */
     uint64_t unbind_batches;          /* groups in which ready unbinds went to the backend */
 };
 #define UNBIND_VM_STATS_INIT { sizeof(struct unbind_vm_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
@@ -172,6 +177,71 @@ uint64_t unbind_vm_id(const unbind_vm *vm);
  * Blocks: no. Errors: -EINVAL, -E2BIG. Since: 0.1
  */
 int unbind_vm_get_stats(unbind_vm *vm, struct unbind_vm_stats *stats);
+
+/*
+ * Eviction: taking the ranges of bound VMAs. Pinned VMAs and those that somebody
+ * holds are never touched. Of the others those that no GPU work uses go before
+ * those that are used, and among either the least recently used first: used by a
+ * bind, by a job that lists the VMA, by unbind_vma_add_user.
+ *
+ * Without ASYNC the functions wait, with no lock held, for the GPU work that uses
+ * what they chose, and for the unbinds. With ASYNC they unbind as
+ * unbind_vma_unbind_async does (views too): the range can be bound again at once,
+ * and a bind that overlaps waits for those unbinds. So nothing loses its pages
+ * while GPU work uses them, and a job that lists an evicted VMA is refused, as of
+ * any VMA that is not bound. A call that fails has evicted nobody.
+ */
+#define UNBIND_EVICT_ASYNC (1u << 8)    /* do not wait */
+#define UNBIND_EVICT_NONBLOCK (1u << 9) /* only VMAs that no GPU work uses */
+#define UNBIND_EVICT_HIGH (1u << 10)    /* unbind_vm_evict_something only: room as far up as the
+                                           VMAs chosen allow, not where the fewest must go */
+
+struct unbind_evict_request {
+    uint32_t struct_size; /* sizeof(struct unbind_evict_request) */
+    uint32_t flags;       /* UNBIND_EVICT_*, UNBIND_WAIT_INTERRUPTIBLE (not with ASYNC) */
+    uint64_t size;        /* bytes of room to make: a multiple of the VM's page size, not 0 */
+    uint64_t alignment;   /* of the room: a power of two; 0 = the VM's page size */
+    uint64_t start;       /* the room lies at or above it */
+    uint64_t end;         /* and ends at or below it; 0 = the end of the VM */
+    uint32_t color;       /* of what is to go there; only with UNBIND_VM_CACHE_COLORING, else 0 */
+    uint32_t reserved;    /* 0 */
+};
+#define UNBIND_EVICT_REQUEST_INIT { sizeof(struct unbind_evict_request), 0, 0, 0, 0, 0, 0, 0 }
+
+/*
+ * Makes room of a size, unless there is some.
+ *
+ * Blocks: for GPU work and unbinds; with ASYNC: no. Errors: -EINVAL, -E2BIG,
+ * -ENOSPC (no room can be made: too large, or pinned and held VMAs, or with
+ * NONBLOCK used ones, are in the way), -ENOENT (closed), -ENOMEM, -EINTR,
+ * -EDEADLK. Since: 0.1
+ */
+int unbind_vm_evict_something(unbind_vm *vm, const struct unbind_evict_request *request);
+
+/*
+ * Evicts all that is in the way of a range of that color: what reaches into it,
+ * and in a VM with colors neighbours of another color less than one page away.
+ *
+ * start, size  multiples of the VM's page size; size not 0
+ * flags        UNBIND_EVICT_ASYNC, _NONBLOCK, UNBIND_WAIT_INTERRUPTIBLE (not with
+ *              ASYNC)
+ *
+ * Blocks: for GPU work and unbinds; with ASYNC: no. Errors: -EINVAL, -ENODEV (the
+ * range leaves the VM), -ENOSPC (something in the way may not be evicted),
+ * -ENOENT (closed), -ENOMEM, -EINTR, -EDEADLK. Since: 0.1
+ */
+int unbind_vm_evict_range(unbind_vm *vm, uint64_t start, uint64_t size, uint32_t color,
+                          uint32_t flags);
+
+/*
+ * Evicts every VMA that may be evicted; that there is none is no error.
+ *
+ * flags       as of unbind_vm_evict_range
+ *
+ * Blocks: for GPU work and unbinds; with ASYNC: no. Errors: -EINVAL, -ENOENT
+ * (closed), -ENOMEM, -EINTR, -EDEADLK. Since: 0.1
+ */
+int unbind_vm_evict_all(unbind_vm *vm, uint32_t flags);
 
 /*
  * Finds the first mapped page that ends after address, by walking the page

@@ -37,6 +37,41 @@ extern "C" {
                                           unbind covers, so that the bind need not wait; where
                                           it goes then depends on what has finished */
 
+/* Types of unbind_view. */
+#define UNBIND_VIEW_NORMAL 0u   /* the whole buffer as it is */
+#define UNBIND_VIEW_PARTIAL 1u  /* a part of it */
+#define UNBIND_VIEW_ROTATED 2u  /* rectangles of pages, each turned by a quarter: column after
+                                   column, each from its last row to its first */
+#define UNBIND_VIEW_REMAPPED 3u /* rectangles of pages, row after row, with another stride */
+
+/* A rectangle of pages in a buffer. Everything in pages of 4 KiB. */
+struct unbind_view_plane {
+    uint32_t offset;     /* of its first page in the buffer */
+    uint32_t width;      /* pages in a row */
+    uint32_t height;     /* rows */
+    uint32_t src_stride; /* from row to row in the buffer, at least width */
+    uint32_t dst_stride; /* from row to row in the view, at least width; ROTATED: from column to
+                            column, at least height */
+    uint32_t reserved;   /* 0 */
+};
+
+/*
+ * Which pages of a buffer a VMA shows, and in what order. The planes follow each
+ * other in the view. Where a stride leaves room there is padding: address space
+ * without entries, where GPU access faults.
+ */
+struct unbind_view {
+    uint32_t struct_size; /* sizeof(struct unbind_view) */
+    uint32_t type;        /* UNBIND_VIEW_* */
+    uint64_t offset;      /* PARTIAL: first byte, a multiple of the VM's page size; else 0 */
+    uint64_t size;        /* PARTIAL: bytes, a multiple of the VM's page size; else 0 */
+    uint32_t plane_count; /* ROTATED, REMAPPED: 1 to 4, in a VM with pages of 4 KiB; else 0 */
+    uint32_t reserved;    /* 0 */
+    struct unbind_view_plane planes[4]; /* the first plane_count of them */
+};
+#define UNBIND_VIEW_INIT { sizeof(struct unbind_view), 0, 0, 0, 0, 0, \
+    { { 0, 0, 0, 0, 0, 0 }, { 0, 0, 0, 0, 0, 0 }, { 0, 0, 0, 0, 0, 0 }, { 0, 0, 0, 0, 0, 0 } } }
+
 struct unbind_vma_options {
     uint32_t struct_size; /* sizeof(struct unbind_vma_options) */
     uint32_t flags;       /* UNBIND_VMA_* */
@@ -45,8 +80,54 @@ struct unbind_vma_options {
                              size that fits the buffer */
     uint32_t color;       /* cache color; only with UNBIND_VM_CACHE_COLORING, else 0 */
     uint32_t reserved;    /* 0 */
+    uint64_t guard;       /* bytes of address space on both sides that belong to the binding and
+                             stay unmapped; a multiple of the VM's page size. The larger of this
+                             and the VM's own. Automatic placement rounds it up to the alignment */
+    const struct unbind_view *view; /* NULL: the whole buffer as it is. Copied */
 };
-#define UNBIND_VMA_OPTIONS_INIT { sizeof(struct unbind_vma_options), 0, 0, 0, 0, 0 }
+#define UNBIND_VMA_OPTIONS_INIT { sizeof(struct unbind_vma_options), 0, 0, 0, 0, 0, 0, NULL }
+
+/* Flags of unbind_vma_bind and unbind_vma_bind_async. */
+#define UNBIND_BIND_READ_ONLY (1u << 8) /* GPU writes fault, until a later bind of the bound VMA
+                                           without this flag adds write access: to the same
+                                           binding at the same address, for which nothing is
+                                           unbound. With what is there already nothing changes.
+                                           A VMA made READ_ONLY stays so */
+#define UNBIND_BIND_EVICT (1u << 9)     /* if there is no room, others make way: VMAs that are
+                                           not pinned and not held, those that no GPU work uses
+                                           before the others, and among either the least
+                                           recently used first. They are unbound asynchronously
+                                           at once; this bind waits for their unbinds, and so
+                                           for the GPU work that uses them. A bind that fails
+                                           has unbound nobody */
+#define UNBIND_BIND_NONBLOCK (1u << 10) /* with EVICT: only VMAs that no GPU work uses */
+
+/* Flags of unbind_pin_options. */
+#define UNBIND_PIN_LOW (1u << 0)        /* place it from the bottom up */
+#define UNBIND_PIN_HIGH (1u << 1)       /* from the top down */
+#define UNBIND_PIN_MAPPABLE (1u << 2)   /* wholly below the VM's mappable_size */
+#define UNBIND_PIN_BIAS (1u << 3)       /* not below address */
+#define UNBIND_PIN_FIXED (1u << 4)      /* exactly at address; not with LOW, HIGH or BIAS */
+#define UNBIND_PIN_READ_ONLY (1u << 8)  /* as UNBIND_BIND_READ_ONLY */
+#define UNBIND_PIN_EVICT (1u << 9)      /* as UNBIND_BIND_EVICT */
+#define UNBIND_PIN_NONBLOCK (1u << 10)  /* as UNBIND_BIND_NONBLOCK */
+#define UNBIND_PIN_ASYNC (1u << 11)     /* do not wait, as unbind_vma_bind_async */
+#define UNBIND_PIN_INTERRUPTIBLE (1u << 12) /* as UNBIND_WAIT_INTERRUPTIBLE; not with ASYNC */
+
+/* The most pins a VMA can have at a time. */
+#define UNBIND_VMA_PIN_LIMIT 65535u
+
+struct unbind_pin_options {
+    uint32_t struct_size;     /* sizeof(struct unbind_pin_options) */
+    uint32_t flags;           /* UNBIND_PIN_* */
+    uint64_t address;         /* with BIAS or FIXED, a multiple of the VM's page size; else 0 */
+    uint64_t size;            /* address space from its address on, at least; a multiple of the
+                                 VM's page size. What lies behind the VMA stays unmapped. 0 = the
+                                 VMA's own size */
+    uint64_t alignment;       /* at least; a power of two; 0 = the VMA's own */
+    unbind_fence **out_fence; /* with ASYNC: as of unbind_vma_bind_async, may be NULL. Else NULL */
+};
+#define UNBIND_PIN_OPTIONS_INIT { sizeof(struct unbind_pin_options), 0, 0, 0, 0, NULL }
 
 /* States of a VMA. */
 #define UNBIND_VMA_UNBOUND 0u /* has no range; unbinds of it may be pending */
@@ -66,6 +147,18 @@ struct unbind_vma_options {
 int unbind_vma_create(unbind_vm *vm, unbind_bo *bo, const struct unbind_vma_options *options,
                       unbind_vma **out_vma);
 
+/*
+ * Finds the VMA of a buffer in an address space that shows this view; of several
+ * the one made last. It comes with a reference.
+ *
+ * view        NULL: the whole buffer as it is
+ *
+ * Blocks: no. Errors: -EINVAL, -E2BIG, -ENODEV as unbind_vma_create for the view,
+ * -ENOENT (there is none). Since: 0.1
+ */
+int unbind_vma_lookup(unbind_vm *vm, unbind_bo *bo, const struct unbind_view *view,
+                      unbind_vma **out_vma);
+
 /* Adds a reference and returns the same VMA. Blocks: no. Since: 0.1 */
 unbind_vma *unbind_vma_ref(unbind_vma *vma);
 
@@ -83,11 +176,12 @@ void unbind_vma_unref(unbind_vma *vma);
  * wait: then this goes on with another one, or fails if it is fixed.) A bound VMA stays as it is and 0 is
  * returned; one whose asynchronous bind is under way is waited for.
  *
- * flags       0 or UNBIND_WAIT_INTERRUPTIBLE
+ * flags       UNBIND_BIND_*, UNBIND_WAIT_INTERRUPTIBLE
  *
- * Blocks: for overlapping pending unbinds. Errors: -EINVAL, -ENOENT (closed),
- * -ENOSPC (no room; the fixed range is taken), -ENOMEM, -EINTR and -EDEADLK
- * (while waiting; nothing is bound, try again). Since: 0.1
+ * Blocks: for overlapping pending unbinds; with UNBIND_BIND_EVICT also for the
+ * GPU work of those that make way. Errors: -EINVAL, -ENOENT (closed), -ENOSPC (no
+ * room; the fixed range is taken), -ENOMEM, -EINTR and -EDEADLK (while waiting;
+ * nothing is bound or evicted, try again). Since: 0.1
  */
 int unbind_vma_bind(unbind_vma *vma, uint32_t flags);
 
@@ -96,16 +190,55 @@ int unbind_vma_bind(unbind_vma *vma, uint32_t flags);
  * pending unbinds it depends on are done. Jobs that list the VMA wait for that
  * by themselves.
  *
- * flags       0
+ * flags       UNBIND_BIND_*
  * out_fence   signals when the VMA is bound: has signalled if it is already. May
  *             be NULL. The address is known when this returns
  *
  * Blocks: no, but for this: if memory to await a pending unbind cannot be had,
  * it waits for that unbind instead of failing (from a callback: it fails with
- * -ENOMEM). Errors: -EINVAL, -ENOENT, -ENOSPC, -ENOMEM as unbind_vma_bind;
+ * -ENOMEM). Errors: -EINVAL, -ENOENT, -ENOSPC, -ENOMEM as unbind_vma_bind
+ * (also: no memory to await those that would be evicted, or to make a binding
+ * writable);
  * -EDEADLK only from the wait just named. Since: 0.1
  */
 int unbind_vma_bind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fence);
+
+/*
+ * Pins the VMA: binds it if it is not bound, as unbind_vma_bind does, and keeps it
+ * bound where it is until unbind_vma_unpin has been called as often. A pinned VMA
+ * is unbound by its last unbind_vma_unref and by the close of its VM or device
+ * only; then its pins are gone.
+ *
+ * A VMA that is bound, but not as the options say (misplaced), is moved: unbound
+ * asynchronously and bound anew at once, which waits for that unbind if the two
+ * places overlap. LOW and HIGH alone do not move it. If it is pinned already it
+ * cannot be: -EBUSY.
+ *
+ * options     NULL: no more than what the VMA was made with
+ *
+ * Blocks: as unbind_vma_bind; a move also for the GPU work that uses the VMA. With
+ * ASYNC: no, as unbind_vma_bind_async. Errors: -EINVAL (also: FIXED past the end
+ * of the VM, or of the mappable part with MAPPABLE; FIXED elsewhere than the VMA
+ * itself is), -ENOSPC (larger than the VM or the part of it that was asked for;
+ * no room), -EBUSY (pinned, and misplaced), -EAGAIN (UNBIND_VMA_PIN_LIMIT pins),
+ * -ENOENT (closed), -ENOMEM, -EINTR, -EDEADLK as unbind_vma_bind. Since: 0.1
+ */
+int unbind_vma_pin(unbind_vma *vma, const struct unbind_pin_options *options);
+
+/*
+ * Takes one pin back. The VMA stays bound.
+ *
+ * Blocks: no. Errors: -EINVAL (also: not pinned), -ENOENT (its pins went with the
+ * close of its VM). Since: 0.1
+ */
+int unbind_vma_unpin(unbind_vma *vma);
+
+/*
+ * How many pins the VMA has; 0 for NULL.
+ *
+ * Blocks: no. Since: 0.1
+ */
+uint32_t unbind_vma_pin_count(const unbind_vma *vma);
 
 /*
  * Unbinds the VMA and waits until that is done: the GPU work attached to it
@@ -113,7 +246,7 @@ int unbind_vma_bind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fe
  *
  * flags       0 or UNBIND_WAIT_INTERRUPTIBLE
  *
- * Blocks: yes. Errors: -EINVAL, -EINTR and -EDEADLK (while waiting for GPU work:
+ * Blocks: yes. Errors: -EINVAL, -EAGAIN (pinned), -EINTR and -EDEADLK (while waiting for GPU work:
  * the VMA is still bound, try again). Since: 0.1
  */
 int unbind_vma_unbind(unbind_vma *vma, uint32_t flags);
@@ -131,7 +264,8 @@ int unbind_vma_unbind(unbind_vma *vma, uint32_t flags);
  *             May be NULL
  *
  * Blocks: no (under UNBIND_POLICY_SYNC: yes, as unbind_vma_unbind). Errors:
- * -EINVAL; under UNBIND_POLICY_SYNC also -EDEADLK, the VMA is still bound then.
+ * -EINVAL, -EAGAIN (pinned), -EBUSY (a view other than of the whole buffer cannot
+ * be unbound asynchronously: use unbind_vma_unbind); under UNBIND_POLICY_SYNC also -EDEADLK, the VMA is still bound then.
  * Since: 0.1
  */
 int unbind_vma_unbind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fence);

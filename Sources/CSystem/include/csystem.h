@@ -87,6 +87,30 @@ static inline void *csys_pages_map(size_t size) {
     return memory == MAP_FAILED ? NULL : memory;
 }
 
+/* Asks for huge pages; the kernel may have none. */
+static inline void csys_advise_huge_pages(void *memory, size_t size) { madvise(memory, size, MADV_HUGEPAGE); }
+
+/* The line that the address is in will be read soon. */
+static inline void csys_prefetch(const void *address) { __builtin_prefetch(address); }
+
+/* A bit for each of 30 pairs with starts[i] < below and lasts[i] >= from. All below 2^63; 16-byte aligned. */
+static inline uint32_t csys_overlaps_30(const uint64_t *starts, const uint64_t *lasts, uint64_t below, uint64_t from) {
+    uint32_t bits = 0;
+#ifdef __SSE2__
+    typedef long long pair __attribute__((vector_size(16)));
+    typedef double lanes __attribute__((vector_size(16)));
+    const pair below2 = {(long long)below, (long long)below}, from2 = {(long long)from, (long long)from};
+    for (int i = 0; i < 15; i++) {
+        pair start = ((const pair *)starts)[i], last = ((const pair *)lasts)[i];
+        pair overlap = (start - below2) & ~(last - from2);
+        bits |= (uint32_t)__builtin_ia32_movmskpd((lanes)overlap) << (2 * i);
+    }
+#else
+    for (int i = 0; i < 30; i++) bits |= (uint32_t)(starts[i] < below && lasts[i] >= from) << i;
+#endif
+    return bits;
+}
+
 /* No signal is delivered to threads made between these two: they belong to the host program. */
 static inline void csys_signals_block(sigset_t *old) {
     sigset_t all;

@@ -103,10 +103,13 @@ private struct AddressSpaceParts {
 
     mutating func make(id: UInt64, options: AddressSpaceOptions) throws(Status) {
         guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
-        ranges.initialize(to: RangeAllocator(start: 0, size: options.size, coloring: options.coloring))
+        ranges.initialize(
+            to: RangeAllocator(
+                start: 0, size: options.size, unit: pageSize, coloring: options.coloring,
+                cache: device.cache(.rangeIndex)))
         self.ranges = ranges
         guard let pending = memory.allocateArray(of: PendingUnbinds.self, count: 1) else { throw Status.noMemory }
-        pending.initialize(to: PendingUnbinds())
+        pending.initialize(to: PendingUnbinds(memory: memory))
         self.pending = pending
         guard let stats = memory.allocateArray(of: AddressSpaceStats.self, count: 1) else { throw Status.noMemory }
         stats.initialize(to: AddressSpaceStats())
@@ -136,10 +139,12 @@ private struct AddressSpaceParts {
             memory.deallocateArray(stats, count: 1)
         }
         if let pending {
+            pending.dispose()
             pending.deinitialize(count: 1)
             memory.deallocateArray(pending, count: 1)
         }
         if let ranges {
+            ranges.dispose()
             ranges.deinitialize(count: 1)
             memory.deallocateArray(ranges, count: 1)
         }

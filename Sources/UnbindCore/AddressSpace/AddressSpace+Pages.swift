@@ -29,9 +29,11 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
             let binding = resource.pointee.binding
             let offset = page.address &- binding.start
             // An old entry may still be there while the new owner waits for it to be cleared.
-            if entry.isLocal == binding.isLocal, entry.address == binding.physical &+ offset {
+            if page.address >= binding.start, let place = resource.pointee.pages.bufferOffset(of: offset),
+                entry.isLocal == binding.isLocal, entry.address == resource.pointee.pages.physical(of: place)
+            {
                 boID = resource.pointee.boID
-                boOffset = offset
+                boOffset = place
             }
         }
         return PageInfo(

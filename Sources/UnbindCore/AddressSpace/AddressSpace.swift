@@ -21,6 +21,10 @@ struct AddressSpaceOptions {
     var pageSizes: UInt64 = 0x21_1000
     var policy = DependencyPolicy.ranges
     var coloring = false
+    /// What lies below is mappable; a pin may ask to be there.
+    var mappableSize: UInt64 = 1 << 48
+    /// Bytes kept unmapped on both sides of every binding.
+    var guardSize: UInt64 = 0
     /// Seen by the whole device, as the GGTT is: its entries need the device awake.
     var isGlobal = false
     /// 64 KiB pages are a mode of whole page tables.
@@ -69,13 +73,16 @@ struct AddressSpace: ~Copyable {
     /// Jobs submitted whose commands have not ended, on all queues: while there are any, page-table walks may happen.
     let jobsInFlight = Atomic<Int>(0)
 
+    /// The bound VMAs in order of use, under the lock; see AddressSpace+Recency.
+    var leastRecent: VMAPointer?
+    var mostRecent: VMAPointer?
+
     /// The device's list, under its lock.
     var nextInDevice: VMPointer?
     var previousInDevice: VMPointer?
 
     /// VMAResources made so far, each with a weak reference; under the lock.
     var resourcesMade = 0
-
     #if DEBUG
         var flaw = Flaw.none
     #endif

@@ -3,6 +3,9 @@
 // Under the buffer's reservation and the VM's lock: take a range, look for pending unbinds in the way, reserve the
 // page tables, and either write the entries at once or leave them to a BindWork that awaits those unbinds. Everything
 // that the later unbind will need is reserved here. What a try that fails has taken goes back.
+//
+// When the range is somebody else's who has to make way (Eviction), or the VMA is bound elsewhere and moves, the range is
+// only chosen at first: those unbinds are scheduled, and it is taken, when nothing can fail any more.
 
 import Synchronization
 
@@ -30,11 +33,14 @@ struct BindAttempt {
         /// Nothing was bound: wait for this unbind (a reference) and try again. With the reaction `await` only if
         /// there is no memory to await it.
         case blocked(FencePointer)
+        /// Nothing was bound: try again with so many power references, for the unbinds of those who make way.
+        case needsPower(Int)
     }
 
     let vma: VMAPointer
     let vm: VMPointer
     let device: DevicePointer
+    let request: BindRequest
     /// When an earlier try had to wait; 0 if none had.
     let calledAt: UInt64
     let reaction: Reaction
@@ -54,11 +60,19 @@ struct BindAttempt {
     /// Edges from the unbinds in the way.
     private var edges: AwaitPointer?
     private var blocker: FencePointer?
+    /// The page list of a view, made for this binding.
+    private var viewPages: PageListPointer?
+    private var eviction: Eviction
 
-    init(vma: VMAPointer, calledAt: UInt64, reaction: Reaction, waitedFor: BindDependencies) {
+    init(
+        vma: VMAPointer, request: BindRequest, calledAt: UInt64, reaction: Reaction, waitedFor: BindDependencies,
+        powerReferences: Int
+    ) {
         self.vma = vma
         vm = vma.pointee.vm
         device = vm.pointee.device
+        self.request = request
+        eviction = Eviction(vm, powerReferences: powerReferences)
         self.calledAt = calledAt
         self.reaction = reaction
         self.waitedFor = waitedFor
@@ -80,21 +94,34 @@ struct BindAttempt {
         if vm.isClosed { throw Status.closed }
         if vma.pointee.bo.pointee.isLost.load(ordering: .relaxed) { throw Status.lost }
         vm.pointee.pending.reap()
-        if vma.node.pointee.isAllocated { return outcomeWhenBound() }
-        try takeRange()
-        defer { if !isBound { vm.pointee.ranges.remove(vma.node) } }
-        var binding = makeBinding()
-        collectDependencies(of: binding)
+        let isMoving = vma.node.pointee.isAllocated
+        if isMoving {
+            if !vma.isMisplaced(for: request) { return try outcomeWhenBound() }
+            if vma.pointee.pinCount != 0 { throw Status.busy }
+        }
+        if let view = vma.pointee.view { viewPages = try pages.makeView(view.pointee) }
+        let start = try isMoving ? eviction.makeRoom(for: request, moving: vma) : takeRange()
+        defer { if !isBound, !isMoving, vma.node.pointee.isAllocated { vm.pointee.ranges.remove(vma.node) } }
+        var binding = makeBinding(at: start)
+        let range = start...(start &+ (request.nodeSize &- 1))
+        let searched = searchedRange(around: range, of: binding)
+        collectDependencies(in: searched)
+        if blocker == nil, eviction.count > 0 { try awaitEvicted(searched) }
         if let blocker { return .blocked(blocker) }
-        if edges == nil, !vm.pointee.options.hasTableModes {
+        if eviction.lacksPower { return .needsPower(eviction.count) }
+        if eviction.count > 0 { try vm.pointee.ranges.reserveInsertion() }
+        if !vm.pointee.pending.reserve() { throw Status.noMemory }
+        defer { if !isBound { vm.pointee.pending.unreserve() } }
+        if edges == nil, eviction.count == 0, viewPages == nil, !vm.pointee.options.hasTableModes {
             let placed = try vm.pointee.space.place(binding)
             isBound = true
-            return installPlaced(binding, placed)
+            return installPlaced(binding, range, placed)
         }
-        try vm.pointee.space.reserve(binding)
+        try vm.reserveEntries(of: binding, pages)
         isBound = true
+        if eviction.count > 0 { evict(start) }
         vm.decideTableModes(for: &binding)
-        return edges == nil ? installWriting(binding) : installReserved(binding)
+        return installReserved(binding, range)
     }
 
     private func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
@@ -102,32 +129,84 @@ struct BindAttempt {
         return memory
     }
 
-    private func outcomeWhenBound() -> Outcome {
-        if vma.lockedState == .binding, let fence = vma.pointee.bindFence {
+    /// Those to be bound: the view's, or the buffer's own.
+    private var pages: PageListPointer { viewPages ?? vma.pointee.bo.pages }
+
+    // MARK: Bound already
+
+    /// Whoever waits waits for the present binding first, and looks again.
+    private mutating func outcomeWhenBound() throws(Status) -> Outcome {
+        let fence = vma.pointee.bindFence.flatMap { $0.isSignalled ? nil : $0 }
+        if reaction == .wait, let fence {
             fence.retain()
-            return .underWay(fence)
+            return .blocked(fence)
         }
-        return .done(entries: 0)
+        if request.pins, vma.pointee.pinCount == VMA.pinLimit { throw Status.again }
+        let outcome: Outcome
+        if vma.pointee.resource!.pointee.binding.isReadOnly && !request.isReadOnly {
+            outcome = try upgrade(after: fence)
+        } else if let fence {
+            fence.retain()
+            outcome = .underWay(fence)
+        } else {
+            outcome = .done(entries: 0)
+        }
+        if request.pins { vma.pointee.pinCount = vma.pointee.pinCount &+ 1 }
+        return outcome
+    }
+
+    /// Adds write access to the present binding, which keeps its resource, its address and all that awaits it.
+    /// - Failure: noMemory; nothing has changed then.
+    private mutating func upgrade(after bindFence: FencePointer?) throws(Status) -> Outcome {
+        let resource = vma.pointee.resource!
+        var binding = resource.pointee.binding
+        binding.isReadOnly = false
+        if bindFence == nil && device.pointee.gpu.invalidationCost == 0 {
+            resource.pointee.binding = binding
+            let entries = resource.upgradeEntries(to: binding)
+            vm.invalidate(start: binding.start, size: binding.size)
+            return .done(entries: entries)
+        }
+        workMemory = try take(.bindWork)
+        bindUserMemory = try take(.await)
+        if let bindFence {
+            guard let edge = device.cache(.await).takeAwait(on: bindFence, function: bindAwaitFired) else {
+                throw Status.noMemory
+            }
+            edge.pointee.next = edges
+            edges = edge
+        } else {
+            resource.pointee.isUpgraded = true
+        }
+        resource.pointee.binding = binding
+        return .underWay(startWork(resource, at: device.now, isUpgrade: true))
     }
 
     // MARK: The range
 
-    private func takeRange() throws(Status) {
-        let options = vma.pointee.options
-        if let address = options.fixedAddress {
-            try vm.pointee.ranges.reserve(vma.node, start: address, size: vma.size, color: options.color)
-        } else if options.avoidsPending {
-            try placeAwayFromPendingUnbinds()
-        } else {
-            try place(from: 0, to: .max)
+    /// The start of the node. If somebody has to make way for it, it is not taken yet.
+    private mutating func takeRange() throws(Status) -> UInt64 {
+        do throws(Status) {
+            if let address = request.fixedAddress {
+                try vm.pointee.ranges.reserve(
+                    vma.node, start: address &- request.guardSize, size: request.nodeSize, color: request.color)
+            } else if request.avoidsPending {
+                try placeAwayFromPendingUnbinds()
+            } else {
+                try place(from: request.lowest, to: request.limit)
+            }
+        } catch {
+            if error != .noSpace || request.eviction == .none { throw error }
+            return try eviction.makeRoom(for: request, moving: nil)
         }
+        return vma.node.pointee.start
     }
 
     /// A range that nobody has to be waited for, if a few tries find one: the first free range is often one that was
     /// freed a moment ago and that the GPU still uses.
     private func placeAwayFromPendingUnbinds() throws(Status) {
-        var from: UInt64 = 0
-        var to = UInt64.max
+        var from = request.lowest
+        var to = request.limit
         for attempt in 0..<BindAttempt.quietRangeTries {
             do throws(Status) {
                 try place(from: from, to: to)
@@ -135,54 +214,85 @@ struct BindAttempt {
                 if attempt == 0 { throw error }
                 break
             }
-            guard let unbind = vm.pointee.pending.firstUnfinished(overlapping: searchedRange(of: makeBinding())) else {
-                return
-            }
+            let node = vma.node.pointee
+            let range = searchedRange(around: node.start...(node.end &- 1), of: makeBinding(at: node.start))
+            guard let unbind = vm.pointee.pending.firstUnfinished(overlapping: range) else { return }
             vm.pointee.ranges.remove(vma.node)
-            if vma.pointee.options.isHigh {
-                to = unbind.pointee.binding.start
+            if request.isHigh {
+                to = unbind.pointee.range.lowerBound
             } else {
-                from = unbind.pointee.binding.end
+                from = unbind.pointee.range.upperBound &+ 1
             }
+            if from > to { break }
         }
-        try place(from: 0, to: .max)
+        try place(from: request.lowest, to: request.limit)
     }
 
     private static var quietRangeTries: Int { 8 }
 
     private func place(from: UInt64, to: UInt64) throws(Status) {
-        let options = vma.pointee.options
-        let alignment = options.alignment != 0 ? options.alignment : naturalAlignment(vma.size)
+        if from > to { throw Status.noSpace }
         try vm.pointee.ranges.insert(
-            vma.node, size: vma.size, alignment: max(alignment, vm.pointee.alignment), color: options.color,
-            placement: options.isHigh ? .high : .low, from: from, to: to)
+            vma.node, size: request.nodeSize, alignment: request.placementAlignment, color: request.color,
+            placement: request.isHigh ? .high : .low, from: from, to: to)
     }
 
-    /// The largest page size of the VM that fits the buffer.
-    private func naturalAlignment(_ size: UInt64) -> UInt64 {
-        var alignment = vm.pointee.alignment
-        var sizes = vm.pointee.options.pageSizes
-        while sizes != 0 {
-            let next = sizes & (~sizes &+ 1)
-            if next <= size { alignment = next }
-            sizes &= sizes &- 1
+    private func makeBinding(at nodeStart: UInt64) -> Binding {
+        Binding(
+            start: nodeStart &+ request.placedGuard, size: vma.size, physical: pages.pointee.physical,
+            isLocal: pages.pointee.isLocal, isReadOnly: request.isReadOnly, isPieced: pages.pointee.segments != nil)
+    }
+
+    // MARK: Those who make way
+
+    /// An edge from the unbind of each that is in the way; whoever waits waits for their GPU work instead.
+    /// - Failure: noMemory; nobody has been touched then.
+    private mutating func awaitEvicted(_ searched: ClosedRange<UInt64>) throws(Status) {
+        if reaction == .wait, let user = eviction.firstBlocker() {
+            blocker = user
+            return
         }
-        return alignment
+        for index in 0..<eviction.count {
+            guard let fence = eviction.unbindFence(index, inTheWayOf: searched) else { continue }
+            guard let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {
+                throw Status.noMemory
+            }
+            edge.pointee.next = edges
+            edges = edge
+        }
+        if edges == nil || workMemory != nil { return }
+        workMemory = try take(.bindWork)
+        bindUserMemory = try take(.await)
     }
 
-    private func makeBinding() -> Binding {
-        let pages = vma.pointee.bo.pages
-        return Binding(
-            start: vma.node.pointee.start, size: vma.size, physical: pages.pointee.physical,
-            isLocal: pages.pointee.isLocal, isReadOnly: vma.pointee.options.isReadOnly)
+    /// Takes the range from those who make way for it.
+    private mutating func evict(_ start: UInt64) {
+        eviction.schedule()
+        var next = edges
+        edges = nil
+        while let edge = next {
+            next = edge.pointee.next
+            // What was cleared on the spot is nothing to wait for.
+            if eviction.isCleared(edge.pointee.fence) {
+                device.free(edge)
+            } else {
+                edge.pointee.next = edges
+                edges = edge
+            }
+        }
+        do throws(Status) {
+            try vm.pointee.ranges.reserve(vma.node, start: start, size: request.nodeSize, color: request.color)
+        } catch {
+            panic("an eviction did not make room")
+        }
     }
 
     // MARK: Pending unbinds in the way
 
-    /// Where pending unbinds are in the way of a binding: next to it too, if colors matter (P12), and in all of a page
+    /// Where pending unbinds are in the way of a range: next to it too, if colors matter (P12), and in all of a page
     /// table whose mode changes (P9).
-    private func searchedRange(of binding: Binding) -> ClosedRange<UInt64> {
-        var range = binding.start...(binding.end &- 1)
+    private func searchedRange(around node: ClosedRange<UInt64>, of binding: Binding) -> ClosedRange<UInt64> {
+        var range = node
         if vm.pointee.options.coloring {
             range = range.lowerBound.subtractingSaturating(pageSize)...range.upperBound.addingSaturating(pageSize)
         }
@@ -190,18 +300,12 @@ struct BindAttempt {
     }
 
     /// Finds what the VM's policy says to wait for, and an edge from each, or else `blocker`.
-    private mutating func collectDependencies(of binding: Binding) {
+    private mutating func collectDependencies(in range: ClosedRange<UInt64>) {
         let isTimeline = vm.pointee.options.policy == .timeline
-        let range = searchedRange(of: binding)
         let unbinds = vm.pointee.pending.unfinished(in: range)
-        dependencies.overlapping = unbinds.count
-        if !isTimeline, let last = unbinds.lastOfAll {
-            depend(on: last.fence)
-        } else if !isTimeline, unbinds.count > 0 {
-            vm.pointee.pending.forEachUnfinished(overlapping: range) { resource in
-                depend(on: resource.fence)
-                return true
-            }
+        dependencies.overlapping = UInt64(unbinds.count)
+        if !isTimeline {
+            vm.pointee.pending.forEachToAwait(of: unbinds) { resource in depend(on: resource.fence) }
         }
         dependencies.awaited = dependencies.overlapping
         if isTimeline, let unbind = vm.pointee.pending.pointee.lastScheduled, !unbind.isSignalled {
@@ -238,44 +342,47 @@ struct BindAttempt {
     // MARK: Success
 
     /// The entries are there. Nothing fails from here on.
-    private mutating func installPlaced(_ binding: Binding, _ placed: SoftwareSpace.Placed) -> Outcome {
-        install(binding, boID: vma.pointee.bo.pointee.id).pointee.writtenIn = placed.generation
-        return outcomeAtOnce(binding, entries: placed.entries)
-    }
-
-    /// The tables are there, and their modes decided. Nothing fails from here on.
-    private mutating func installWriting(_ binding: Binding) -> Outcome {
-        let resource = install(binding, boID: vma.pointee.bo.pointee.id)
-        return outcomeAtOnce(binding, entries: resource.writeEntries())
-    }
-
-    private func outcomeAtOnce(_ binding: Binding, entries: UInt64) -> Outcome {
+    private mutating func installPlaced(
+        _ binding: Binding, _ range: ClosedRange<UInt64>, _ placed: SoftwareSpace.Placed
+    ) -> Outcome {
+        let boID = vma.pointee.bo.pointee.id
+        install(binding, range, boID: boID).pointee.writtenIn = placed.generation
         count(now: waitedFor.awaited > 0 ? device.now : 0)
         vm.pointee.history.record(
-            .bound, start: binding.start, size: binding.size, boID: vma.pointee.bo.pointee.id,
+            .bound, start: binding.start, size: binding.size, boID: boID,
             time: device.pointee.executor.approximateNow, isApproximate: true)
+        return .done(entries: placed.entries)
+    }
+
+    /// The entries are written now, or when what is in the way has gone. Nothing fails from here on.
+    private mutating func installReserved(_ binding: Binding, _ range: ClosedRange<UInt64>) -> Outcome {
+        let boID = vma.pointee.bo.pointee.id
+        let now = device.now
+        let resource = install(binding, range, boID: boID)
+        count(now: now)
+        let history = vm.pointee.history
+        history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
+        if edges != nil { return .underWay(startWork(resource, at: now)) }
+        let entries = resource.writeEntries(binding)
+        history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
         return .done(entries: entries)
     }
 
-    /// The entries will be written when what is in the way has gone. Nothing fails from here on.
-    private mutating func installReserved(_ binding: Binding) -> Outcome {
-        let boID = vma.pointee.bo.pointee.id
-        let now = device.now
-        let resource = install(binding, boID: boID)
-        count(now: now)
-        vm.pointee.history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
-        return .underWay(startWork(resource, at: now))
-    }
-
-    private mutating func install(_ binding: Binding, boID: UInt64) -> ResourcePointer {
+    private mutating func install(
+        _ binding: Binding, _ range: ClosedRange<UInt64>, boID: UInt64
+    ) -> ResourcePointer {
         let resource = ResourcePointer.initialize(
-            resourceMemory!, vm: vm, pages: vma.pointee.bo.pages, binding: binding, boID: boID,
+            resourceMemory!, vm: vm, pages: pages, binding: binding, range: range, boID: boID,
             timelineAwait: timelineAwait)
         resourceMemory = nil
         timelineAwait = nil
+        resource.pointee.keepsPages = viewPages != nil
+        viewPages = nil
         vma.pointee.resource = resource
+        vm.enterByRecency(vma)
+        if request.pins { vma.pointee.pinCount = 1 }
         vma.pointee.address.store(binding.start, ordering: .relaxed)
-        vma.pointee.bo.pointee.boundCount = vma.pointee.bo.pointee.boundCount &+ 1
+        _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
         return resource
     }
 
@@ -285,20 +392,25 @@ struct BindAttempt {
         if waitedFor.awaited > 0 {
             _ = stats.pointee.bindWaitNanoseconds.wrappingAdd(now.subtractingSaturating(calledAt), ordering: .relaxed)
         }
-        let awaited = waitedFor.awaited + dependencies.awaited
+        let evicted = eviction.deferredCount
+        let awaited = waitedFor.awaited + dependencies.awaited + evicted
         if awaited == 0 { return }
         stats.pointee.bindsWaited &+= 1
         stats.pointee.awaited &+= awaited
         stats.pointee.awaitedNotOverlapping &+= awaited.subtractingSaturating(
-            waitedFor.overlapping + dependencies.overlapping)
+            waitedFor.overlapping + dependencies.overlapping + evicted)
     }
 
-    private mutating func startWork(_ resource: ResourcePointer, at now: UInt64) -> FencePointer {
-        let work = BindWorkPointer.initialize(workMemory!, vm: vm, resource: resource, calledAt: now)
+    private mutating func startWork(
+        _ resource: ResourcePointer, at now: UInt64, isUpgrade: Bool = false
+    ) -> FencePointer {
+        let work = BindWorkPointer.initialize(
+            workMemory!, vm: vm, resource: resource, calledAt: now, isUpgrade: isUpgrade)
         workMemory = nil
         isLeftToWork = true
         // One reference is the VMA's, one the later unbind's edge, one the caller's; the first is the work's own.
         work.fence.retain()
+        vma.pointee.bindFence?.drop()
         vma.pointee.bindFence = work.fence
         work.fence.retain()
         let user = bindUserMemory!.bindMemory(to: Await.self, capacity: 1)
@@ -316,7 +428,10 @@ struct BindAttempt {
         return work.fence
     }
 
+    /// With no lock held.
     private mutating func freeUnused() {
+        eviction.end()
+        viewPages?.drop()
         if let memory = resourceMemory { device.cache(.resource).give(memory) }
         if let memory = timelineAwait { device.cache(.await).give(memory) }
         if let memory = workMemory { device.cache(.bindWork).give(memory) }

@@ -4,6 +4,9 @@
 // Begins with the bind fence; its gate awaits them; when that opens an executor writes the page tables. Made
 // only when there is something to wait for: otherwise the bind is done within the call.
 //
+// Or, with `isUpgrade`, what makes a read-only binding writable: awaits the bind, rewrites the entries, and invalidates
+// the TLB, which may have remembered the old ones.
+//
 // - Signalling: the work. What it needs (page tables, pages) was reserved by the bind.
 
 import Synchronization
@@ -18,11 +21,16 @@ struct BindWork: ~Copyable {
     let vm: VMPointer
     /// A reference, until the bind is done.
     let resource: ResourcePointer
+    /// As of the call: the resource's own may become writable before this is done.
+    let binding: Binding
     let calledAt: UInt64
+    let isUpgrade: Bool
     /// The bind's reference that keeps the device awake, until the entries are there.
     let power: UnsafeMutablePointer<PowerReferences>?
     /// The entries are there; what is left is the time that writing them takes.
     var isWritten = false
+    /// Upgrade: the time that the TLB invalidation takes has begun.
+    var isInvalidating = false
 
     static var itemOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<WorkItem>.alignment) }
 }
@@ -32,14 +40,16 @@ typealias BindWorkPointer = UnsafeMutablePointer<BindWork>
 extension UnsafeMutablePointer where Pointee == BindWork {
     /// Takes over the bind's power reference, if it has one.
     static func initialize(
-        _ memory: UnsafeMutableRawPointer, vm: VMPointer, resource: ResourcePointer, calledAt: UInt64
+        _ memory: UnsafeMutableRawPointer, vm: VMPointer, resource: ResourcePointer, calledAt: UInt64,
+        isUpgrade: Bool = false
     ) -> BindWorkPointer {
         let work = memory.bindMemory(to: BindWork.self, capacity: 1)
         work.initialize(
             to: BindWork(
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseBindWork),
                 item: WorkItem(label: vm.pointee.id << 8 | WorkLabel.bind, context: memory, function: runBind),
-                vm: vm, resource: resource, calledAt: calledAt, power: vm.power))
+                vm: vm, resource: resource, binding: resource.pointee.binding, calledAt: calledAt,
+                isUpgrade: isUpgrade, power: vm.power))
         vm.retain()
         vm.retainWeakly()
         resource.fence.retain()
@@ -74,20 +84,14 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         let vm = pointee.vm
         let device = vm.pointee.device
         let resource = pointee.resource
-        let binding = resource.pointee.binding
-        if !pointee.isWritten {
-            pointee.isWritten = true
-            _ = vm.pointee.stats.pointee.bindWaitNanoseconds.wrappingAdd(
-                time.subtractingSaturating(pointee.calledAt), ordering: .relaxed)
-            SignallingSection.begin()
-            let cost = device.pointee.gpu.cost(ofEntries: writeUnlessLost())
-            SignallingSection.end()
-            if cost > 0 {
-                device.pointee.executor.submit(item, at: time.addingSaturating(cost))
-                return
-            }
+        let binding = pointee.binding
+        let cost = costOfNextStep(at: time)
+        if cost > 0 {
+            device.pointee.executor.submit(item, at: time.addingSaturating(cost))
+            return
         }
         SignallingSection.begin()
+        if pointee.isUpgrade { vm.invalidate(start: binding.start, size: binding.size) }
         vm.pointee.history.record(
             .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
         fence.signal(error: pointee.gate.error, at: time)
@@ -100,12 +104,34 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         device.workEnded()
         device.drop()
     }
+
+    /// Writes the entries, if that is to be done yet. The time until the next step; 0: nothing is left to wait for.
+    private func costOfNextStep(at time: UInt64) -> UInt64 {
+        let vm = pointee.vm
+        let gpu = vm.pointee.device.pointee.gpu
+        if !pointee.isWritten {
+            pointee.isWritten = true
+            _ = vm.pointee.stats.pointee.bindWaitNanoseconds.wrappingAdd(
+                time.subtractingSaturating(pointee.calledAt), ordering: .relaxed)
+            SignallingSection.begin()
+            let entries = writeUnlessLost()
+            SignallingSection.end()
+            let cost = gpu.cost(ofEntries: entries)
+            if cost > 0 { return cost }
+        }
+        if !pointee.isUpgrade || pointee.isInvalidating { return 0 }
+        pointee.isInvalidating = true
+        return gpu.invalidationCost
+    }
 }
 
 extension UnsafeMutablePointer where Pointee == BindWork {
     /// How many entries were written: none if the memory was lost on its way.
     private func writeUnlessLost() -> UInt64 {
-        pointee.gate.error == 0 ? pointee.resource.writeEntries() : 0
+        if pointee.gate.error != 0 { return 0 }
+        return pointee.isUpgrade
+            ? pointee.resource.upgradeEntries(to: pointee.binding)
+            : pointee.resource.writeEntries(pointee.binding)
     }
 }
 

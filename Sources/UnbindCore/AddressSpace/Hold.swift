@@ -81,7 +81,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         }
         // Of several unbinds of one range the earliest has its entries there: the others wait for it.
         var first: ResourcePointer?
-        pointee.pending.forEachUnfinished(overlapping: address...address) { resource in
+        pointee.pending.forEachUnfinished(overlapping: address...address) { resource, _ in
             if first == nil || resource.pointee.order < first!.pointee.order { first = resource }
             return true
         }
@@ -111,9 +111,7 @@ extension UnsafeMutablePointer where Pointee == Hold {
     func read(_ offset: UInt64, into buffer: UnsafeMutableRawPointer, size: UInt64) throws(Status) {
         let binding = pointee.resource.pointee.binding
         guard offset <= binding.size, size <= binding.size - offset else { throw Status.invalid }
-        let pages = pointee.pages
-        let start = binding.physical &- pages.pointee.physical &+ offset
-        memmove(buffer, pages.pointee.memory + Int(start), Int(size))
+        pointee.pages.copyOut(from: offset, into: buffer, size: size)
     }
 
     fileprivate func free() {

@@ -145,10 +145,10 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
 
     private func invalidateBatch() {
         let vm = pointee.vm
-        if !pointee.needsInvalidation { return vm.pointee.space.skipInvalidation() }
         #if DEBUG
             if pointee.batch == nil { return vm.invalidate(start: 0, size: .max) }
         #endif
+        if !pointee.needsInvalidation { return vm.pointee.space.skipInvalidation() }
         var start = UInt64.max
         var end: UInt64 = 0
         var next = pointee.batch
@@ -193,8 +193,9 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Takes the binding out of the page tables, or leaves it there if its VM is closed and nobody can walk them any
-    /// more; if its entries were lost by a suspend, or never written, it is not there. Returns the number of entries cleared, and whether a TLB invalidation has to follow; one that is not
-    /// needed is counted here, if it would come next. No time of the start: the unbind is over within the call.
+    /// more; if its entries were lost by a suspend, it is not there. Returns the number of entries cleared, and whether a
+    /// TLB invalidation has to follow; one that is not needed is counted here, if it would come next. No time of the
+    /// start: the unbind is over within the call.
     func clear(startedAt time: UInt64?, invalidatesNext: Bool = false) -> (entries: UInt64, needsInvalidation: Bool) {
         let vm = pointee.vm
         let binding = pointee.binding
@@ -204,7 +205,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         }
         // A closed VM takes no new job, so that 0 stays 0.
         if vm.isClosed, vm.pointee.jobsInFlight.load(ordering: .acquiring) == 0 {
-            vm.pointee.space.skip(binding)
+            skipEntries()
             _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
             return (0, true)
         }

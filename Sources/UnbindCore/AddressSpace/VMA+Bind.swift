@@ -10,24 +10,24 @@ extension UnsafeMutablePointer where Pointee == VMA {
     ///
     /// - Locking: nothing may be held.
     /// - Failure: closed, noSpace, noMemory; deadlock only if there was no memory to await an unbind, so that it had
-    ///   to be waited for.
-    func bindWithoutWaiting() throws(Status) -> FencePointer? {
-        try bind(onPendingUnbinds: .await, interruptible: false)
+    ///   to be waited for. A pin: also busy, again.
+    func bindWithoutWaiting(_ request: BindRequest) throws(Status) -> FencePointer? {
+        try bind(request, onPendingUnbinds: .await, interruptible: false)
     }
 
     /// Binds and waits until that is done. A failure leaves everything as it was.
     ///
     /// - Locking: nothing may be held.
     /// - Failure: as bindWithoutWaiting; interrupted and deadlock from the wait.
-    func bindAndWait(interruptible: Bool) throws(Status) {
-        guard let fence = try bind(onPendingUnbinds: .wait, interruptible: interruptible) else { return }
-        // An asynchronous bind by somebody else.
+    func bindAndWait(_ request: BindRequest, interruptible: Bool) throws(Status) {
+        guard let fence = try bind(request, onPendingUnbinds: .wait, interruptible: interruptible) else { return }
+        // All that the caller or the GPU could hold up has been waited for: this ends by itself.
         defer { fence.drop() }
-        try pointee.vm.pointee.device.wait(for: fence, interruptible: interruptible)
+        try pointee.vm.pointee.device.wait(for: fence)
     }
 
     private func bind(
-        onPendingUnbinds reaction: BindAttempt.Reaction, interruptible: Bool
+        _ request: BindRequest, onPendingUnbinds reaction: BindAttempt.Reaction, interruptible: Bool
     ) throws(Status) -> FencePointer? {
         let device = pointee.vm.pointee.device
         // Read only when it comes to waiting: the clock is a good part of what a bind costs.
@@ -36,8 +36,11 @@ extension UnsafeMutablePointer where Pointee == VMA {
         var power = pointee.vm.power
         power?.get()
         defer { power?.put() }
+        var powerReferences = 0
         while true {
-            var attempt = BindAttempt(vma: self, calledAt: calledAt, reaction: reaction, waitedFor: waitedFor)
+            var attempt = BindAttempt(
+                vma: self, request: request, calledAt: calledAt, reaction: reaction, waitedFor: waitedFor,
+                powerReferences: powerReferences)
             let outcome = try attempt.run()
             if attempt.isLeftToWork { power = nil }
             switch outcome {
@@ -55,6 +58,11 @@ extension UnsafeMutablePointer where Pointee == VMA {
                     calledAt = device.now
                 }
                 try device.wait(for: fence, interruptible: interruptible)
+                powerReferences = 0
+            case .needsPower(let count):
+                // The device is awake, for the bind.
+                for _ in 0..<count { power?.get() }
+                powerReferences = count
             }
         }
     }

@@ -26,12 +26,19 @@ extension UnsafeMutablePointer where Pointee == VMA {
 
     /// As the VM's policy says: waiting only under the sync policy. The unbind fence, with a reference; nil if there
     /// was no binding, or the unbind is over.
+    /// - Failure: again if the VMA is pinned; busy if its pages are not the buffer's own list (P10).
     func unbindUnderPolicy() throws(Status) -> FencePointer? {
         let power = pointee.vm.power
         power?.get()
         defer { power?.put() }
-        guard pointee.vm.pointee.options.policy == .sync else { return unbindWithoutWaiting() }
-        return try unbindWaiting(interruptible: false)
+        if pointee.view != nil { throw Status.busy }
+        if pointee.vm.pointee.options.policy == .sync { return try unbindWaiting(interruptible: false) }
+        switch tryUnbind(UnbindManner(respectsPins: true)) {
+        case .unbound: return nil
+        case .scheduled(let fence): return fence
+        case .refused(let status): throw status
+        case .blocked: panic("an unbind that does not ask for users was kept waiting by one")
+        }
     }
 
     /// Waits for the GPU, then unbinds, then waits for the unbind's own end. A failure leaves the VMA bound.
@@ -44,7 +51,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
 
     /// The unbind fence, which has signalled, with a reference; nil if there was no binding.
     func unbindWaiting(
-        _ manner: UnbindManner = UnbindManner(respectsUsers: true), interruptible: Bool
+        _ manner: UnbindManner = UnbindManner(respectsUsers: true, respectsPins: true), interruptible: Bool
     ) throws(Status) -> FencePointer? {
         let device = pointee.vm.pointee.device
         while true {
@@ -95,20 +102,36 @@ extension UnsafeMutablePointer where Pointee == VMA {
         resource.pointee.holdsPower = power != nil
         let schedule = scheduleUnbind(of: resource)
         vm.pointee.lock.release()
-        // An immediate unbind that nobody holds is over when this returns: nobody needs to find its fence.
+        leaveFence(of: resource, schedule)
+        reservation.pointee.lock.release()
+        if !resource.follow(schedule) { power = nil }
+        return .scheduled(resource.fence)
+    }
+
+    /// What is left to do for an unbind that was scheduled without the reservation's lock. True if its power reference
+    /// has become the caller's.
+    /// - Locking: nothing may be held.
+    func finishUnbind(of resource: ResourcePointer, _ schedule: UnbindSchedule) -> Bool {
+        let reservation = pointee.bo.pointee.reservation
+        reservation.pointee.lock.acquire()
+        leaveFence(of: resource, schedule)
+        reservation.pointee.lock.release()
+        return resource.follow(schedule)
+    }
+
+    /// Puts the unbind's fence where whoever waits for the buffer finds it; nobody needs to if it is done at once.
+    /// - Locking: the reservation's lock is held.
+    private func leaveFence(of resource: ResourcePointer, _ schedule: UnbindSchedule) {
+        let reservation = pointee.bo.pointee.reservation
         if case .atOnce = schedule {
             reservation.unreserve(1)
         } else {
             reservation.add(resource.fence, usage: .bookkeep)
         }
-        reservation.pointee.lock.release()
-
-        if !resource.follow(schedule) { power = nil }
-        return .scheduled(resource.fence)
     }
 
     /// Schedules the unbind of the present binding, whose reference is the caller's then.
-    /// - Locking: the VM's lock and the reservation's are held.
+    /// - Locking: the VM's lock is held.
     @inline(__always)
     func scheduleUnbind(of resource: ResourcePointer) -> UnbindSchedule {
         let users = pointee.users
@@ -126,7 +149,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
     }
 
     /// What a caller that is willing to wait waits for before the unbind is scheduled, with a reference.
-    private func firstBlocker() -> FencePointer? {
+    /// - Locking: the VM's lock is held.
+    func firstBlocker() -> FencePointer? {
         var next = pointee.users
         while let user = next {
             if !user.pointee.fence.isSignalled {
@@ -181,7 +205,7 @@ enum UnbindSchedule {
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Schedules the unbind. `users` are the edges to what it waits for; `handRangeBack` is called once binds that
     /// overlap find the unbind, and before its gate can open. The result is for `follow`.
-    /// - Locking: the VM's lock and the reservation's are held.
+    /// - Locking: the VM's lock is held.
     @inline(__always)
     func schedule(awaiting users: AwaitPointer?, handRangeBack: () -> Void) -> UnbindSchedule {
         let vm = pointee.vm
@@ -201,6 +225,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let vm = pointee.vm
         let stats = vm.pointee.stats
         stats.pointee.unbindsImmediate &+= 1
+        vm.pointee.pending.unreserve()
         let cleared = clear(startedAt: nil, invalidatesNext: true)
         if cleared.needsInvalidation {
             vm.invalidate(start: pointee.binding.start, size: pointee.binding.size)
@@ -231,7 +256,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let vm = pointee.vm
         // The chain's own reference: dropped when the completed unbind is reaped.
         fence.retain()
-        pointee.pages.retain()
+        if !pointee.keepsPages { pointee.pages.retain() }
         vm.pointee.history.record(
             .unbindScheduled, start: pointee.binding.start, size: pointee.binding.size, boID: pointee.boID,
             time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true)
@@ -240,23 +265,23 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop. True if the
     /// unbind's power reference has become the caller's.
-    ///
-    /// - Parameter isSeen: others than the caller know the fence of an unbind that was done at once.
     /// - Locking: nothing may be held.
     @inline(__always)
-    func follow(_ schedule: UnbindSchedule, isSeen: Bool = false) -> Bool {
-        let device = pointee.vm.pointee.device
+    func follow(_ schedule: UnbindSchedule) -> Bool {
+        let vm = pointee.vm
+        let device = vm.pointee.device
         switch schedule {
         case .atOnce(let entries):
             // Time passes for the caller: it has done the backend's work itself.
             device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
-            completeAtOnce(at: device.now, isSeen: isSeen)
-            return pointee.holdsPower
+            let holdsPower = pointee.holdsPower
+            completeAtOnce(at: device.now)
+            return holdsPower
         case .immediate(let entries):
             device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
             return dropHold(at: device.now, power: .toCaller)
         case .ready:
-            pointee.vm.pointee.drain.makeReady(self, at: device.now)
+            vm.pointee.drain.makeReady(self, at: device.now)
             return false
         case .deferred: return false
         }
@@ -301,8 +326,10 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 extension UnsafeMutablePointer where Pointee == VMA {
     /// The binding is the resource's alone now; the range is free.
     fileprivate func detachBinding() {
+        pointee.vm.leaveByRecency(self)
         pointee.vm.pointee.ranges.remove(node)
-        pointee.bo.pointee.boundCount = pointee.bo.pointee.boundCount &- 1
+        _ = pointee.bo.pointee.boundCount.wrappingSubtract(1, ordering: .relaxed)
+        pointee.pinCount = 0
         pointee.resource = nil
         pointee.bindFence?.drop()
         pointee.bindFence = nil

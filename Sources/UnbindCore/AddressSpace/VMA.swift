@@ -17,6 +17,8 @@ struct VMAOptions {
     var avoidsPending = false
     var isReadOnly = false
     var color: UInt32 = 0
+    /// Bytes kept unmapped on both sides; the VM may ask for more.
+    var guardSize: UInt64 = 0
 }
 
 struct VMA: ~Copyable {
@@ -28,6 +30,8 @@ struct VMA: ~Copyable {
     let vm: VMPointer
     let bo: BufferObjectPointer
     let options: VMAOptions
+    /// Which part of the buffer, in which order; nil: all of it as it is.
+    let view: UnsafeMutablePointer<ViewLayout>?
     /// The present address; what the C getter reads without a lock.
     let address: Atomic<UInt64>
 
@@ -39,6 +43,11 @@ struct VMA: ~Copyable {
     var bindFence: FencePointer?
     /// Pins: while there are any, nobody takes the binding away but the end of the VMA or of its VM.
     var pinCount: UInt32 = 0
+    /// Its place among the VM's bound VMAs, least recently used first; see AddressSpace+Recency.
+    var lessRecent: VMAPointer?
+    var moreRecent: VMAPointer?
+    /// In the list of an eviction that is being planned.
+    var nextVictim: VMAPointer?
 
     /// The buffer's list, under its lock.
     var nextInBO: VMAPointer?
@@ -47,18 +56,32 @@ struct VMA: ~Copyable {
     static var magic: UInt32 { 0x7576_6d61 }
     static var nodeOffset: Int { roundUp(MemoryLayout<UInt32>.size, to: MemoryLayout<RangeNode>.alignment) }
     static var noAddress: UInt64 { .max }
+    /// The most pins at a time.
+    static var pinLimit: UInt32 { 65535 }
 }
 
 enum VMAState: Int32 { case unbound = 0, binding = 1, bound = 2 }
 
 extension UnsafeMutablePointer where Pointee == VMA {
-    static func make(vm: VMPointer, bo: BufferObjectPointer, options: VMAOptions) throws(Status) -> VMAPointer {
+    static func make(
+        vm: VMPointer, bo: BufferObjectPointer, options: VMAOptions, layout: ViewLayout
+    ) throws(Status) -> VMAPointer {
         if vm.isClosed { throw Status.closed }
         let device = vm.pointee.device
         guard let memory = device.cache(.vma).take() else { throw Status.noMemory }
+        var view: UnsafeMutablePointer<ViewLayout>?
+        if layout.kind != .normal {
+            view = device.pointee.memory.allocateArray(of: ViewLayout.self, count: 1)
+            guard let view else {
+                device.cache(.vma).give(memory)
+                throw Status.noMemory
+            }
+            view.initialize(to: layout)
+        }
         let vma = memory.bindMemory(to: VMA.self, capacity: 1)
         vma.initialize(
-            to: VMA(vm: vm, bo: bo, options: options, address: Atomic(options.fixedAddress ?? VMA.noAddress)))
+            to: VMA(
+                vm: vm, bo: bo, options: options, view: view, address: Atomic(options.fixedAddress ?? VMA.noAddress)))
         vm.retain()
         bo.retain()
         bo.add(vma)
@@ -76,7 +99,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
         memberPointer(of: self, at: VMA.nodeOffset, as: RangeNode.self)
     }
 
-    var size: UInt64 { pointee.bo.size }
+    var size: UInt64 { pointee.view?.pointee.size ?? pointee.bo.size }
 
     func retain() { pointee.count.retain() }
 
@@ -87,6 +110,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
         let device = vm.pointee.device
         invariant(!node.pointee.isAllocated, "a VMA was freed while it was bound")
         bo.remove(self)
+        if let view = pointee.view { device.pointee.memory.deallocateArray(view, count: 1) }
         pointee.magic = 0
         deinitialize(count: 1)
         device.cache(.vma).give(UnsafeMutableRawPointer(self))
@@ -110,7 +134,9 @@ extension UnsafeMutablePointer where Pointee == VMA {
 
     var lockedState: VMAState {
         if !node.pointee.isAllocated { return .unbound }
-        if let fence = pointee.bindFence, !fence.isSignalled { return .binding }
+        if let fence = pointee.bindFence, !fence.isSignalled, pointee.resource?.pointee.isUpgraded != true {
+            return .binding
+        }
         return .bound
     }
 
@@ -154,6 +180,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
         }
         edge.pointee.next = kept
         pointee.users = edge
+        pointee.vm.noteUse(of: self)
     }
 }
 

@@ -12,7 +12,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     private var space: SoftwareSpacePointer { pointee.vm.pointee.space }
 
     /// Writes the entries and returns how many; leaves them to the resume if the VM is suspended.
-    func writeEntries() -> UInt64 {
+    /// `binding`: as it was when its bind was scheduled; write access that was added since comes later.
+    func writeEntries(_ binding: Binding) -> UInt64 {
         let space = space
         space.pointee.lock.acquire()
         defer { space.pointee.lock.release() }
@@ -21,7 +22,29 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             return 0
         }
         pointee.writtenIn = space.pointee.generation
-        return space.writeLocked(pointee.binding)
+        return writePieces(of: binding)
+    }
+
+    /// Adds write access to the entries, and returns how many; leaves it to the resume if they are lost.
+    func upgradeEntries(to binding: Binding) -> UInt64 {
+        let space = space
+        space.pointee.lock.acquire()
+        defer { space.pointee.lock.release() }
+        if pointee.writtenIn != space.pointee.generation { return 0 }
+        var entries: UInt64 = 0
+        binding.forEachPiece(of: pointee.pages) { entries &+= space.makeWritableLocked($0) }
+        return entries
+    }
+
+    /// Gives the tables back with the entries as they are: see SoftwareSpace.skip.
+    func skipEntries() {
+        pointee.binding.forEachPiece(of: pointee.pages) { space.skip($0) }
+    }
+
+    private func writePieces(of binding: Binding) -> UInt64 {
+        var entries: UInt64 = 0
+        binding.forEachPiece(of: pointee.pages) { entries &+= space.writeLocked($0) }
+        return entries
     }
 
     /// After a resume: writes what was lost, and returns how many entries that were. An asynchronous bind that has not
@@ -32,18 +55,23 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         defer { space.pointee.lock.release() }
         if pointee.writtenIn == 0 || pointee.writtenIn == space.pointee.generation { return 0 }
         pointee.writtenIn = space.pointee.generation
-        return space.writeLocked(pointee.binding)
+        return writePieces(of: pointee.binding)
     }
 
-    /// Clears the entries: see SoftwareSpace.clearLocked. Nil if they were lost, or never written.
+    /// Clears the entries and returns how many, and whether a TLB invalidation has to follow; nil if they were lost. One
+    /// that is not needed is counted with `invalidatesNext`.
     func clearEntries(invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool)? {
         let space = space
         space.pointee.lock.acquire()
         defer { space.pointee.lock.release() }
-        if pointee.writtenIn == space.pointee.generation {
-            return space.clearLocked(pointee.binding, invalidatesNext: invalidatesNext)
+        if pointee.writtenIn != space.pointee.generation {
+            pointee.binding.forEachPiece(of: pointee.pages) { space.cancelLocked($0) }
+            return nil
         }
-        space.cancelLocked(pointee.binding)
-        return nil
+        var entries: UInt64 = 0
+        pointee.binding.forEachPiece(of: pointee.pages) { entries &+= space.clearLocked($0) }
+        let needsInvalidation = space.needsInvalidation
+        if invalidatesNext, !needsInvalidation { space.pointee.counters.invalidations.add(1) }
+        return (entries, needsInvalidation)
     }
 }

@@ -18,7 +18,7 @@ struct VMAResource: ~Copyable {
     /// First: a pointer to it is a pointer to the VMAResource. Context 0: unbinds are ordered with nothing.
     var fence: Fence
     /// Its place in the interval index; at `nodeOffset`.
-    var node: IntervalNode
+    var node = IntervalNode()
     /// Next among those ready to be cleared, then among those to be reaped.
     var next: ResourcePointer?
     let gate = SoftwareFence()
@@ -38,8 +38,15 @@ struct VMAResource: ~Copyable {
     /// The buffer's, which the VMA keeps while it is bound; a reference from when the unbind is pending until it has
     /// completed.
     let pages: PageListPointer
-    let binding: Binding
+    /// Changes only while it is installed, under the VM's lock: a read-only binding may become writable.
+    var binding: Binding
+    /// It was bound when it became writable, and so it stays while that is under way.
+    var isUpgraded = false
     let boID: UInt64
+    /// A reference to the pages is its own from the start: a view's list is nobody else's.
+    var keepsPages = false
+    /// What it takes of the address space: the binding with guards and padding.
+    let range: ClosedRange<UInt64>
     /// Under the timeline policy: memory for the edge to the unbind before.
     var timelineAwait: UnsafeMutableRawPointer?
 
@@ -50,16 +57,16 @@ struct VMAResource: ~Copyable {
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
+    /// `range`: what it takes of the address space, with guards and padding.
     static func initialize(
-        _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, binding: Binding, boID: UInt64,
-        timelineAwait: UnsafeMutableRawPointer?
+        _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, binding: Binding,
+        range: ClosedRange<UInt64>, boID: UInt64, timelineAwait: UnsafeMutableRawPointer?
     ) -> ResourcePointer {
         let resource = memory.bindMemory(to: VMAResource.self, capacity: 1)
         resource.initialize(
             to: VMAResource(
                 fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
-                node: IntervalNode(start: binding.start, last: binding.end &- 1),
-                vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait))
+                vm: vm, pages: pages, binding: binding, boID: boID, range: range, timelineAwait: timelineAwait))
         vm.resourceMade()
         return resource
     }
@@ -136,16 +143,13 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         vm.pendingUnbindEnded()
     }
 
-    /// The end of an unbind that was never pending: nobody holds it, and nobody but the caller knows its fence, unless
-    /// it is seen or the VM has a timeline of unbinds.
+    /// The end of an unbind that was never pending: nobody holds it.
     /// - Locking: as dropHold; the caller keeps the VM.
-    func completeAtOnce(at time: UInt64, isSeen: Bool) {
+    func completeAtOnce(at time: UInt64) {
         recordCompletion(at: time)
-        if isSeen || pointee.vm.pointee.options.policy == .timeline {
-            fence.signal(at: time)
-        } else {
-            fence.signalUnseen(at: time)
-        }
+        let pages = pointee.keepsPages ? pointee.pages : nil
+        fence.signal(at: time)
+        pages?.drop()
     }
 
     private func recordCompletion(at time: UInt64) {

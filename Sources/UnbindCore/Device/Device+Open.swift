@@ -63,7 +63,8 @@ private struct OpeningDevice {
             (nextIDs + index).initialize(to: Atomic(0))
             (liveHandles + index).initialize(to: Atomic(0))
         }
-        let local = try UnsafeMutablePointer<LocalMemory>.make(size: options.localMemoryBytes, memory: memory)
+        let local = try UnsafeMutablePointer<LocalMemory>.make(
+            size: options.localMemoryBytes, memory: memory, cache: caches + CacheKind.rangeIndex.rawValue)
         self.local = local
         guard let stub = memory.allocateArray(of: Fence.self, count: 1) else { throw Status.noMemory }
         // The device frees the stub itself, when nothing can hold a reference any more.
@@ -139,6 +140,7 @@ private struct OpeningDevice {
         make(.callerFence, CallerFence.self)
         make(.pageList, PageList.self)
         make(.rangeNode, RangeNode.self)
+        make(.rangeIndex, RangeBranch.self)
         make(.bufferObject, BufferObject.self)
         make(.reservation, Reservation.self)
         make(.vma, VMA.self)

@@ -64,14 +64,16 @@ struct HostCallbacks {
 /// The kinds of object with a C handle, for ids and for the leak report.
 enum ObjectKind: Int {
     case vm, bufferObject, vma, queue, fence, timeline, hold
+    /// Not an object: what a lock context has of a buffer.
+    case lock
 
-    static var count: Int { 7 }
+    static var count: Int { lock.rawValue + 1 }
 }
 
 /// The slab caches of a device.
 enum CacheKind: Int {
-    case callerFence, pageList, rangeNode, bufferObject, reservation, vma, resource, bindWork, await, queue, job
-    case eventfd, timeline, timelinePoint, hold, migration, timedFence
+    case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
+    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence
 
     static var count: Int { timedFence.rawValue + 1 }
 }

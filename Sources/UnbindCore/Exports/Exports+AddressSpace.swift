@@ -37,6 +37,16 @@ private func checkedAddressSpaceOptions(
         checked.pageSizes = options.page_sizes
     }
     if checked.hasTableModes, checked.pageSizes & PageSize.medium == 0 { throw Status.invalid }
+    checked.mappableSize = checked.size
+    if options.mappable_size != 0 {
+        guard isAligned(options.mappable_size, to: pageSize), options.mappable_size <= checked.size else {
+            throw Status.invalid
+        }
+        checked.mappableSize = options.mappable_size
+    }
+    let smallest = checked.pageSizes & (~checked.pageSizes &+ 1)
+    guard isAligned(options.guard, to: smallest), options.guard <= checked.size else { throw Status.invalid }
+    checked.guardSize = options.guard
     return checked
 }
 

@@ -31,7 +31,7 @@ private func statusTexts(_ status: Int32) -> (name: StaticString, sentence: Stat
     case -ENOENT: ("-ENOENT", "Closed, or no such thing: open a new device, address space or queue.")
     case -ENOMEM: ("-ENOMEM", "No memory: free buffers or wait for pending unbinds, then try again.")
     case -ENOSPC: ("-ENOSPC", "No free address range: unbind something, or choose another fixed address.")
-    case -ENODEV: ("-ENODEV", "The range lies outside the address space: choose an address below its size.")
+    case -ENODEV: ("-ENODEV", "The range lies outside the address space, or there is no such GPU: see the call.")
     case -EAGAIN: ("-EAGAIN", "Not now: wait for it, or try again later.")
     case -EBUSY: ("-EBUSY", "In use: finish what uses it, or use the waiting form of the call.")
     case -EINTR: ("-EINTR", "A signal interrupted the wait: nothing has changed, call again.")

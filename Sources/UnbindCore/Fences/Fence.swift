@@ -133,13 +133,6 @@ extension UnsafeMutablePointer where Pointee == Fence {
         return true
     }
 
-    /// The signal of a fence that nobody has seen yet: nobody waits for it.
-    func signalUnseen(at time: UInt64) {
-        invariant(pointee.word.load(ordering: .relaxed) == 0, "a fence that nobody had seen was in use")
-        pointee.timestamp = time
-        pointee.word.store(FenceWord.signalled, ordering: .releasing)
-    }
-
     /// False if it had signalled already. Otherwise `first` is the first callback, if there is one, taken off.
     @inline(__always)
     private func markSignalled(error: Int32, at time: UInt64, first: inout FenceCallbackPointer?) -> Bool {

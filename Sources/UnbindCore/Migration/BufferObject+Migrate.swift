@@ -69,7 +69,7 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
                 return false
             }
             let blocker = reservation.anyUnsignalled(usage: .read)
-            if blocker != nil || pointee.boundCount != 0 {
+            if blocker != nil || pointee.boundCount.load(ordering: .relaxed) != 0 {
                 reservation.pointee.lock.release()
                 guard let blocker else { continue }
                 defer { blocker.drop() }

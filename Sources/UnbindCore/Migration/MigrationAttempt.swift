@@ -1,8 +1,8 @@
 // MigrationAttempt: one try at moving a buffer to another memory region (i915_gem_object_migrate, i915_ttm_move).
 //
-// Under the buffer's reservation, so that nothing is bound or unbound meanwhile: everything that can fail comes first,
-// as always. Then every VMA is unbound asynchronously, the buffer gets its new pages, and the copy is submitted. The
-// copy awaits the GPU work that uses the buffer, and not the unbinds: they only take entries away, and the old pages
+// Under the buffer's reservation, so that nothing is bound meanwhile, and nothing unbound but by an eviction, which the
+// commit finds out under the VM's lock: everything that can fail comes first, as always. Then every VMA is unbound
+// asynchronously, the buffer gets its new pages, and the copy is submitted. The copy awaits the GPU work that uses the buffer, and not the unbinds: they only take entries away, and the old pages
 // stay until they have (the kernel's copy waits for both, one after the other). One fence, on a timeline of the
 // buffer's own, stands for the copy and all the unbinds; a later move's stands for the earlier ones, too.
 
@@ -21,6 +21,8 @@ private struct BoundVMA {
     let vma: VMAPointer
     let resource: ResourcePointer
     var schedule = UnbindSchedule.deferred
+    /// An eviction was faster: its unbind, which is in the whole all the same, is the evictor's.
+    var isEvicted = false
 }
 
 struct MigrationAttempt {
@@ -132,7 +134,7 @@ struct MigrationAttempt {
     }
 
     private mutating func collectBoundVMAs() throws(Status) {
-        let expected = bo.pointee.boundCount
+        let expected = bo.pointee.boundCount.load(ordering: .relaxed)
         if expected == 0 { return }
         guard let memory = device.pointee.memory.allocateArray(of: BoundVMA.self, count: expected) else {
             throw Status.noMemory
@@ -153,7 +155,7 @@ struct MigrationAttempt {
             return true
         }
         if let failure { throw failure }
-        invariant(boundCount == expected, "a buffer has other bindings than it counts")
+        invariant(boundCount <= expected, "a buffer has more bindings than it counts")
     }
 
     private func makeWhole(_ copy: FencePointer) throws(Status) -> FencePointer {
@@ -170,11 +172,18 @@ struct MigrationAttempt {
 
     private mutating func commit(_ queue: CopyQueuePointer) -> FencePointer {
         let reservation = bo.pointee.reservation
+        var scheduledCount = 0
         for index in 0..<boundCount {
             let entry = bound! + index
             let vm = entry.pointee.vma.pointee.vm
             vm.pointee.lock.acquire()
             vm.pointee.pending.reap()
+            if entry.pointee.resource.pointee.isScheduled {
+                entry.pointee.isEvicted = true
+                vm.pointee.lock.release()
+                continue
+            }
+            scheduledCount += 1
             if vm.power != nil {
                 entry.pointee.resource.pointee.holdsPower = true
                 powerReferences -= 1
@@ -188,7 +197,7 @@ struct MigrationAttempt {
         reservation.add(migration.fence, usage: .kernel)
         reservation.add(whole, usage: .bookkeep)
         // The slots of the unbinds: the whole stands for them.
-        if boundCount > 0 { reservation.unreserve(boundCount) }
+        if scheduledCount > 0 { reservation.unreserve(scheduledCount) }
         bo.pointee.lastMove?.drop()
         whole.retain()
         bo.pointee.lastMove = whole
@@ -209,10 +218,9 @@ struct MigrationAttempt {
     }
 
     private mutating func finishUnbinds() {
-        for index in 0..<boundCount {
+        for index in 0..<boundCount where !bound![index].isEvicted {
             let resource = bound![index].resource
-            // Known to the fence for the whole.
-            if resource.follow(bound![index].schedule, isSeen: true) { powerReferences += 1 }
+            if resource.follow(bound![index].schedule) { powerReferences += 1 }
             // The VMA's.
             resource.fence.drop()
         }

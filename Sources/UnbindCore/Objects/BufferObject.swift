@@ -21,8 +21,8 @@ struct BufferObject: ~Copyable {
 
     // Under the reservation's lock.
 
-    /// Of its VMAs, those that have a range.
-    var boundCount = 0
+    /// Of its VMAs, those that have a range: grows under the reservation's lock, shrinks under that of a VM.
+    let boundCount = Atomic<Int>(0)
     /// The context of the fences of its moves, and how many there were.
     let moves: UInt64
     var moveCount: UInt64 = 0

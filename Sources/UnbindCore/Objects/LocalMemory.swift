@@ -28,7 +28,10 @@ struct LocalMemory: ~Copyable {
 }
 
 extension UnsafeMutablePointer where Pointee == LocalMemory {
-    static func make(size: UInt64, memory: UnsafeMutablePointer<Memory>) throws(Status) -> Self {
+    /// `cache` is for the RangeAllocator, and outlives the region.
+    static func make(
+        size: UInt64, memory: UnsafeMutablePointer<Memory>, cache: UnsafeMutablePointer<SlabCache>
+    ) throws(Status) -> Self {
         guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
         guard let region = memory.allocateArray(of: LocalMemory.self, count: 1) else {
             memory.deallocateArray(ranges, count: 1)
@@ -39,7 +42,7 @@ extension UnsafeMutablePointer where Pointee == LocalMemory {
             memory.deallocateArray(ranges, count: 1)
             throw Status.noMemory
         }
-        ranges.initialize(to: RangeAllocator(start: 0, size: size, coloring: false))
+        ranges.initialize(to: RangeAllocator(start: 0, size: size, unit: pageSize, coloring: false, cache: cache))
         region.initialize(to: LocalMemory(base: base, size: size, memory: memory, ranges: ranges))
         return region
     }

@@ -20,6 +20,8 @@ struct PageList: ~Copyable {
         case local
         /// The caller's.
         case wrapped
+        /// Pages of another list, in an order of their own: see PageList+View.
+        case view
     }
 
     let source: Source
@@ -38,11 +40,19 @@ struct PageList: ~Copyable {
     // wrapped
     fileprivate let releaseFunction: ReleaseFunction?
     fileprivate let releaseData: UnsafeMutableRawPointer?
+    // view
+    /// With a reference: whose pages they are.
+    let parent: PageListPointer?
+    /// In order of their places in the view; nil: one piece.
+    let segments: UnsafeMutablePointer<ViewSegment>?
+    let segmentCount: Int
+    private let isParentLocal: Bool
 
     fileprivate init(
         source: Source, device: DevicePointer, size: UInt64, memory: UnsafeMutableRawPointer, physical: UInt64,
         mapping: UnsafeMutableRawPointer? = nil, mappedBytes: Int = 0, node: UnsafeMutablePointer<RangeNode>? = nil,
-        releaseFunction: ReleaseFunction? = nil, releaseData: UnsafeMutableRawPointer? = nil
+        releaseFunction: ReleaseFunction? = nil, releaseData: UnsafeMutableRawPointer? = nil,
+        parent: PageListPointer? = nil, segments: UnsafeMutablePointer<ViewSegment>? = nil, segmentCount: Int = 0
     ) {
         self.source = source
         self.device = device
@@ -54,9 +64,13 @@ struct PageList: ~Copyable {
         self.node = node
         self.releaseFunction = releaseFunction
         self.releaseData = releaseData
+        self.parent = parent
+        self.segments = segments
+        self.segmentCount = segmentCount
+        isParentLocal = parent?.pointee.isLocal ?? false
     }
 
-    var isLocal: Bool { source == .local }
+    var isLocal: Bool { source == .local || isParentLocal }
 
     /// A reference keeps the pages there. Not those of a caller who is never told when they are free to go.
     var isCounted: Bool { source != .wrapped || releaseFunction != nil }
@@ -134,6 +148,22 @@ extension UnsafeMutablePointer where Pointee == PageList {
         return list
     }
 
+    /// Pages of this list in another order; takes over the segments. Nil if there is no memory.
+    /// - Signalling: allocates: not in a signalling section.
+    func makeView(
+        size: UInt64, offset: UInt64, segments: UnsafeMutablePointer<ViewSegment>?, segmentCount: Int
+    ) -> PageListPointer? {
+        let device = pointee.device
+        guard let object = device.cache(.pageList).take() else { return nil }
+        retain()
+        let list = object.bindMemory(to: PageList.self, capacity: 1)
+        list.initialize(
+            to: PageList(
+                source: .view, device: device, size: size, memory: pointee.memory + Int(offset),
+                physical: pointee.physical &+ offset, parent: self, segments: segments, segmentCount: segmentCount))
+        return list
+    }
+
     @inline(__always)
     func retain() { _ = pointee.references.wrappingAdd(1, ordering: .relaxed) }
 
@@ -157,8 +187,32 @@ extension UnsafeMutablePointer where Pointee == PageList {
                 let (data, memory) = (pointee.releaseData, pointee.memory)
                 SignallingSection.suspended { release(data, memory) }
             }
+        case .view:
+            if let segments = pointee.segments {
+                device.pointee.memory.deallocateArray(segments, count: pointee.segmentCount)
+            }
+            pointee.parent!.drop()
         }
         deinitialize(count: 1)
         device.cache(.pageList).give(UnsafeMutableRawPointer(self))
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == PageList {
+    /// Copies bytes of what the GPU sees, `offset` from the start of it; what a view leaves out is zero.
+    func copyOut(from offset: UInt64, into buffer: UnsafeMutableRawPointer, size: UInt64) {
+        guard let segments = pointee.segments else {
+            memmove(buffer, pointee.memory + Int(offset), Int(size))
+            return
+        }
+        memset(buffer, 0, Int(size))
+        for index in 0..<pointee.segmentCount {
+            let segment = segments[index]
+            let start = max(offset, segment.offset)
+            let end = min(offset &+ size, segment.offset &+ segment.size)
+            if start >= end { continue }
+            let place = segment.bufferOffset &+ (start &- segment.offset)
+            memmove(buffer + Int(start &- offset), pointee.memory + Int(place), Int(end &- start))
+        }
     }
 }

@@ -10,13 +10,13 @@
 import Synchronization
 
 struct PendingUnbinds: ~Copyable {
-    fileprivate var index = IntervalIndex()
+    fileprivate var index: IntervalIndex
     /// The unbind scheduled last, with a reference: under the timeline policy the next one awaits it.
     fileprivate(set) var lastScheduled: FencePointer?
     /// Completed and still in the index; newest first. Each with the chain's reference.
     fileprivate let completed = Atomic<ResourcePointer?>(nil)
 
-    init() {}
+    init(memory: UnsafeMutablePointer<Memory>) { index = IntervalIndex(memory: memory) }
 }
 
 extension UnsafeMutablePointer where Pointee == PendingUnbinds {
@@ -25,10 +25,19 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
         UnsafeMutableRawPointer(self).assumingMemoryBound(to: IntervalIndex.self)
     }
 
-    /// From now on binds that overlap find it.
+    /// Makes sure that one more unbind can be published. False, and nothing changes, if there is no memory.
+    @inline(__always)
+    func reserve() -> Bool { index.reserve() }
+
+    /// One that was reserved will not be published.
+    @inline(__always)
+    func unreserve() { index.unreserve() }
+
+    /// From now on binds that overlap find it. Was reserved.
     func publish(_ resource: ResourcePointer) {
+        let range = resource.pointee.range
         resource.pointee.isPublished = true
-        index.insert(resource.node)
+        index.insert(resource.node, start: range.lowerBound, last: range.upperBound)
     }
 
     /// The unbind that a later one is to come after, under the timeline policy.
@@ -57,6 +66,7 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
         while let resource = next {
             next = resource.pointee.next
             index.remove(resource.node)
+            index.unreserve()
             resource.fence.drop()
         }
     }
@@ -68,40 +78,53 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
         invariant(index.count == 0, "an address space was freed with unbinds in its index")
     }
 
-    /// Calls body with each unfinished unbind that overlaps the range, until it answers false.
-    func forEachUnfinished(overlapping range: ClosedRange<UInt64>, _ body: (ResourcePointer) -> Bool) {
-        index.forEachOverlap(start: range.lowerBound, last: range.upperBound) { node in
+    /// Gives the memory back. After reapAll.
+    func dispose() { index.dispose() }
+
+    /// Calls body with each unfinished unbind that overlaps the range, and whether it covers all of that, until it
+    /// answers false. In no order that means anything, but in the same one every time.
+    @inline(__always)
+    func forEachUnfinished(
+        overlapping range: ClosedRange<UInt64>, _ body: (ResourcePointer, _ covers: Bool) -> Bool
+    ) {
+        index.forEachOverlap(start: range.lowerBound, last: range.upperBound) { node, covers in
             let resource = ResourcePointer(containing: node)
-            return resource.fence.isSignalled ? true : body(resource)
+            return resource.fence.isSignalled ? true : body(resource, covers)
         }
     }
 
     func firstUnfinished(overlapping range: ClosedRange<UInt64>) -> ResourcePointer? {
         var found: ResourcePointer?
-        forEachUnfinished(overlapping: range) { resource in
+        forEachUnfinished(overlapping: range) { resource, _ in
             found = resource
             return false
         }
         return found
     }
 
-    /// How many unfinished unbinds overlap the range, and the one that is sure to finish last, if there is such a one.
-    ///
-    /// That is the one scheduled last, if its own range covers the whole: what was bound there came after each of the
-    /// others had been unbound, its bind waited for them, and its unbind waits for its bind. So a range that is bound
-    /// again and again while the GPU stalls costs one edge each time, and not one for every unbind before.
-    func unfinished(in range: ClosedRange<UInt64>) -> (count: UInt64, lastOfAll: ResourcePointer?) {
-        var count: UInt64 = 0
-        var latest: ResourcePointer?
-        forEachUnfinished(overlapping: range) { resource in
-            count += 1
-            if latest == nil || resource.pointee.order > latest!.pointee.order { latest = resource }
+    /// The unfinished unbinds that a bind of the range has to come after.
+    @inline(__always)
+    func unfinished(in range: ClosedRange<UInt64>) -> UnfinishedUnbinds {
+        var unbinds = UnfinishedUnbinds(range: range)
+        forEachUnfinished(overlapping: range) { resource, covers in
+            unbinds.add(resource, covers: covers)
             return true
         }
-        guard let latest else { return (0, nil) }
-        let binding = latest.pointee.binding
-        let isCovering = binding.start <= range.lowerBound && binding.end &- 1 >= range.upperBound
-        return (count, isCovering ? latest : nil)
+        return unbinds
+    }
+
+    /// Calls body with each unbind that has to be awaited for all of them to be.
+    @inline(__always)
+    func forEachToAwait(of unbinds: borrowing UnfinishedUnbinds, _ body: (ResourcePointer) -> Void) {
+        if let last = unbinds.lastOfAll { return body(last) }
+        if unbinds.count > UnfinishedUnbinds.capacity {
+            forEachUnfinished(overlapping: unbinds.range) { resource, _ in
+                body(resource)
+                return true
+            }
+            return
+        }
+        for place in 0..<unbinds.count { body(unbinds[place]) }
     }
 
     /// Unbinds in the index, finished or not.

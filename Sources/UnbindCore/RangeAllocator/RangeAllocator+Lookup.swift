@@ -12,23 +12,21 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
     /// - Complexity: O(log n).
     func firstNode(endingAfter address: UInt64) -> RangeNodePointer? {
         if pointee.count == 0 { return nil }
-        let node = lastNode(startingUpTo: address)
-        return node.pointee.isAllocated && node.pointee.end > address ? node : next(after: node)
+        if address < pointee.start { return next(after: head) }
+        return index.last(endingUpTo: address).next?.node
     }
 
     /// The node with the next higher addresses.
-    /// - Complexity: O(log n); O(1) on average over a whole walk.
-    func next(after node: RangeNodePointer) -> RangeNodePointer? {
-        HolesByAddress.links(of: node).neighbor(.right).map(HolesByAddress.node(of:))
-    }
+    /// - Complexity: O(1).
+    func next(after node: RangeNodePointer) -> RangeNodePointer? { RangeSlot(of: node).next?.node }
 
     /// The node with the next lower addresses; of the first one, the head.
-    /// - Complexity: O(log n); O(1) on average over a whole walk.
+    /// - Complexity: O(1).
     func previous(before node: RangeNodePointer) -> RangeNodePointer {
-        guard let links = HolesByAddress.links(of: node).neighbor(.left) else {
+        guard let previous = RangeSlot(of: node).previous else {
             panic("a range lies before the head of its allocator")
         }
-        return HolesByAddress.node(of: links)
+        return previous.node
     }
 
     /// What has anything in start..<end, in order of addresses.
@@ -44,24 +42,6 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
         return RangeNodes(
             allocator: self, next: firstNode(endingAfter: start.subtractingSaturating(gap)),
             end: end.addingSaturating(gap), request: RangeNodes.Request(start: start, end: end, color: color))
-    }
-
-    /// The highest node that starts at or below the address; the head if there is none. The head must be in the tree.
-    /// - Complexity: O(log n).
-    func lastNode(startingUpTo address: UInt64) -> RangeNodePointer {
-        var found = head
-        var place = pointee.byAddress.root
-        while let links = place {
-            let node = HolesByAddress.node(of: links)
-            // The head comes before a node that starts where it does.
-            if node.pointee.start <= address {
-                found = node
-                place = links.pointee.right
-            } else {
-                place = links.pointee.left
-            }
-        }
-        return found
     }
 }
 
@@ -79,7 +59,7 @@ struct RangeNodes {
     /// Leaves out what does not reach into it and has its color.
     fileprivate var request: Request?
 
-    /// - Complexity: O(1) on average over a whole walk.
+    /// - Complexity: O(1).
     mutating func nextNode() -> RangeNodePointer? {
         while let node = next, node.pointee.start < end {
             next = allocator.next(after: node)

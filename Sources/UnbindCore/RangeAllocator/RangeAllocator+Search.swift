@@ -1,19 +1,19 @@
 // RangeAllocator: the search for a hole.
 //
-// All three placements are one walk: through the holes in order of addresses, upwards or downwards, or in order of
-// sizes. The sums let the walk pass by all holes that are too small at an alignment of 1, 64 KiB or 2 MiB, in O(log n)
-// a step. What they do not know is alignments between these, the colors of neighbours, and, in order of sizes, where a
-// hole lies.
+// `low` and `high` walk through the holes in order of addresses, upwards or downwards, `best` in order of sizes. The
+// bounds in the RangeIndex let a walk by addresses pass by all holes that are too small at an alignment of 1, 64 KiB or
+// 2 MiB. What they do not know is alignments between these and the colors of neighbours; the order of sizes does not
+// know alignments and where a hole lies, either.
 //
 // Guarantees:
 //   - A hole is found if there is one.
-//   - Without coloring, and with an alignment of up to 4 KiB (all ranges being pages), 64 KiB or 2 MiB, `low` and
-//     `high` take O(log n) and give the lowest and the highest place within any limits, and `best` gives the smallest
-//     hole, and of these the lowest, within the whole space.
-//   - Otherwise the same, if it is among the first 64 holes that the sums let pass. If not, the walk goes on to the
-//     next hole that fits for certain, whatever its colors and alignment: O(log n), and maybe not the very best place.
-//     `best` with narrow limits takes the lowest place then. Only when no hole fits for certain does the walk try one
-//     by one all that may fit.
+//   - Without coloring, and with an alignment of up to a unit (all ranges being made of units), 64 KiB or 2 MiB, `low`
+//     and `high` take O(log n) and give the lowest and the highest place within any limits. With an alignment of up to
+//     a unit, `best` gives the smallest hole within the whole space, and takes O(1), or O(log n) if that is large.
+//   - Otherwise the same, if it is among the first 64 holes that the walk comes to. If not, the walk goes on to the
+//     next hole that fits for certain, whatever its colors and alignment, which may not be the very best place. When
+//     `best` finds none of these within its limits among 64, it takes the lowest place. Only when no hole fits for
+//     certain does a walk by addresses try one by one all that may fit.
 
 /// What a hole must hold. start..<end lies inside the space; empty if end is not above start.
 struct RangeRequest {
@@ -26,79 +26,37 @@ struct RangeRequest {
     let fromTop: Bool
 }
 
-/// Lets pass the holes that have `size` bytes at an alignment.
-struct HoleFilter {
-    let alignment: HoleAlignment
-    let size: UInt64
-
-    /// Every hole that fits passes.
-    init(necessaryFor request: RangeRequest) {
-        size = request.size
-        alignment =
-            request.alignment >= HoleAlignment.pages2M.rawValue
-            ? .pages2M : request.alignment >= HoleAlignment.pages64K.rawValue ? .pages64K : .none
-    }
-
-    /// Every hole that passes fits, if it lies within the limits.
-    init(sufficientFor request: RangeRequest, coloring: Bool) {
-        alignment =
-            request.alignment <= pageSize
-            ? .none : request.alignment <= HoleAlignment.pages64K.rawValue ? .pages64K : .pages2M
-        // Coloring may cost a gap at both ends; at the start, that is a whole step of the alignment.
-        let known = alignment.rawValue
-        let gaps = coloring ? RangeAllocator.colorGap + max(known, RangeAllocator.colorGap) : 0
-        size = request.size.addingSaturating(gaps).addingSaturating(request.alignment.subtractingSaturating(known))
-    }
-}
-
 extension UnsafeMutablePointer where Pointee == RangeAllocator {
     /// How many holes a walk tries before it settles for one that fits for certain.
     private var patience: Int { 64 }
 
-    func findHole(for request: RangeRequest, placement: Placement) -> (owner: RangeNodePointer, start: UInt64)? {
+    @inline(__always)
+    func findHole(for request: RangeRequest, placement: Placement) -> (owner: RangeSlot, start: UInt64)? {
         guard request.start < request.end, request.end &- request.start >= request.size else { return nil }
         if placement == .best {
-            var walk = HoleWalk<HolesBySize>(root: pointee.bySize.root, from: nil, towards: .right)
-            switch findFirst(on: &walk, for: request, exhaustive: false) {
+            switch findSmallest(for: request) {
             case .found(let owner, let start): return (owner, start)
             case .none: return nil
             case .gaveUp: break
             }
         }
-        // The one hole that the nearer limit may cut, then all behind it.
-        let nearest = lastNode(startingUpTo: request.fromTop ? request.end &- 1 : request.start)
-        if let start = position(after: nearest, for: request) { return (nearest, start) }
-        var walk = HoleWalk<HolesByAddress>(
-            root: pointee.byAddress.root, from: HolesByAddress.links(of: nearest),
-            towards: request.fromTop ? .left : .right)
-        guard case .found(let owner, let start) = findFirst(on: &walk, for: request, exhaustive: true) else {
-            return nil
-        }
+        guard case .found(let owner, let start) = findOutermost(for: request) else { return nil }
         return (owner, start)
     }
 
     /// The lowest (`fromTop`: highest) place for the request in the hole behind `owner`.
-    func position(after owner: RangeNodePointer, for request: RangeRequest) -> UInt64? {
-        if owner.pointee.holeSize < request.size { return nil }
-        let next = pointee.coloring ? next(after: owner) : nil
-        return position(
-            between: owner.pointee.end, owner, and: owner.pointee.holeEnd, next, for: request)
+    @inline(__always)
+    func position(after owner: RangeSlot, for request: RangeRequest) -> UInt64? {
+        if owner.hole < request.size { return nil }
+        if !pointee.coloring { return place(from: owner.end, to: owner.holeEnd, for: request) }
+        return position(between: owner.node, and: owner.next?.node, for: request)
     }
 
     /// The same where all that lies between two nodes, or between one and an end of the space, is counted as free.
     func position(between before: RangeNodePointer, and after: RangeNodePointer?, for request: RangeRequest) -> UInt64?
     {
-        position(
-            between: before.pointee.end, before, and: after?.pointee.start ?? pointee.end, after, for: request)
-    }
-
-    @inline(__always)
-    private func position(
-        between holeStart: UInt64, _ before: RangeNodePointer, and holeEnd: UInt64, _ after: RangeNodePointer?,
-        for request: RangeRequest
-    ) -> UInt64? {
-        var start = holeStart
-        var end = holeEnd
+        var start = before.pointee.end
+        var end = after?.pointee.start ?? pointee.end
         if pointee.coloring {
             if before.pointee.isAllocated && before.pointee.color != request.color {
                 start = start.addingSaturating(RangeAllocator.colorGap)
@@ -107,8 +65,13 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
                 end = end.subtractingSaturating(RangeAllocator.colorGap)
             }
         }
-        start = max(start, request.start)
-        end = min(end, request.end)
+        return place(from: start, to: end, for: request)
+    }
+
+    @inline(__always)
+    private func place(from start: UInt64, to end: UInt64, for request: RangeRequest) -> UInt64? {
+        let start = max(start, request.start)
+        let end = min(end, request.end)
         guard start < end, end &- start >= request.size else { return nil }
         let last = end &- request.size
         if request.fromTop {
@@ -121,97 +84,104 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
     }
 
     private enum Outcome {
-        case found(RangeNodePointer, UInt64)
+        case found(RangeSlot, UInt64)
         case none
         case gaveUp
     }
 
-    private func findFirst<Rule: HoleTreeRule>(
-        on walk: inout HoleWalk<Rule>, for request: RangeRequest, exhaustive: Bool
+    // MARK: By size
+
+    @inline(__always)
+    private func findSmallest(for request: RangeRequest) -> Outcome {
+        let shift = pointee.unitShift
+        guard let first = bins.first(from: request.size &>> shift, unitShift: shift) else { return .none }
+        let owner = RangeSlot(of: first)
+        if let start = position(after: owner, for: request) { return .found(owner, start) }
+        return findSmallest(for: request, behind: first)
+    }
+
+    @inline(never)
+    private func findSmallest(for request: RangeRequest, behind first: RangeNodePointer) -> Outcome {
+        let shift = pointee.unitShift
+        let second = bins.next(after: first, unitShift: shift)
+        let outcome = tryHoles(bySizeFrom: second, for: request, limit: patience &- 1)
+        guard case .gaveUp = outcome else { return outcome }
+        let unit: UInt64 = 1 << shift
+        let certain = HoleFilter(sufficientFor: request, coloring: pointee.coloring, unit: unit)
+        // Whatever the alignment of its start, a hole of so many units more has an aligned one.
+        let bytes = certain.size.addingSaturating(certain.alignment.bytes.subtractingSaturating(unit))
+        let units = bytes.addingSaturating(unit &- 1) >> shift
+        let last = tryHoles(
+            bySizeFrom: bins.first(from: units, unitShift: shift), for: request, limit: patience)
+        if case .found = last { return last }
+        return .gaveUp
+    }
+
+    private func tryHoles(
+        bySizeFrom first: RangeNodePointer?, for request: RangeRequest, limit: Int
     ) -> Outcome {
+        var tries = 0
+        var next = first
+        while let node = next {
+            let owner = RangeSlot(of: node)
+            if let start = position(after: owner, for: request) { return .found(owner, start) }
+            tries &+= 1
+            if tries == limit { return .gaveUp }
+            next = bins.next(after: node, unitShift: pointee.unitShift)
+        }
+        return .none
+    }
+
+    // MARK: By address
+
+    @inline(__always)
+    private func findOutermost(for request: RangeRequest) -> Outcome {
+        var nearest: RangeSlot?
+        if request.fromTop ? request.end < pointee.end : request.start > pointee.start {
+            // The one hole that the nearer limit may cut, then all behind it.
+            let owner = index.last(endingUpTo: request.fromTop ? request.end &- 1 : request.start)
+            if let start = position(after: owner, for: request) { return .found(owner, start) }
+            nearest = owner
+        }
+        var walk = HoleWalk(index, from: nearest, upwards: !request.fromTop)
         let necessary = HoleFilter(necessaryFor: request)
-        let sufficient = HoleFilter(sufficientFor: request, coloring: pointee.coloring)
-        let first = tryHoles(on: &walk, passing: necessary, for: request, limit: patience)
+        guard let first = walk.next(passing: necessary) else { return .none }
+        if let start = position(after: first, for: request) { return .found(first, start) }
+        if isBeyond(first, request) { return .none }
+        return findOutermost(on: walk, passing: necessary, for: request)
+    }
+
+    @inline(never)
+    private func findOutermost(
+        on walk: HoleWalk, passing necessary: HoleFilter, for request: RangeRequest
+    ) -> Outcome {
+        var walk = walk
+        let first = tryHoles(on: &walk, passing: necessary, for: request, limit: patience &- 1)
         guard case .gaveUp = first else { return first }
         // What passes the stricter filter passes the other one as well: none of it has been tried.
+        let sufficient = HoleFilter(
+            sufficientFor: request, coloring: pointee.coloring, unit: 1 << pointee.unitShift)
         var certain = walk
         let second = tryHoles(on: &certain, passing: sufficient, for: request, limit: patience)
         if case .found = second { return second }
-        return exhaustive ? tryHoles(on: &walk, passing: necessary, for: request, limit: .max) : .gaveUp
+        return tryHoles(on: &walk, passing: necessary, for: request, limit: .max)
     }
 
-    private func tryHoles<Rule: HoleTreeRule>(
-        on walk: inout HoleWalk<Rule>, passing filter: HoleFilter, for request: RangeRequest, limit: Int
+    private func tryHoles(
+        on walk: inout HoleWalk, passing filter: HoleFilter, for request: RangeRequest, limit: Int
     ) -> Outcome {
         var tries = 0
         while let owner = walk.next(passing: filter) {
             if let start = position(after: owner, for: request) { return .found(owner, start) }
-            if Rule.isBeyond(owner, request) { return .none }
-            tries += 1
+            if isBeyond(owner, request) { return .none }
+            tries &+= 1
             if tries == limit { return .gaveUp }
         }
         return .none
     }
-}
 
-/// A walk over the holes that pass a filter, in the order of a tree.
-struct HoleWalk<Rule: HoleTreeRule> {
-    private let root: TreeLinksPointer?
-    private var place: TreeLinksPointer?
-    private let side: TreeSide
-
-    /// The walk begins behind `place`; nil: with the outermost.
-    init(root: TreeLinksPointer?, from place: TreeLinksPointer?, towards side: TreeSide) {
-        self.root = root
-        self.place = place
-        self.side = side
-    }
-
-    /// - Complexity: O(log n).
-    mutating func next(passing filter: HoleFilter) -> RangeNodePointer? {
-        let found = place == nil ? first(below: root, filter) : following(place!, filter)
-        guard let found else { return nil }
-        place = found
-        return Rule.node(of: found)
-    }
-
-    private func following(_ place: TreeLinksPointer, _ filter: HoleFilter) -> TreeLinksPointer? {
-        if let found = first(below: place.child(side), filter) { return found }
-        var node = place
-        while let parent = node.parent {
-            if parent.child(side.opposite) == node {
-                if passes(parent, filter) { return parent }
-                if let found = first(below: parent.child(side), filter) { return found }
-            }
-            node = parent
-        }
-        return nil
-    }
-
-    private func first(below root: TreeLinksPointer?, _ filter: HoleFilter) -> TreeLinksPointer? {
-        guard var node = root, hasAny(node, filter) else { return nil }
-        while true {
-            if let near = node.child(side.opposite), hasAny(near, filter) {
-                node = near
-            } else if passes(node, filter) {
-                return node
-            } else {
-                guard let far = node.child(side) else { panic("the sums of a range allocator are out of date") }
-                node = far
-            }
-        }
-    }
-
-    @inline(__always)
-    private func passes(_ links: TreeLinksPointer, _ filter: HoleFilter) -> Bool {
-        let node = Rule.node(of: links)
-        let start = node.pointee.end
-        let end = node.pointee.holeEnd
-        return HoleCapacity.bytes(from: start, to: end, alignment: filter.alignment.rawValue) >= filter.size
-    }
-
-    @inline(__always)
-    private func hasAny(_ links: TreeLinksPointer, _ filter: HoleFilter) -> Bool {
-        Rule.capacity(of: Rule.node(of: links)).bytes(at: filter.alignment) >= filter.size
+    /// True if the hole lies outside the limits of the request, and so does every further one.
+    private func isBeyond(_ owner: RangeSlot, _ request: RangeRequest) -> Bool {
+        request.fromTop ? owner.holeEnd <= request.start : owner.end >= request.end
     }
 }

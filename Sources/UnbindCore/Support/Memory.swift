@@ -17,18 +17,29 @@ struct Memory: ~Copyable {
     let userData: UnsafeMutableRawPointer?
     let allocateFunction: AllocateFunction
     let deallocateFunction: DeallocateFunction
+    /// Not the host program's.
+    let isDefault: Bool
     /// Calls of allocate, and bytes now held.
     let allocations = Atomic<UInt64>(0)
     let bytes = Atomic<Int>(0)
 
+    static var hugePageBytes: Int { 2 << 20 }
+
+    init() {
+        userData = nil
+        allocateFunction = mallocAllocate
+        deallocateFunction = mallocDeallocate
+        isDefault = true
+    }
+
     init(
-        userData: UnsafeMutableRawPointer? = nil,
-        allocate: @escaping AllocateFunction = mallocAllocate,
+        userData: UnsafeMutableRawPointer? = nil, allocate: @escaping AllocateFunction,
         deallocate: @escaping DeallocateFunction = mallocDeallocate
     ) {
         self.userData = userData
         allocateFunction = allocate
         deallocateFunction = deallocate
+        isDefault = false
     }
 }
 
@@ -40,6 +51,15 @@ extension UnsafeMutablePointer where Pointee == Memory {
         _ = pointee.allocations.wrappingAdd(1, ordering: .relaxed)
         guard let memory = pointee.allocateFunction(pointee.userData, bytes, max(alignment, 16)) else { return nil }
         _ = pointee.bytes.wrappingAdd(bytes, ordering: .relaxed)
+        return memory
+    }
+
+    /// Memory for many objects, in a huge page if it fills one and is our own, or nil.
+    /// - Signalling: must not be called in a signalling section.
+    func allocateSlab(bytes: Int, alignment: Int) -> UnsafeMutableRawPointer? {
+        if !pointee.isDefault || bytes < Memory.hugePageBytes { return allocate(bytes: bytes, alignment: alignment) }
+        guard let memory = allocate(bytes: bytes, alignment: Memory.hugePageBytes) else { return nil }
+        csys_advise_huge_pages(memory, bytes)
         return memory
     }
 

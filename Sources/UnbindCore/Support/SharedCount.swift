@@ -17,6 +17,9 @@ struct SharedCount: ~Copyable {
         invariant(old != 0, "_ref was called on an object whose last reference was dropped")
     }
 
+    /// Another handle, unless the last one has been dropped already. The caller has a reference.
+    func tryRetainHandle() -> Bool { handles.incrementUnlessZero() }
+
     /// True for the last handle; its reference is then the caller's to drop.
     func dropHandle() -> Bool {
         let old = handles.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue

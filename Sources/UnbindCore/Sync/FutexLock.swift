@@ -33,6 +33,8 @@ enum LockRank: UInt8 {
     case fenceSet
     case fence
     case slab
+    /// The process's one libpciaccess.
+    case pciAccess
 }
 
 struct FutexLock: ~Copyable {

@@ -148,13 +148,14 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         while let node = next, count < capacity {
             next = pointee.ranges.next(after: node)
             let vma = VMAPointer(containing: node)
+            guard let binding = vma.pointee.resource?.pointee.binding else { continue }
             (ranges + count).initialize(
                 to: DumpedRange(
-                    state: vma.lockedState == .bound ? .bound : .binding, start: node.pointee.start,
-                    size: node.pointee.size, boID: vma.pointee.bo.pointee.id))
+                    state: vma.lockedState == .bound ? .bound : .binding, start: binding.start, size: binding.size,
+                    boID: vma.pointee.bo.pointee.id))
             count += 1
         }
-        pointee.pending.forEachUnfinished(overlapping: 0...UInt64.max) { resource in
+        pointee.pending.forEachUnfinished(overlapping: 0...UInt64.max) { resource, _ in
             if count == capacity { return false }
             let binding = resource.pointee.binding
             (ranges + count).initialize(

@@ -7,17 +7,29 @@ private let page: UInt64 = 4096
 @Suite struct RangeAllocatorTests {
     @Test("the offsets in the code are those of the compiler's layout")
     func layout() {
-        #expect(MemoryLayout<RangeNode>.stride == 136)
-        #expect(MemoryLayout<RangeNode>.offset(of: \.addressLinks) == RangeNode.addressLinksOffset)
-        #expect(MemoryLayout<RangeNode>.offset(of: \.sizeLinks) == RangeNode.sizeLinksOffset)
+        #expect(MemoryLayout<RangeNode>.stride == 64)
+        #expect(MemoryLayout<RangeNode>.offset(of: \.links) == RangeNode.linksOffset)
+        #expect(MemoryLayout<RangeLeaf>.stride == 448)
+        #expect(MemoryLayout<RangeLeaf>.offset(of: \.holes) == RangeLeaf.holesOffset)
+        #expect(MemoryLayout<RangeLeaf>.offset(of: \.ends) == RangeLeaf.endsOffset)
+        #expect(MemoryLayout<RangeLeaf>.offset(of: \.nodes) == RangeLeaf.nodesOffset)
+        #expect(MemoryLayout<RangeBranch>.stride == 512)
+        #expect(MemoryLayout<RangeBranch>.offset(of: \.keys) == RangeBranch.keysOffset)
+        #expect(MemoryLayout<RangeBranch>.offset(of: \.children) == RangeBranch.childrenOffset)
+        #expect(MemoryLayout<RangeBranch>.offset(of: \.bounds) == RangeBranch.boundsOffset)
+        #expect(MemoryLayout<HoleBins>.offset(of: \.filled) == HoleBins.filledOffset)
+        #expect(MemoryLayout<HoleBins>.offset(of: \.large) == HoleBins.largeOffset)
         let fixture = RangeFixture(size: page, nodes: 1)
         let base = UnsafeRawPointer(fixture.allocator)
         withUnsafePointer(to: &fixture.allocator.pointee.head) { #expect(UnsafeRawPointer($0) == base) }
-        withUnsafePointer(to: &fixture.allocator.pointee.byAddress) {
-            #expect(UnsafeRawPointer($0) == base + RangeAllocator.byAddressOffset)
+        withUnsafePointer(to: &fixture.allocator.pointee.index) {
+            #expect(UnsafeRawPointer($0) == base + RangeAllocator.indexOffset)
         }
-        withUnsafePointer(to: &fixture.allocator.pointee.bySize) {
-            #expect(UnsafeRawPointer($0) == base + RangeAllocator.bySizeOffset)
+        withUnsafePointer(to: &fixture.allocator.pointee.index.firstLeaf) {
+            #expect(UnsafeRawPointer($0) == base + RangeAllocator.indexOffset)
+        }
+        withUnsafePointer(to: &fixture.allocator.pointee.bins) {
+            #expect(UnsafeRawPointer($0) == base + RangeAllocator.binsOffset)
         }
     }
 
@@ -75,13 +87,9 @@ private let page: UInt64 = 4096
 
     @Test("a hole's capacity is what is behind the first aligned address in it, and 0 where there is none")
     func holeCapacity() {
-        var node = RangeNode()
         func capacity(start: UInt64, size: UInt64) -> [UInt64] {
-            node.start = start
-            node.holeSize = size
-            return withUnsafeMutablePointer(to: &node) {
-                let capacity = HoleCapacity(ofHoleAfter: $0)
-                return [HoleAlignment.none, .pages64K, .pages2M].map { capacity.bytes(at: $0) }
+            [HoleAlignment.none, .pages64K, .pages2M].map {
+                HoleCapacity.bytes(from: start, to: start + size, alignment: $0.bytes)
             }
         }
         #expect(capacity(start: 0, size: 0) == [0, 0, 0])
@@ -91,21 +99,27 @@ private let page: UInt64 = 4096
         #expect(capacity(start: page, size: 4 << 20) == [4 << 20, (4 << 20) - 15 * page, (2 << 20) + page])
         #expect(capacity(start: .max - 100, size: 100) == [100, 0, 0])
         #expect(capacity(start: 0, size: .max) == [.max, .max, .max])
+        let inUnits = HoleCapacity(from: page, to: page + (4 << 20), unitShift: 12)
+        #expect([inUnits.unaligned, inUnits.aligned64K, inUnits.aligned2M] == [1024, 1009, 513])
+        #expect(HoleCapacity(from: 0, to: .max, unitShift: 12).unaligned == .max)
+        #expect(HoleCapacity(from: 5, to: 4100, unitShift: 12).unaligned == 0)
     }
 
-    @Test("best fit takes the smallest hole that holds the aligned request, and of equal ones the lowest")
+    @Test("best fit takes the smallest hole that fits; of equal ones the latest if small, else the lowest")
     func bestFit() {
-        let fixture = RangeFixture(size: 100 * page, nodes: 10)
-        // Holes of 3, 2, 2 and 3 pages, and the rest.
-        for (number, at) in [3, 6, 9, 13, 0].enumerated() where at != 0 {
-            #expect(fixture.reserve(number, at: UInt64(at) * page, size: page))
+        for isSmall in [false, true] {
+            let fixture = RangeFixture(size: 100 * page, unit: isSmall ? page : 1, nodes: 10)
+            // Holes of 3, 2, 2 and 3 pages, and the rest.
+            for (number, at) in [3, 6, 9, 13].enumerated() {
+                #expect(fixture.reserve(number, at: UInt64(at) * page, size: page))
+            }
+            #expect(fixture.insert(5, size: 2 * page, alignment: page) == (isSmall ? 7 : 4) * page)
+            #expect(fixture.insert(6, size: 2 * page, alignment: page) == (isSmall ? 4 : 7) * page)
+            #expect(fixture.insert(7, size: 2 * page, alignment: page) == (isSmall ? 10 : 0) * page)
+            // Two pages at a multiple of four pages: not in a hole that starts at page 10 or 14.
+            #expect(fixture.insert(8, size: 2 * page, alignment: 4 * page) == (isSmall ? 0 : 16) * page)
+            fixture.allocator.checkInvariants()
         }
-        #expect(fixture.insert(5, size: 2 * page, alignment: page) == 4 * page)
-        #expect(fixture.insert(6, size: 2 * page, alignment: page) == 7 * page)
-        #expect(fixture.insert(7, size: 2 * page, alignment: page) == 0)
-        // Two pages at a multiple of four pages: not in the hole 10..<13 of three.
-        #expect(fixture.insert(8, size: 2 * page, alignment: 4 * page) == 16 * page)
-        fixture.allocator.checkInvariants()
     }
 
     @Test("lookups find the node of an address and the first that reaches beyond it")
@@ -148,7 +162,10 @@ private let page: UInt64 = 4096
     func spaceIsCut() {
         let allocator = UnsafeMutablePointer<RangeAllocator>.allocate(capacity: 1)
         defer { allocator.deallocate() }
-        allocator.initialize(to: RangeAllocator(start: .max - 10, size: 100, coloring: false))
+        let cache = RangeFixture(size: 1, nodes: 0)
+        defer { withExtendedLifetime(cache) {} }
+        allocator.initialize(
+            to: RangeAllocator(start: .max - 10, size: 100, unit: 1, coloring: false, cache: cache.cache))
         #expect(allocator.pointee.end == .max)
         allocator.checkInvariants()
     }

@@ -5,16 +5,24 @@ import Testing
 /// An allocator with nodes for it.
 final class RangeFixture {
     let allocator = UnsafeMutablePointer<RangeAllocator>.allocate(capacity: 1)
+    let memory = UnsafeMutablePointer<Memory>.allocate(capacity: 1)
+    let cache = UnsafeMutablePointer<SlabCache>.allocate(capacity: 1)
     let nodes: RangeNodePointer
     let capacity: Int
     let start: UInt64
     let end: UInt64
 
-    init(start: UInt64 = 0, size: UInt64, coloring: Bool = false, nodes capacity: Int) {
+    init(
+        start: UInt64 = 0, size: UInt64, unit: UInt64 = 1, coloring: Bool = false, nodes capacity: Int,
+        memory prototype: consuming Memory = Memory(), uncached: Bool = false
+    ) {
         self.start = start
         end = start + size
         self.capacity = capacity
-        allocator.initialize(to: RangeAllocator(start: start, size: size, coloring: coloring))
+        memory.initialize(to: prototype)
+        cache.initialize(to: SlabCache(for: RangeBranch.self, memory: memory, uncached: uncached))
+        allocator.initialize(
+            to: RangeAllocator(start: start, size: size, unit: unit, coloring: coloring, cache: cache))
         nodes = .allocate(capacity: capacity)
         nodes.initialize(repeating: RangeNode(), count: capacity)
     }
@@ -23,6 +31,12 @@ final class RangeFixture {
         allocator.deinitialize(count: 1)
         allocator.deallocate()
         nodes.deallocate()
+        // What is left in a test that did not remove all of its nodes.
+        if cache.liveCount == 0 { cache.dispose() }
+        cache.deinitialize(count: 1)
+        cache.deallocate()
+        memory.deinitialize(count: 1)
+        memory.deallocate()
     }
 
     /// The address, or nil if there is no space; other errors are a failure of the test.
@@ -86,7 +100,8 @@ final class RangeFixture {
         for number in order { remove(number) }
         #expect(allocator.count == 0 && allocator.allocatedBytes == 0)
         allocator.checkInvariants()
-        #expect(allocator.pointee.head.holeSize == end - start)
+        #expect(allocator.head.holeSize == end - start)
+        #expect(cache.liveCount == 0)
     }
 }
 

@@ -82,17 +82,18 @@ struct BenchVM {
     @inline(__always)
     func bind(start: UInt64, size: UInt64) -> ResourcePointer {
         guard let memory = device.cache(.resource).take() else { panic("there is not enough memory for the benchmark") }
-        let pages = bo.pointee.pages
+        let pages = bo.pages
         let binding = Binding(
             start: start, size: size, physical: pages.pointee.physical, isLocal: false, isReadOnly: false)
         vm.pointee.lock.acquire()
         vm.pointee.pending.reap()
         let unbinds = vm.pointee.pending.unfinished(in: start...(binding.end &- 1))
         invariant(unbinds.count == 0, "a benchmark bound a range with a pending unbind in it")
+        invariant(vm.pointee.pending.reserve(), "there is not enough memory for the benchmark")
         let resource = ResourcePointer.initialize(
             memory, vm: vm, pages: pages, binding: binding, boID: 1, timelineAwait: nil)
         vm.pointee.stats.pointee.binds &+= 1
-        _ = vm.pointee.space.write(binding)
+        _ = resource.writeEntries()
         vm.pointee.history.record(
             .bound, start: start, size: size, boID: 1, time: device.pointee.executor.approximateNow, isApproximate: true)
         vm.pointee.lock.release()

@@ -10,19 +10,29 @@ import Synchronization
 extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     func reserve(_ binding: Binding) throws(Status) {}
 
-    func place(_ binding: Binding) throws(Status) -> UInt64 { write(binding) }
+    func place(_ binding: Binding) throws(Status) -> (entries: UInt64, writtenIn: UInt64) {
+        (write(binding), pointee.generation)
+    }
 
-    func write(_ binding: Binding) -> UInt64 {
+    func write(_ binding: Binding) -> UInt64 { writeLocked(binding) }
+
+    func writeLocked(_ binding: Binding) -> UInt64 {
         pointee.counters.written.add(1)
         return 1
     }
 
-    func clear(_ binding: Binding, invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool) {
+    func clear(_ binding: Binding) -> UInt64 { clearLocked(binding) }
+
+    func clearLocked(_ binding: Binding) -> UInt64 {
         pointee.counters.cleared.add(1)
-        return (1, false)
+        return 1
     }
+
+    var needsInvalidation: Bool { false }
 
     func cancel(_ binding: Binding) {}
 
-    func skip(_ binding: Binding) { _ = clear(binding, invalidatesNext: false) }
+    func cancelLocked(_ binding: Binding) {}
+
+    func skip(_ binding: Binding) { _ = clear(binding) }
 }

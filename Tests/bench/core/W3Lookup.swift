@@ -97,16 +97,8 @@ extension Rig {
     @inline(__always)
     func await(_ waiter: UnsafeMutablePointer<Waiter>) {
         let pending = space.vm.pointee.pending
-        let range = waiter.pointee.start...waiter.pointee.last
-        let unbinds = pending.unfinished(in: range)
-        if let last = unbinds.lastOfAll {
-            hang(waiter, on: last.fence)
-        } else if unbinds.count > 0 {
-            pending.forEachUnfinished(overlapping: range) { resource in
-                hang(waiter, on: resource.fence)
-                return true
-            }
-        }
+        let unbinds = pending.unfinished(in: waiter.pointee.start...waiter.pointee.last)
+        pending.forEachToAwait(of: unbinds) { resource in hang(waiter, on: resource.fence) }
     }
 
     @inline(__always)

@@ -8,13 +8,14 @@ private struct Node {
     /// First: a pointer to it is a pointer to the Node.
     var interval = IntervalNode()
     /// The rest of the 256 bytes.
-    var filling = InlineArray<26, UInt64>(repeating: 0)
+    var filling = InlineArray<31, UInt64>(repeating: 0)
 }
 
 private struct Rig {
     let count: UInt64
     let index: UnsafeMutablePointer<IntervalIndex>
     let nodes: UnsafeMutablePointer<Node>
+    let memory: UnsafeMutablePointer<Memory>
     var random = BenchRandom()
     var hits: UInt64 = 0
 
@@ -35,13 +36,15 @@ public func benchW6Open(_ count: UInt64, _ variant: UInt32) -> UnsafeMutableRawP
     invariant(MemoryLayout<Node>.stride == 256, "a node is not of the size it is to be measured with")
     var rig = Rig(
         count: count, index: benchArray(of: IntervalIndex.self, count: 1),
-        nodes: benchArray(of: Node.self, count: Int(count)))
-    rig.index.initialize(to: IntervalIndex())
+        nodes: benchArray(of: Node.self, count: Int(count)), memory: benchArray(of: Memory.self, count: 1))
+    rig.memory.initialize(to: Memory())
+    rig.index.initialize(to: IntervalIndex(memory: rig.memory))
     for number in 0..<count {
         let (start, last) = rig.randomInterval()
         let node = rig.interval(number)
-        node.initialize(to: IntervalNode(start: start, last: last))
-        rig.index.insert(node)
+        node.initialize(to: IntervalNode())
+        invariant(rig.index.reserve(), "there is not enough memory for the benchmark")
+        rig.index.insert(node, start: start, last: last)
     }
     return benchBox(rig)
 }
@@ -56,13 +59,11 @@ public func benchW6Round(_ box: UnsafeMutableRawPointer, _ operations: UInt64) -
         let node = rig.interval(rig.random.next() % rig.count)
         index.remove(node)
         let (start, last) = rig.randomInterval()
-        node.pointee.start = start
-        node.pointee.last = last
-        index.forEachOverlap(start: start, last: last) { _ in
+        index.forEachOverlap(start: start, last: last) { _, _ in
             rig.hits &+= 1
             return true
         }
-        index.insert(node)
+        index.insert(node, start: start, last: last)
     }
     let spent = csys_monotonic_ns() - began
     box.pointee = rig
@@ -74,8 +75,10 @@ public func benchW6Close(_ box: UnsafeMutableRawPointer) {
     let box = box.assumingMemoryBound(to: Rig.self)
     let rig = box.pointee
     for number in 0..<rig.count { rig.index.remove(rig.interval(number)) }
+    rig.index.dispose()
     rig.index.deinitialize(count: 1)
     benchFree(rig.index)
     benchFree(rig.nodes)
+    benchFree(rig.memory)
     benchFree(box)
 }

@@ -37,7 +37,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
         let leaf = try reserve(plan)
-        if pointee.isSuspended { return SoftwareSpace.Placed(entries: 0, generation: pointee.generation &- 1) }
+        if pointee.isSuspended { return placedAtResume }
         let count: UInt64
         if let leaf {
             count = visit(leaf, from: plan.start, to: plan.end, plan, .write)
@@ -47,6 +47,14 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         pointee.counters.written.add(count)
         return SoftwareSpace.Placed(entries: count, generation: pointee.generation)
     }
+
+    private var placedAtResume: SoftwareSpace.Placed {
+        SoftwareSpace.Placed(entries: 0, generation: pointee.generation &- 1)
+    }
+
+    /// Whether an engine can have met what was cleared, or a table waits to be freed.
+    /// - Locking: held.
+    var needsInvalidation: Bool { pointee.engineCount != 0 || pointee.retired != nil }
 
     @inline(__always)
     private func check(_ binding: Binding) {
@@ -110,15 +118,12 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     func clear(_ binding: Binding) -> UInt64 {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
-        return clearLocked(binding, invalidatesNext: false).entries
+        return clearLocked(binding)
     }
 
-    /// As above. If the invalidation is not needed, no engine can have met the entries, and no table was freed; with
-    /// `invalidatesNext` it is counted then.
+    /// As clear.
     /// - Locking: held.
-    func clearLocked(
-        _ binding: Binding, invalidatesNext: Bool
-    ) -> (entries: UInt64, needsInvalidation: Bool) {
+    func clearLocked(_ binding: Binding) -> UInt64 {
         let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
         let count: UInt64
         if pointee.isAbandoned {
@@ -129,9 +134,19 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             count = traverse(plan, .clear) ?? 0
         }
         pointee.counters.cleared.add(count)
-        let needsInvalidation = pointee.engineCount != 0 || pointee.retired != nil
-        if invalidatesNext, !needsInvalidation { pointee.counters.invalidations.add(1) }
-        return (count, needsInvalidation)
+        return count
+    }
+
+    /// Makes the entries of a binding that was written as read-only writable, and returns how many. `binding` is as it is
+    /// afterwards. Engines may use the old translations until SoftwareGPU.invalidate has returned.
+    ///
+    /// - Locking: held.
+    /// - Signalling: does not allocate, cannot fail.
+    func makeWritableLocked(_ binding: Binding) -> UInt64 {
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
+        let count = pointee.isAbandoned ? 0 : traverse(plan, .makeWritable) ?? 0
+        pointee.counters.written.add(count)
+        return count
     }
 
     /// Drops a reservation that was never written.

@@ -18,12 +18,14 @@ extension Binding {
     func allowsMedium(inBlock block: UInt64, pageSizes: UInt64) -> Bool {
         let first = Swift.max(start, block)
         let limit = Swift.min(end, block &+ PageSize.large)
-        return pageSizes & PageSize.medium != 0
+        return !isPieced && pageSizes & PageSize.medium != 0
             && isAligned(first | limit | (physical &- start), to: PageSize.medium)
     }
 
     /// Whether it covers all of the 2 MiB block.
-    func covers(block: UInt64) -> Bool { start <= block && end >= block &+ PageSize.large }
+    func covers(block: UInt64) -> Bool {
+        !isPieced && start <= block && end >= block &+ PageSize.large
+    }
 }
 
 extension UnsafeMutablePointer where Pointee == SoftwareSpace {
@@ -65,9 +67,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
 
     /// Part of a binding, from `start` to `end`, has been written in a table.
     /// - Locking: held.
-    func noteWritten(
-        _ table: PageTablePointer, from start: UInt64, to end: UInt64, _ plan: BindingPlan
-    ) {
+    func noteWritten(_ table: PageTablePointer, from start: UInt64, to end: UInt64, _ plan: BindingPlan) {
         let isSmall = plan.isSmall(from: start, to: end)
         if isSmall { table.pointee.smallWriters = table.pointee.smallWriters &+ 1 }
         let coversAll = end &- start == PageSize.large

@@ -15,6 +15,8 @@ enum TablePass {
     case retain
     /// Links the tables and fills their entries.
     case write
+    /// Adds write access to entries, those that a resume has not written with it.
+    case makeWritable
     /// Empties the entries, unlinks tables without writers, and lets go of them.
     case clear
     /// Lets go of the tables.
@@ -63,6 +65,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             let count = put(table, from: start, to: end, plan, pass)
             if pointee.hasTableModes, table.pointee.level == 0 { noteWritten(table, from: start, to: end, plan) }
             return count
+        case .makeWritable: return put(table, from: start, to: end, plan, pass)
         case .clear:
             let count = put(table, from: start, to: end, plan, pass)
             if pointee.hasTableModes, table.pointee.level == 0 { noteCleared(table, from: start, to: end, plan) }
@@ -137,6 +140,14 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             for index in 0..<count { difference |= entries[index].load(ordering: .relaxed) }
             invariant(difference == 0, "a bind wrote over a mapping that was not unbound")
             for index in 0..<count {
+                entries[index].store(value, ordering: .releasing)
+                value &+= step
+            }
+        } else if pass == .makeWritable {
+            for index in 0..<count {
+                invariant(
+                    entries[index].load(ordering: .relaxed) | PageTableEntry.writable == value,
+                    "a binding was made writable that is not there")
                 entries[index].store(value, ordering: .releasing)
                 value &+= step
             }

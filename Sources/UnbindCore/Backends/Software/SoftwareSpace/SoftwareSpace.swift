@@ -64,7 +64,7 @@ struct SoftwareSpace: ~Copyable {
     var engines: EnginePointer?
 
     fileprivate init(
-        gpu: SoftwareGPUPointer, id: UInt64, pageSizes: UInt64, hasTableModes: Bool, root: PageTablePointer,
+        gpu: SoftwareGPUPointer, id: UInt64, pageSizes: UInt64, root: PageTablePointer, hasTableModes: Bool,
         keepsLeaf: Bool
     ) {
         self.gpu = gpu
@@ -96,7 +96,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         }
         space.initialize(
             to: SoftwareSpace(
-                gpu: self, id: id, pageSizes: pageSizes, hasTableModes: hasTableModes, root: root, keepsLeaf: keepsLeaf))
+                gpu: self, id: id, pageSizes: pageSizes, root: root, hasTableModes: hasTableModes, keepsLeaf: keepsLeaf))
         list(space)
         return space
     }
