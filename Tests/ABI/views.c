@@ -77,6 +77,7 @@ static void check_view(struct gpu *gpu, unbind_bo *bo, const struct unbind_view 
     unbind_vma *vma = NULL;
     unbind_fence *fence = UNTOUCHED(unbind_fence);
     REQUIRE(create(gpu, bo, view, &vma) == 0);
+    CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, NULL), 0); /* there is nothing to unbind */
     CHECK_EQUAL(unbind_vma_bind(vma, 0), 0);
     check_pages(gpu, vma, bo, pages, count);
     /* P10: its pages are not the buffer's own list. */

@@ -17,6 +17,8 @@ static const struct expectation {
     {"adl", 0, 1, 1, 0x46a6, "i915", 256 * MIB},
     {"dg2", 0, 1, 1, 0x56a0, "i915", 16384 * MIB},
     {"dg2-later", 0, 1, 1, 0x56a0, "i915", 16384 * MIB},
+    {"dg2-xe", 0, 1, 1, 0x56a0, "xe", 16384 * MIB},
+    {"ats-m", 0, 1, 1, 0x56c0, "i915", 16384 * MIB},
     {"lnl", 0, 1, 1, 0x64a0, "xe", 256 * MIB},
     {"bmg", 0, 1, 1, 0xe20b, "xe", 16384 * MIB},
     {"two", 0, 2, 2, 0xe20b, "xe", 16384 * MIB},

@@ -52,7 +52,8 @@ static void compare(unsigned seed, unsigned round, const uint32_t *results, cons
 #define BUFFERS 6u
 #define BUFFER_PAGES 16u
 
-static struct unbind_drm_xe_vm_bind_op random_op(struct xe_buffer *buffers, uint32_t *oracle, uint32_t (*where)[PAGES]) {
+static struct unbind_drm_xe_vm_bind_op random_op(struct xe_buffer *buffers, uint32_t *oracle,
+                                                 uint32_t (*where)[PAGES]) {
     uint32_t first = pick(PAGES), count = 1 + pick(BUFFER_PAGES), number = pick(BUFFERS), kind = pick(10);
     if (count > PAGES - first) count = PAGES - first;
     if (kind == 0) {

@@ -317,3 +317,35 @@ TEST(faults, "the next kernel tells a VM's faults") {
     get.vm_id = xe.vm;
     CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_VM_GET_PROPERTY, &get), -EINVAL);
 }
+
+TEST(big_pages, "xe on DG2: 64 KiB in local memory, its own PAT table, a scratch page in every VM, no fault mode") {
+    machine("dg2-xe", NULL);
+    int fd = open_node(0);
+    struct unbind_drm_xe_gem_create create = {.size = PAGE, .placement = 2, .cpu_caching = 2};
+    CHECK_EQUAL(call(fd, UNBIND_DRM_IOCTL_XE_GEM_CREATE, &create), -EINVAL);
+    struct unbind_drm_xe_vm_create vm = {.flags = UNBIND_DRM_XE_VM_CREATE_FLAG_LR_MODE |
+                                                  UNBIND_DRM_XE_VM_CREATE_FLAG_FAULT_MODE};
+    CHECK_EQUAL(call(fd, UNBIND_DRM_IOCTL_XE_VM_CREATE, &vm), -EINVAL);
+    vm.flags = 0;
+    CHECK_EQUAL(call(fd, UNBIND_DRM_IOCTL_XE_VM_CREATE, &vm), 0);
+    struct xe xe = {.fd = fd, .vm = vm.vm_id, .queue = xe_queue(fd, vm.vm_id, UNBIND_DRM_XE_ENGINE_CLASS_COPY)};
+    struct bo local = xe_bo(fd, 16 * PAGE, 2), batches = xe_bo(fd, 16 * PAGE, 1);
+    xe.batch_map = batches.map;
+    struct unbind_drm_xe_vm_bind_op op = xe_map_op(batches.handle, 0, BATCH_VA, 16 * PAGE);
+    CHECK_EQUAL(xe_bind_now(&xe, op), -EINVAL); // index 1 does not snoop here
+    op.pat_index = 0;
+    CHECK_EQUAL(xe_bind_now(&xe, op), 0);
+    op = xe_map_op(local.handle, 0, VA + PAGE, 16 * PAGE);
+    op.pat_index = 0;
+    CHECK_EQUAL(xe_bind_now(&xe, op), -EINVAL);
+    op.addr = VA, op.range = 8 * PAGE;
+    CHECK_EQUAL(xe_bind_now(&xe, op), -EINVAL);
+    op.range = 16 * PAGE;
+    CHECK_EQUAL(xe_bind_now(&xe, op), 0);
+    CHECK_EQUAL(xe_store(&xe, VA, 4), 0);
+    CHECK_EQUAL(local.map[0], 4);
+    CHECK_EQUAL(xe_store(&xe, VA + MIB, 5), 0);
+    CHECK(!xe_banned(&xe, xe.queue));
+    op.pat_index = 4;
+    CHECK_EQUAL(xe_bind_now(&xe, op), -EINVAL);
+}

@@ -326,3 +326,89 @@ TEST(many, "an unmap of 1,000 neighbours is one call and one invalidation, and d
     CHECK_EQUAL(log_lines("ioctl XE_VM_BIND", "waited=1"), 0);
     CHECK_EQUAL(log_lines("binds=1000", ""), 2);
 }
+
+TEST(parallel, "a queue of width two runs two batches; a call without batches chains fences") {
+    machine("bmg", NULL);
+    struct xe xe = xe_open(0);
+    struct bo bo = xe_bo(xe.fd, PAGE, 1);
+    CHECK_EQUAL(xe_bind_now(&xe, xe_map_op(bo.handle, 0, VA, PAGE)), 0);
+    struct unbind_drm_xe_engine_class_instance engines[2] = {{.engine_class = 2, .gt_id = 1},
+                                                             {.engine_class = 2, .engine_instance = 1, .gt_id = 1}};
+    struct unbind_drm_xe_exec_queue_create create = {.width = 2, .num_placements = 1, .vm_id = xe.vm,
+                                                     .instances = (uintptr_t)engines};
+    CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_EXEC_QUEUE_CREATE, &create), 0);
+    uint64_t addresses[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        struct batch_text batch = {.count = 0};
+        batch_store(&batch, VA + 4 * i, 50 + i);
+        batch_end(&batch);
+        addresses[i] = xe_place(&xe, &batch);
+    }
+    uint32_t done = make_syncobj(xe.fd), chained = make_syncobj(xe.fd);
+    struct unbind_drm_xe_sync syncs[2] = {xe_signal(done)};
+    struct unbind_drm_xe_exec exec = {.exec_queue_id = create.exec_queue_id, .num_syncs = 1,
+                                      .syncs = (uintptr_t)syncs, .address = (uintptr_t)addresses,
+                                      .num_batch_buffer = 2};
+    CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_EXEC, &exec), 0);
+    syncs[0] = xe_wait(done), syncs[1] = xe_signal(chained);
+    exec = (struct unbind_drm_xe_exec){.exec_queue_id = xe.queue, .num_syncs = 2, .syncs = (uintptr_t)syncs};
+    CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_EXEC, &exec), 0);
+    CHECK(signals(xe.fd, chained, 5000));
+    CHECK_EQUAL(bo.map[0], 50);
+    CHECK_EQUAL(bo.map[1], 51);
+}
+
+TEST(destroyed, "destroying a queue cancels its batches: they signal, and leave no trace") {
+    machine("lnl", NULL);
+    struct xe xe = xe_open(0);
+    struct bo word, bo = xe_bo(xe.fd, PAGE, 1);
+    CHECK_EQUAL(xe_bind_now(&xe, xe_map_op(bo.handle, 0, VA + MIB, PAGE)), 0);
+    uint32_t first = gate(&xe, &word, VA), second = make_syncobj(xe.fd);
+    struct batch_text batch = {.count = 0};
+    batch_store(&batch, VA + MIB, 1);
+    batch_end(&batch);
+    struct unbind_drm_xe_sync sync = xe_signal(second);
+    CHECK_EQUAL(xe_exec(&xe, xe.queue, &batch, &sync, 1), 0);
+    struct unbind_drm_xe_exec_queue_destroy gone = {.exec_queue_id = xe.queue};
+    CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_EXEC_QUEUE_DESTROY, &gone), 0);
+    CHECK(signals(xe.fd, first, 5000));
+    CHECK(signals(xe.fd, second, 5000));
+    CHECK_EQUAL(bo.map[0], 0);
+    CHECK(log_lines("queue-destroyed", "jobs=2") == 1);
+}
+
+TEST(long_running, "a long-running VM: user fences order a bind and a batch, scratch translations are invalidated") {
+    machine("lnl", NULL);
+    struct xe xe = xe_open(UNBIND_DRM_XE_VM_CREATE_FLAG_LR_MODE | UNBIND_DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE);
+    struct bo bo = xe_bo(xe.fd, PAGE, 1);
+    uint64_t fence = 0;
+    struct unbind_drm_xe_sync user = {.type = UNBIND_DRM_XE_SYNC_TYPE_USER_FENCE, .flags = 1,
+                                      .addr = (uintptr_t)&fence, .timeline_value = 1};
+    struct unbind_drm_xe_wait_user_fence wait = {.addr = (uintptr_t)&fence, .value = 1, .mask = ~0ull,
+                                                 .op = UNBIND_DRM_XE_UFENCE_WAIT_OP_GTE, .timeout = 5000000000};
+    struct unbind_drm_xe_vm_bind_op ops[2] = {xe_map_op(xe.batch_bo, 0, BATCH_VA, 16 * PAGE),
+                                              xe_map_op(bo.handle, 0, VA, PAGE)};
+    CHECK_EQUAL(xe_bind(&xe, 0, ops, 2, &user, 1), 0);
+    CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_WAIT_USER_FENCE, &wait), 0);
+    // A stray store first: the TLB remembers scratch for that page.
+    struct batch_text batch = {.count = 0};
+    batch_store(&batch, VA + MIB, 1);
+    batch_store(&batch, VA, 2);
+    batch_end(&batch);
+    user.addr = VA + 64;
+    CHECK_EQUAL(xe_exec(&xe, xe.queue, &batch, &user, 1), 0);
+    wait.addr = (uintptr_t)&bo.map[16];
+    CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_WAIT_USER_FENCE, &wait), 0);
+    CHECK_EQUAL(bo.map[0], 2);
+    struct bo late = xe_bo(xe.fd, PAGE, 1);
+    ops[0] = xe_map_op(late.handle, 0, VA + MIB, PAGE);
+    user.addr = (uintptr_t)&fence, user.timeline_value = 2;
+    CHECK_EQUAL(xe_bind(&xe, 0, ops, 1, &user, 1), 0);
+    wait.addr = (uintptr_t)&fence, wait.value = 2, wait.timeout = 5000000000;
+    CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_WAIT_USER_FENCE, &wait), 0);
+    user.addr = VA + 64, user.timeline_value = 3;
+    CHECK_EQUAL(xe_exec(&xe, xe.queue, &batch, &user, 1), 0);
+    wait.addr = (uintptr_t)&bo.map[16], wait.value = 3, wait.timeout = 5000000000;
+    CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_WAIT_USER_FENCE, &wait), 0);
+    CHECK_EQUAL(late.map[0], 1);
+}

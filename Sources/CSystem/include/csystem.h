@@ -87,6 +87,23 @@ static inline void *csys_pages_map(size_t size) {
     return memory == MAP_FAILED ? NULL : memory;
 }
 
+/* A bit for each of 16 values that is at least `least`. All from -1 to INT32_MAX, and `least` not negative, so that no
+   difference wraps. 16-byte aligned. */
+static inline uint32_t csys_at_least_16(const int32_t *values, int32_t least) {
+    uint32_t bits = 0;
+#ifdef __SSE2__
+    typedef int32_t quad __attribute__((vector_size(16)));
+    typedef float lanes __attribute__((vector_size(16)));
+    const quad least4 = {least, least, least, least};
+    for (int i = 0; i < 4; i++)
+        bits |= (uint32_t)__builtin_ia32_movmskps((lanes)(((const quad *)values)[i] - least4)) << (4 * i);
+    return ~bits & 0xffff;
+#else
+    for (int i = 0; i < 16; i++) bits |= (uint32_t)(values[i] >= least) << i;
+    return bits;
+#endif
+}
+
 /* Asks for huge pages; the kernel may have none. */
 static inline void csys_advise_huge_pages(void *memory, size_t size) { madvise(memory, size, MADV_HUGEPAGE); }
 

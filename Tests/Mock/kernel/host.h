@@ -111,6 +111,8 @@ const char *log_take_detail(void);
 void kernel_lock(void);
 void kernel_unlock(void);
 void kernel_changed(void);
+/* Lets go of the lock for those who want it: the mutex by itself favours who has just had it. */
+void kernel_let_others(void);
 uint64_t monotonic_ns(void);
 enum wait_result { WAIT_CHANGED, WAIT_LATE, WAIT_INTERRUPTED };
 /* Waits for a change, at most until deadline_ns of CLOCK_MONOTONIC (UINT64_MAX: no end) or a signal. */

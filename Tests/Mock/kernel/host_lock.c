@@ -4,6 +4,7 @@
  * condition variable: a signal ends it, as it ends a wait in the real kernel.
  */
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 
@@ -13,6 +14,7 @@
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static _Atomic uint32_t changes;
+static _Atomic unsigned wanting; /* threads that want the lock */
 _Thread_local bool thread_waited;
 
 /* A child has the state but not the scheduler's thread; it starts one of its own when there is work. */
@@ -25,10 +27,18 @@ static void prepare(void) { pthread_atfork(kernel_lock, kernel_unlock, after_for
 
 void kernel_lock(void) {
     pthread_once(&once, prepare);
+    wanting++;
     pthread_mutex_lock(&mutex);
+    wanting--;
 }
 
 void kernel_unlock(void) { pthread_mutex_unlock(&mutex); }
+
+void kernel_let_others(void) {
+    kernel_unlock();
+    for (int i = 0; i < 100 && wanting; i++) sched_yield();
+    kernel_lock();
+}
 
 void kernel_changed(void) {
     changes++;

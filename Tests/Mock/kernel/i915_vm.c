@@ -181,6 +181,8 @@ void i915_handle_closed(struct drm_file *file, struct gem_object *object) {
 /* Nothing runs any more: what was closed is unbound now; when memory is short, everything is. */
 static void reap(void) {
     for (struct i915_vm *vm = all; vm; vm = vm->next)
-        for (size_t i = vm->count; i-- > 0;)
-            if ((vm->nodes[i]->closed || config.pressure) && !i915_vma_busy(vm->nodes[i])) i915_vma_unbind(vm->nodes[i]);
+        for (size_t i = vm->count; i-- > 0;) {
+            struct i915_vma *vma = vm->nodes[i];
+            if ((vma->closed || config.pressure) && !i915_vma_busy(vma)) i915_vma_unbind(vma);
+        }
 }

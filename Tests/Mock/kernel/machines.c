@@ -44,6 +44,18 @@ static const struct gpu_model dg2_later = {
     .vram = GIB(16), .small_bar = MIB(256), .vram_page = 65536, .pin_alignment = 65536, .gt_count = 1,
     .engines = engines_dg2, .engine_count = COUNT(engines_dg2),
 };
+/* The same driven by xe, as a module parameter can ask for: what is special there is 64 KiB in local memory. */
+static const struct gpu_model dg2_xe = {
+    .name = "DG2", .driver = DRIVER_XE, .device = 0x56a0, .revision = 8, .graphics_version = 1255, .va_bits = 48,
+    .vram = GIB(16), .small_bar = MIB(256), .vram_page = 65536, .gt_count = 1,
+    .engines = engines_dg2, .engine_count = COUNT(engines_dg2),
+};
+/* A data centre GPU: its PCI class says display, not VGA. */
+static const struct gpu_model atsm = {
+    .name = "Arctic Sound-M", .driver = DRIVER_I915, .device = 0x56c0, .revision = 8, .graphics_version = 1255,
+    .va_bits = 48, .vram = GIB(16), .small_bar = MIB(256), .vram_page = 65536, .pin_alignment = MIB(2), .gt_count = 1,
+    .engines = engines_dg2, .engine_count = COUNT(engines_dg2),
+};
 static const struct gpu_model lnl = {
     .name = "Lunar Lake", .driver = DRIVER_XE, .device = 0x64a0, .revision = 4, .graphics_version = 2004,
     .va_bits = 48, .gt_count = 2, .engines = engines_lnl, .engine_count = COUNT(engines_lnl),
@@ -77,9 +89,9 @@ static const struct gpu_model radeon = {.name = "another vendor's", .driver = DR
 #define PORT(domain_, bus_, slot_, parent_, device_, secondary)                                                   \
     {.domain = domain_, .bus = bus_, .slot = slot_, .parent = parent_, .vendor = 0x8086, .device = device_,       \
      .class = 0x060400, .secondary_bus = secondary, .driver = "pcieport"}
-#define DISCRETE(domain_, model, driver_name, parent_, bar2)                                                      \
+#define DISCRETE(domain_, class_, model, driver_name, parent_, bar2)                                              \
     {.domain = domain_, .bus = 3, .parent = parent_, .vendor = 0x8086, .device = (model).device,                  \
-     .subvendor = 0x8086, .subdevice = 0x1020, .class = 0x030000, .revision = (uint8_t)(model).revision,          \
+     .subvendor = 0x8086, .subdevice = 0x1020, .class = class_, .revision = (uint8_t)(model).revision,          \
      .driver = driver_name, .gpu = &(model),                                                                      \
      .bars = {{0x6001000000, MIB(16), FLAGS_MMIO}, {0, 0, 0}, {0x6400000000, bar2, FLAGS_PREFETCH}}}
 #define RADEON                                                                                                    \
@@ -91,23 +103,25 @@ static const struct gpu_model radeon = {.name = "another vendor's", .driver = DR
 #define NVME_UNREADABLE                                                                                           \
     {.bus = 0x0c, .parent = -1, .vendor = 0x144d, .device = 0xa808, .class = 0x010802, .unreadable = true}
 
-#define DISCRETE_MACHINE(name_, domain, model, driver_name, bar2, up, down)                                       \
+#define DISCRETE_MACHINE(name_, domain, class, model, driver_name, bar2, up, down)                                \
     {.name = name_,                                                                                               \
      .devices = {HOST_BRIDGE, ISA_BRIDGE, PORT(domain, 0, 1, -1, 0x4c01, 1), PORT(domain, 1, 0, 2, up, 2),        \
-                 PORT(domain, 2, 1, 3, down, 3), DISCRETE(domain, model, driver_name, 4, bar2), NVME},            \
+                 PORT(domain, 2, 1, 3, down, 3), DISCRETE(domain, class, model, driver_name, 4, bar2), NVME},     \
      .count = 7}
 
 static const struct machine machines[] = {
     {.name = "tgl", .devices = {HOST_BRIDGE, ISA_BRIDGE, INTEGRATED(tgl, "i915"), NVME}, .count = 4},
     {.name = "adl", .devices = {HOST_BRIDGE, ISA_BRIDGE, INTEGRATED(adl, "i915"), NVME}, .count = 4},
-    DISCRETE_MACHINE("dg2", 0, dg2, "i915", GIB(16), 0x4fa1, 0x4fa4),
-    DISCRETE_MACHINE("dg2-later", 0, dg2_later, "i915", GIB(16), 0x4fa1, 0x4fa4),
+    DISCRETE_MACHINE("dg2", 0, 0x030000, dg2, "i915", GIB(16), 0x4fa1, 0x4fa4),
+    DISCRETE_MACHINE("dg2-later", 0, 0x030000, dg2_later, "i915", GIB(16), 0x4fa1, 0x4fa4),
+    DISCRETE_MACHINE("dg2-xe", 0, 0x030000, dg2_xe, "xe", GIB(16), 0x4fa1, 0x4fa4),
+    DISCRETE_MACHINE("ats-m", 0, 0x038000, atsm, "i915", GIB(16), 0x4fa1, 0x4fa4),
     {.name = "lnl", .devices = {HOST_BRIDGE, ISA_BRIDGE, INTEGRATED(lnl, "xe"), NVME}, .count = 4},
-    DISCRETE_MACHINE("bmg", 0, bmg, "xe", GIB(16), 0xe2ff, 0xe2f0),
-    DISCRETE_MACHINE("wide-domain", 0x10000, bmg, "xe", GIB(16), 0xe2ff, 0xe2f0),
+    DISCRETE_MACHINE("bmg", 0, 0x030000, bmg, "xe", GIB(16), 0xe2ff, 0xe2f0),
+    DISCRETE_MACHINE("wide-domain", 0x10000, 0x030000, bmg, "xe", GIB(16), 0xe2ff, 0xe2f0),
     {.name = "two",
      .devices = {HOST_BRIDGE, ISA_BRIDGE, PORT(0, 0, 1, -1, 0x4c01, 1), PORT(0, 1, 0, 2, 0xe2ff, 2),
-                 PORT(0, 2, 1, 3, 0xe2f0, 3), INTEGRATED(adl, "i915"), DISCRETE(0, bmg, "xe", 4, GIB(16)), NVME},
+                 PORT(0, 2, 1, 3, 0xe2f0, 3), INTEGRATED(adl, "i915"), DISCRETE(0, 0x030000, bmg, "xe", 4, GIB(16)), NVME},
      .count = 8},
     {.name = "none", .devices = {HOST_BRIDGE, ISA_BRIDGE, NVME}, .count = 3},
     {.name = "no-pci", .no_pci = true},

@@ -115,9 +115,7 @@ static void *work(void *unused) {
         struct job *job = choose(monotonic_ns(), &again);
         if (job) {
             run(job);
-            // Callers get the lock between two jobs.
-            kernel_unlock();
-            kernel_lock();
+            kernel_let_others();
             continue;
         }
         idle();

@@ -83,15 +83,16 @@ static void bind_destroy(struct job *job) {
 
 /* ---- what the kernel checks */
 
-/* Which PAT indices of Xe2 exist, and whether the CPU's caches are snooped. */
+/* Which PAT indices exist, and which of them snoop the CPU's caches: of DG2 there are four, of Xe2 more. */
 static bool pat_exists(const struct gpu_model *model, unsigned index) {
+    if (model->graphics_version < 2000) return index < 4;
     if (index >= 32 || (index >= 16 && index <= 19)) return false;
     return model->graphics_version != 2001 || index < 28;
 }
-static bool pat_coherent(unsigned index) {
+static bool pat_coherent(const struct gpu_model *model, unsigned index) {
     const uint32_t coherent = 1u << 1 | 1u << 2 | 1u << 4 | 1u << 5 | 1u << 7 | 1u << 22 | 1u << 23 | 1u << 26 |
                               1u << 27 | 1u << 30 | 1u << 31;
-    return coherent >> index & 1;
+    return model->graphics_version < 2000 ? index == 0 : coherent >> index & 1;
 }
 
 static int check_target(struct drm_file *file, struct xe_vm *vm, const struct unbind_drm_xe_vm_bind_op *op) {
@@ -100,9 +101,11 @@ static int check_target(struct drm_file *file, struct xe_vm *vm, const struct un
     if (!object) return -ENOENT;
     if (object->private_space && object->private_space != vm->space.id) return -EINVAL;
     if (op->op != UNBIND_DRM_XE_VM_BIND_OP_MAP) return 0;
+    uint64_t page = object->may_be_vram ? file->device->model->vram_page : PAGE;
+    if (op->addr % page || op->range % page || op->obj_offset % page) return -EINVAL;
     if (op->range > object->size || op->obj_offset > object->size - op->range) return -EINVAL;
     bool cached = object->device != file->device || object->cpu_caching == UNBIND_DRM_XE_GEM_CPU_CACHING_WB;
-    return cached && !pat_coherent(op->pat_index) ? -EINVAL : 0;
+    return cached && !pat_coherent(file->device->model, op->pat_index) ? -EINVAL : 0;
 }
 
 static int check_operation(struct drm_file *file, struct xe_vm *vm, const struct unbind_drm_xe_vm_bind_op *op) {
@@ -120,7 +123,7 @@ static int check_operation(struct drm_file *file, struct xe_vm *vm, const struct
     if ((map && !null && !op->obj) || (all && !op->obj)) return -EINVAL;
     if (op->obj && !map && !all) return -EINVAL;
     if (all ? op->addr || op->range : !op->range) return -EINVAL;
-    if (user && !pat_coherent(op->pat_index)) return -EINVAL;
+    if (user && !pat_coherent(file->device->model, op->pat_index)) return -EINVAL;
     if (op->prefetch_mem_region_instance > (file->device->model->vram && prefetch ? 1u : 0u)) return -EINVAL;
     if (op->obj_offset % PAGE || op->addr % PAGE || op->range % PAGE) return -EINVAL;
     if (op->addr > end || op->range > end - op->addr) return -EINVAL;

@@ -50,14 +50,16 @@ int xe_vm_create_ioctl(struct drm_file *file, void *data) {
     if (args->extensions || !RESERVED_ZERO(args->reserved) || (args->flags & ~known)) return -EINVAL;
     bool long_running = args->flags & UNBIND_DRM_XE_VM_CREATE_FLAG_LR_MODE;
     bool fault_mode = args->flags & UNBIND_DRM_XE_VM_CREATE_FLAG_FAULT_MODE;
-    if (fault_mode && !long_running) return -EINVAL;
+    if (fault_mode && (!long_running || file->device->model->graphics_version < 2000)) return -EINVAL;
+    // What drives DG2 works around its hardware with a scratch page in every VM.
+    bool scratch = (args->flags & UNBIND_DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE) || file->device->model->vram_page > PAGE;
     struct xe_vm *vm = calloc(1, sizeof *vm);
     if (!vm) return -ENOMEM;
     vm->references = 1;
     vm->device = file->device;
     vm->long_running = long_running;
     vm->fault_mode = fault_mode;
-    space_init(&vm->space, file->device->model->va_bits, args->flags & UNBIND_DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE);
+    space_init(&vm->space, file->device->model->va_bits, scratch);
     job_queue_init(&vm->binds);
     args->vm_id = handles_add(&file->vms, vm);
     log_detail("vm=%u space=%u", args->vm_id, vm->space.id);
