@@ -477,3 +477,55 @@ TEST(table_modes, "P9: a bind that evicts waits for the unbinds in the table who
     unbind_vma_unref(large);
     gpu_close(&gpu);
 }
+
+/* Two buffers that fight for one place, while a third thread moves them between the memories. */
+struct arena {
+    struct gpu gpu;
+    unbind_bo *bos[2];
+    unbind_vma *vmas[2];
+};
+
+static void *fight(void *data) {
+    struct arena *arena = (struct arena *)data;
+    for (unsigned i = 0; i < 400; i++) {
+        unbind_fence *fence = NULL;
+        int status = i % 16 == 15 ? unbind_vm_evict_all(arena->gpu.vm, UNBIND_EVICT_ASYNC)
+                                  : unbind_vma_bind_async(arena->vmas[i % 2], UNBIND_BIND_EVICT, &fence);
+        CHECK_EQUAL(status, 0);
+        unbind_fence_unref(fence);
+    }
+    return NULL;
+}
+
+static void *move_about(void *data) {
+    struct arena *arena = (struct arena *)data;
+    for (unsigned i = 0; i < 300; i++) {
+        CHECK_EQUAL(unbind_bo_migrate(arena->bos[i % 2], i / 2 % 2 ? UNBIND_REGION_SYSTEM : UNBIND_REGION_LOCAL, 0, NULL), 0);
+    }
+    return NULL;
+}
+
+TEST(while_moving, "buffers whose VMAs are evicted while they move between memories keep their bytes") {
+    struct arena arena;
+    struct unbind_vm_options options = small_vm(4);
+    pthread_t threads[3];
+    memset(&arena, 0, sizeof arena);
+    gpu_open_small(&arena.gpu, UNBIND_EXECUTOR_POOL, &options);
+    for (unsigned i = 0; i < 2; i++) {
+        arena.bos[i] = make_bo(&arena.gpu, 2 * PAGE);
+        memset(unbind_bo_cpu_pointer(arena.bos[i]), 0x40 + (int)i, 2 * PAGE);
+        arena.vmas[i] = make_vma(&arena.gpu, arena.bos[i], i * PAGE);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        REQUIRE(pthread_create(&threads[i], NULL, i < 2 ? fight : move_about, &arena) == 0);
+    }
+    for (unsigned i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    settle(&arena.gpu);
+    for (unsigned i = 0; i < 2; i++) {
+        const unsigned char *bytes = (const unsigned char *)unbind_bo_cpu_pointer(arena.bos[i]);
+        CHECK(bytes[0] == 0x40 + i && bytes[2 * PAGE - 1] == 0x40 + i);
+        unbind_vma_unref(arena.vmas[i]);
+        unbind_bo_unref(arena.bos[i]);
+    }
+    gpu_close(&arena.gpu);
+}
