@@ -7,15 +7,19 @@ extension Device {
     public struct LeakReport: Sendable {
         /// Objects whose references were not dropped.
         public let addressSpaces, buffers, vmas, queues, fences, timelines, holds: Int
+        /// Locks of buffers that lock contexts still had.
+        public let locks: Int
         /// Memory of those buffers.
         public let bufferBytes: UInt64
         /// Unbinds that were pending and that the close finished.
         public let unbindsCompleted: UInt64
-        /// The caller's own fences that the close cancelled.
+        /// The caller's own and timed fences that the close cancelled.
         public let fencesCancelled: UInt64
 
         /// True when no object was left.
-        public var isClean: Bool { addressSpaces + buffers + vmas + queues + fences + timelines + holds == 0 }
+        public var isClean: Bool {
+            addressSpaces + buffers + vmas + queues + fences + timelines + holds + locks == 0
+        }
 
         init(_ raw: unbind_leak_report) {
             addressSpaces = Int(raw.vms)
@@ -25,6 +29,7 @@ extension Device {
             fences = Int(raw.fences)
             timelines = Int(raw.timelines)
             holds = Int(raw.holds)
+            locks = Int(raw.locks)
             bufferBytes = raw.bo_bytes
             unbindsCompleted = raw.unbinds_completed
             fencesCancelled = raw.fences_cancelled

@@ -428,3 +428,52 @@ TEST(bad_evictions, "bad arguments of the three functions are refused") {
     CHECK_EQUAL(unbind_vm_evict_all(vm, 0), -ENOENT);
     empty(&full);
 }
+
+TEST(held, "what somebody holds is not evicted, and goes when the hold has ended") {
+    struct full full;
+    unbind_hold *hold = NULL;
+    unbind_vma *whole;
+    fill(&full, UNBIND_EXECUTOR_MANUAL, 0);
+    whole = new_vma(&full.gpu, PAGES, UNBIND_ADDRESS_NONE);
+    REQUIRE(unbind_vma_hold(full.vmas[3], &hold) == 0);
+    CHECK_EQUAL(unbind_vm_evict_range(full.gpu.vm, 3 * PAGE, PAGE, 0, UNBIND_EVICT_ASYNC), -ENOSPC);
+    CHECK_EQUAL(unbind_vma_bind_async(whole, UNBIND_BIND_EVICT, NULL), -ENOSPC);
+    CHECK_EQUAL(bound(&full), PAGES);
+    CHECK_EQUAL(unbind_vm_evict_all(full.gpu.vm, 0), 0);
+    CHECK(is_bound(full.vmas[3]));
+    CHECK_EQUAL(bound(&full), 1);
+    unbind_hold_unref(hold);
+    CHECK_EQUAL(unbind_vma_bind_async(whole, UNBIND_BIND_EVICT, NULL), 0);
+    CHECK(is_unbound(full.vmas[3]) && is_bound(whole));
+    unbind_vma_unref(whole);
+    empty(&full);
+}
+
+TEST(table_modes, "P9: a bind that evicts waits for the unbinds in the table whose mode its victims decided") {
+    struct gpu gpu;
+    unbind_vma *small, *large, *beside;
+    unbind_fence *user, *bound = NULL;
+    struct unbind_vm_options options = UNBIND_VM_OPTIONS_INIT;
+    options.flags = UNBIND_VM_IPS;
+    options.page_sizes = 0x11000;
+    gpu_open_small(&gpu, UNBIND_EXECUTOR_SIMULATED, &options);
+    beside = new_vma(&gpu, 1, 0x100000);
+    small = new_vma(&gpu, 1, 0x1000);
+    CHECK_EQUAL(unbind_vma_bind(beside, 0), 0);
+    CHECK_EQUAL(unbind_vma_bind(small, 0), 0);
+    user = use(&gpu, beside);
+    CHECK_EQUAL(unbind_vma_unbind_async(beside, 0, NULL), 0);
+    /* With `small` gone, nothing keeps the table from being one of 64 KiB pages; but `beside` is still in use. */
+    large = new_vma(&gpu, 16, 0);
+    CHECK_EQUAL(unbind_vma_bind_async(large, UNBIND_BIND_EVICT, &bound), 0);
+    CHECK(is_unbound(small));
+    CHECK_EQUAL(unbind_device_run(gpu.device, 0, NULL), 0);
+    CHECK_EQUAL(unbind_fence_is_signaled(bound), 0);
+    signal_and_drop(user);
+    CHECK_EQUAL(finish(bound), 0);
+    CHECK_EQUAL(gpu.faults, 0);
+    unbind_vma_unref(small);
+    unbind_vma_unref(beside);
+    unbind_vma_unref(large);
+    gpu_close(&gpu);
+}

@@ -139,7 +139,7 @@ struct unbind_device_options {
 #define UNBIND_DEVICE_OPTIONS_INIT \
     { sizeof(struct unbind_device_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
-/* What was still alive when a device was closed: nothing, if vms to fences, timelines and holds are 0. */
+/* What was still alive when a device was closed: nothing, if vms to fences and timelines to locks are 0. */
 struct unbind_leak_report {
     uint32_t struct_size;        /* sizeof(struct unbind_leak_report) */
     uint32_t vms;                /* objects with references not dropped: */
@@ -149,11 +149,13 @@ struct unbind_leak_report {
     uint32_t fences;             /* references, not fences */
     uint64_t bo_bytes;           /* memory of those buffers */
     uint64_t unbinds_completed;  /* unbinds that were pending and were finished by the close */
-    uint64_t fences_cancelled;   /* caller's fences signalled with -ENOENT by the close */
+    uint64_t fences_cancelled;   /* caller's and timed fences signalled with -ENOENT by the close */
     uint32_t timelines;          /* as vms to fences */
     uint32_t holds;              /* as vms to fences; what they delayed was finished by the close */
+    uint32_t locks;              /* of buffers, that contexts still have: each keeps its buffer */
+    uint32_t reserved;
 };
-#define UNBIND_LEAK_REPORT_INIT { sizeof(struct unbind_leak_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define UNBIND_LEAK_REPORT_INIT { sizeof(struct unbind_leak_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 struct unbind_device_stats {
     uint32_t struct_size;       /* sizeof(struct unbind_device_stats) */

@@ -63,6 +63,8 @@ struct BindAttempt {
     /// The page list of a view, made for this binding.
     private var viewPages: PageListPointer?
     private var eviction: Eviction
+    /// Of the edges, those from unbinds of VMAs that make way.
+    private var evictedEdges: UInt64 = 0
 
     init(
         vma: VMAPointer, request: BindRequest, calledAt: UInt64, reaction: Reaction, waitedFor: BindDependencies,
@@ -252,6 +254,7 @@ struct BindAttempt {
             blocker = user
             return
         }
+        let searched = vm.pointee.options.policy == .timeline ? 0...UInt64.max : searched
         for index in 0..<eviction.count {
             guard let fence = eviction.unbindFence(index, inTheWayOf: searched) else { continue }
             guard let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {
@@ -259,6 +262,7 @@ struct BindAttempt {
             }
             edge.pointee.next = edges
             edges = edge
+            evictedEdges += 1
         }
         if edges == nil || workMemory != nil { return }
         workMemory = try take(.bindWork)
@@ -275,6 +279,7 @@ struct BindAttempt {
             // What was cleared on the spot is nothing to wait for.
             if eviction.isCleared(edge.pointee.fence) {
                 device.free(edge)
+                evictedEdges -= 1
             } else {
                 edge.pointee.next = edges
                 edges = edge
@@ -295,6 +300,10 @@ struct BindAttempt {
         var range = node
         if vm.pointee.options.coloring {
             range = range.lowerBound.subtractingSaturating(pageSize)...range.upperBound.addingSaturating(pageSize)
+        }
+        if eviction.count > 0, vm.pointee.options.hasTableModes {
+            // Those who make way have a say in the modes, and will have none.
+            return roundDown(range.lowerBound, to: PageSize.large)...(range.upperBound | (PageSize.large &- 1))
         }
         return vm.roundedToTables(range, of: binding)
     }
@@ -382,6 +391,8 @@ struct BindAttempt {
         vm.enterByRecency(vma)
         if request.pins { vma.pointee.pinCount = 1 }
         vma.pointee.address.store(binding.start, ordering: .relaxed)
+        let state = edges == nil ? VMAState.bound : VMAState.binding
+        vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
         _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
         return resource
     }
@@ -392,13 +403,12 @@ struct BindAttempt {
         if waitedFor.awaited > 0 {
             _ = stats.pointee.bindWaitNanoseconds.wrappingAdd(now.subtractingSaturating(calledAt), ordering: .relaxed)
         }
-        let evicted = eviction.deferredCount
-        let awaited = waitedFor.awaited + dependencies.awaited + evicted
+        let awaited = waitedFor.awaited + dependencies.awaited + evictedEdges
         if awaited == 0 { return }
         stats.pointee.bindsWaited &+= 1
         stats.pointee.awaited &+= awaited
         stats.pointee.awaitedNotOverlapping &+= awaited.subtractingSaturating(
-            waitedFor.overlapping + dependencies.overlapping + evicted)
+            waitedFor.overlapping + dependencies.overlapping + evictedEdges)
     }
 
     private mutating func startWork(

@@ -214,13 +214,6 @@ struct Eviction {
         }
     }
 
-    /// How many unbinds have been left to be done later.
-    var deferredCount: UInt64 {
-        var result: UInt64 = 0
-        if isScheduled { for index in 0..<count where !isCleared(index) { result += 1 } }
-        return result
-    }
-
     /// Completes what is over and hands the rest to whom it concerns.
     /// - Locking: nothing may be held.
     mutating func settle() {

@@ -23,6 +23,8 @@ struct UnbindDrain: ~Copyable {
     fileprivate var batch: ResourcePointer?
     /// Of the batch: an engine may remember a translation, or a table may be freed.
     fileprivate var needsInvalidation = false
+    /// What is not needed is counted all the same, once for each batch.
+    fileprivate var isInvalidationCounted = false
     /// Ready and not yet taken; newest first. Nil: the work item is at rest, and whoever pushes onto that submits it;
     /// `taken`: it is at work on what it took, and looks again. One word for both, so that no thread is ever seen
     /// between handing an unbind over and saying so.
@@ -66,8 +68,8 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         }
         // Otherwise it may be completed by now, and all this be gone.
         if head == nil {
-            // The pending unbinds hold the VM; the drain itself needs it until it has returned.
-            pointee.vm.retain()
+            // The pending unbinds hold the VM. To give back power references the drain needs it longer.
+            if pointee.vm.power != nil { pointee.vm.retain() }
             pointee.vm.pointee.device.pointee.executor.submit(item, asOf: time)
         }
     }
@@ -76,6 +78,9 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         let vm = pointee.vm
         let executor = vm.pointee.device.pointee.executor
         let gpu = vm.pointee.device.pointee.gpu
+        #if DEBUG
+            let isFlawed = vm.pointee.flaw == .signalsBeforeInvalidation
+        #endif
         SignallingSection.begin()
         var time = time
         while true {
@@ -88,23 +93,39 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                 pointee.step = .invalidate
             case .invalidate:
                 #if DEBUG
-                    if vm.pointee.flaw == .signalsBeforeInvalidation { _ = completeBatch(at: time) }
+                    if isFlawed {
+                        vm.retain()
+                        let batch = pointee.batch
+                        pointee.batch = nil
+                        complete(batch, of: vm, at: time)
+                    }
                 #endif
                 cost = gpu.invalidationCost
                 pointee.step = .complete
             case .complete:
                 invalidateBatch()
-                let powerReferences = completeBatch(at: time)
-                SignallingSection.end()
-                for _ in 0..<powerReferences { vm.power?.put() }
-                SignallingSection.begin()
                 pointee.step = .take
-                let result = pointee.ready.compareExchange(
-                    expected: UnbindDrain.taken, desired: nil, successOrdering: .releasing, failureOrdering: .relaxed)
-                if result.exchanged {
-                    SignallingSection.end()
-                    vm.drop()
-                    return
+                let batch = pointee.batch
+                pointee.batch = nil
+                if vm.power != nil {
+                    completeWithPower(batch, at: time)
+                    if comesToRest() {
+                        SignallingSection.end()
+                        vm.drop()
+                        return
+                    }
+                } else {
+                    // Rests before the batch is completed, so that the unbinds in it keep the VM: from here on another
+                    // thread may run the drain. It has nothing to do with this batch.
+                    let isAtRest = comesToRest()
+                    complete(batch, of: vm, at: time)
+                    #if DEBUG
+                        if isFlawed { vm.drop() }
+                    #endif
+                    if isAtRest {
+                        SignallingSection.end()
+                        return
+                    }
                 }
             }
             if cost > 0 {
@@ -126,20 +147,25 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
             batch = resource
         }
         pointee.batch = batch
-        _ = pointee.vm.pointee.stats.pointee.batches.wrappingAdd(1, ordering: .relaxed)
+        pointee.vm.pointee.stats.pointee.batches.add(1)
     }
 
     private func clearBatch(at time: UInt64) -> UInt64 {
         var entries: UInt64 = 0
         var needsInvalidation = false
         var next = pointee.batch
+        let isOne = next?.pointee.next == nil
+        // What takes no time has no beginning: unless it is held, only its end is recorded.
+        let vm = pointee.vm
+        let start = vm.pointee.device.pointee.gpu.hasUnbindCost || vm.power != nil ? time : nil
         while let resource = next {
-            let cleared = resource.clear(startedAt: time)
+            let cleared = resource.clear(startedAt: start, invalidatesNext: isOne)
             entries += cleared.entries
             if cleared.needsInvalidation { needsInvalidation = true }
             next = resource.pointee.next
         }
         pointee.needsInvalidation = needsInvalidation
+        pointee.isInvalidationCounted = isOne && !needsInvalidation
         return entries
     }
 
@@ -148,6 +174,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         #if DEBUG
             if pointee.batch == nil { return vm.invalidate(start: 0, size: .max) }
         #endif
+        if pointee.isInvalidationCounted { return }
         if !pointee.needsInvalidation { return vm.pointee.space.skipInvalidation() }
         var start = UInt64.max
         var end: UInt64 = 0
@@ -161,17 +188,39 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         vm.invalidate(start: start, size: end - start)
     }
 
-    /// Returns the number of power references that are the caller's now.
-    private func completeBatch(at time: UInt64) -> Int {
-        var powerReferences = 0
-        var next = pointee.batch
-        pointee.batch = nil
+    /// True if nothing was made ready meanwhile: then whoever makes something ready submits the work item.
+    private func comesToRest() -> Bool {
+        pointee.ready.compareExchange(
+            expected: UnbindDrain.taken, desired: nil, successOrdering: .acquiringAndReleasing,
+            failureOrdering: .relaxed
+        ).exchanged
+    }
+
+    /// The VM, and the drain with it, may be gone after this, if the drain is at rest.
+    private func complete(_ batch: ResourcePointer?, of vm: VMPointer, at time: UInt64) {
+        let recordsStart = !vm.pointee.device.pointee.gpu.hasUnbindCost
+        var count = 0
+        var next = batch
         while let resource = next {
             // Gone when its hold is dropped.
             next = resource.pointee.next
+            if resource.dropHoldPending(at: time, recordsStart: recordsStart) { count &+= 1 }
+        }
+        // Those that are held end later.
+        if count > 0 { vm.pendingUnbindsEnded(count) }
+    }
+
+    private func completeWithPower(_ batch: ResourcePointer?, at time: UInt64) {
+        let vm = pointee.vm
+        var powerReferences = 0
+        var next = batch
+        while let resource = next {
+            next = resource.pointee.next
             if resource.dropHold(at: time, power: .toCaller) { powerReferences += 1 }
         }
-        return powerReferences
+        SignallingSection.end()
+        for _ in 0..<powerReferences { vm.power?.put() }
+        SignallingSection.begin()
     }
 }
 

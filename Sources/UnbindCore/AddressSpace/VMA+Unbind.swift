@@ -31,9 +31,11 @@ extension UnsafeMutablePointer where Pointee == VMA {
         let power = pointee.vm.power
         power?.get()
         defer { power?.put() }
-        if pointee.view != nil { throw Status.busy }
-        if pointee.vm.pointee.options.policy == .sync { return try unbindWaiting(interruptible: false) }
-        switch tryUnbind(UnbindManner(respectsPins: true)) {
+        if pointee.vm.pointee.options.policy == .sync {
+            return try unbindWaiting(
+                UnbindManner(respectsUsers: true, respectsPins: true, respectsViews: true), interruptible: false)
+        }
+        switch tryUnbind(UnbindManner(respectsPins: true, respectsViews: true)) {
         case .unbound: return nil
         case .scheduled(let fence): return fence
         case .refused(let status): throw status
@@ -144,6 +146,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     private func outcomeWithoutUnbinding(_ manner: UnbindManner) -> UnbindOutcome? {
         if !node.pointee.isAllocated || pointee.resource == nil { return .unbound }
         if manner.respectsPins, pointee.pinCount != 0 { return .refused(.again) }
+        if manner.respectsViews, pointee.view != nil { return .refused(.busy) }
         if manner.respectsUsers, let blocker = firstBlocker() { return .blocked(blocker) }
         return nil
     }
@@ -178,6 +181,8 @@ struct UnbindManner {
     var refusesUsers = false
     /// At a pin: -EAGAIN.
     var respectsPins = false
+    /// At pages that are not the buffer's own list: -EBUSY.
+    var respectsViews = false
     /// At somebody else's use of the VM's lock: -EBUSY.
     var triesLock = false
 }
@@ -211,14 +216,18 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
         pointee.isScheduled = true
-        awaitUsers(users)
-        if vm.pointee.options.policy == .timeline { awaitLastScheduled() }
+        var awaited = unsignalled(of: users)
+        if vm.pointee.options.policy == .timeline { addLastScheduled(to: &awaited) }
         // A TLB invalidation that takes time is something to wait for, too: then the drain does it, for many at once.
-        let isImmediate = pointee.gate.isIdle && vm.pointee.device.pointee.gpu.invalidationCost == 0
-        let schedule = isImmediate ? scheduleImmediate() : scheduleDeferred()
+        if awaited.count == 0, vm.pointee.device.pointee.gpu.invalidationCost == 0 {
+            let schedule = scheduleImmediate()
+            handRangeBack()
+            return schedule
+        }
+        publish()
         handRangeBack()
-        if isImmediate { return schedule }
-        return pointee.gate.commit() ? .ready : .deferred
+        pointee.gate.commit(awaiting: awaited.count)
+        return awaited.count == 0 || hangUp(awaited.first) ? .ready : .deferred
     }
 
     private func scheduleImmediate() -> UnbindSchedule {
@@ -240,7 +249,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return .immediate(entries: cleared.entries)
     }
 
-    private func scheduleDeferred() -> UnbindSchedule {
+    private func publish() {
         let vm = pointee.vm
         let stats = vm.pointee.stats
         beginPending()
@@ -249,13 +258,12 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         stats.pointee.pendingPeak = max(stats.pointee.pendingPeak, pending)
         pointee.order = stats.pointee.unbindsDeferred
         vm.pointee.pending.publish(self)
-        return .deferred
     }
 
     private func beginPending() {
         let vm = pointee.vm
         // The chain's own reference: dropped when the completed unbind is reaped.
-        fence.retain()
+        fence.retainByOwner()
         if !pointee.keepsPages { pointee.pages.retain() }
         vm.pointee.history.record(
             .unbindScheduled, start: pointee.binding.start, size: pointee.binding.size, boID: pointee.boID,
@@ -287,17 +295,22 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         }
     }
 
-    /// Turns the users of the binding into edges to this unbind.
-    private func awaitUsers(_ users: AwaitPointer?) {
+    /// Of the edges to the users of the binding, those there is still something to wait for; the others go.
+    private func unsignalled(of users: AwaitPointer?) -> AwaitedEdges {
+        var awaited = AwaitedEdges()
         var next = users
         while let user = next {
             next = user.pointee.next
-            user.pointee.next = nil
-            hangUp(user)
+            if user.pointee.fence.isSignalled {
+                pointee.vm.pointee.device.free(user)
+            } else {
+                awaited.add(user)
+            }
         }
+        return awaited
     }
 
-    private func awaitLastScheduled() {
+    private func addLastScheduled(to awaited: inout AwaitedEdges) {
         let vm = pointee.vm
         let memory = pointee.timelineAwait!
         pointee.timelineAwait = nil
@@ -305,21 +318,40 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             last.retain()
             let edge = memory.bindMemory(to: Await.self, capacity: 1)
             edge.initialize(to: Await(fence: last, function: unbindAwaitFired, context: nil))
-            hangUp(edge)
+            awaited.add(edge)
         } else {
             vm.pointee.device.cache(.await).give(memory)
         }
         vm.pointee.pending.setLastScheduled(fence)
     }
 
-    private func hangUp(_ edge: AwaitPointer) {
-        edge.pointee.callback.context = UnsafeMutableRawPointer(self)
-        pointee.gate.await()
-        if !edge.arm() {
-            let isOpen = pointee.gate.complete(error: edge.pointee.fence.error)
-            invariant(!isOpen, "an unbind's gate opened before it was committed")
+    /// The gate counts all of them, so that it opens with the last. True if that was here: what it awaits has signalled
+    /// meanwhile.
+    private func hangUp(_ edges: AwaitPointer?) -> Bool {
+        var isOpen = false
+        var next = edges
+        while let edge = next {
+            next = edge.pointee.next
+            edge.pointee.next = nil
+            edge.pointee.callback.context = UnsafeMutableRawPointer(self)
+            if edge.arm() { continue }
+            if pointee.gate.complete(error: edge.pointee.fence.error) { isOpen = true }
             pointee.vm.pointee.device.free(edge)
         }
+        return isOpen
+    }
+}
+
+/// What an unbind is going to await.
+private struct AwaitedEdges {
+    var first: AwaitPointer?
+    var count: Int32 = 0
+
+    @inline(__always)
+    mutating func add(_ edge: AwaitPointer) {
+        edge.pointee.next = first
+        first = edge
+        count &+= 1
     }
 }
 
@@ -331,6 +363,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
         _ = pointee.bo.pointee.boundCount.wrappingSubtract(1, ordering: .relaxed)
         pointee.pinCount = 0
         pointee.resource = nil
+        pointee.stateHint.store(VMAState.unbound.rawValue, ordering: .releasing)
         pointee.bindFence?.drop()
         pointee.bindFence = nil
         pointee.address.store(pointee.options.fixedAddress ?? VMA.noAddress, ordering: .relaxed)

@@ -35,6 +35,9 @@ struct VMA: ~Copyable {
     /// The present address; what the C getter reads without a lock.
     let address: Atomic<UInt64>
 
+    /// What the C getter reads without a lock: a VMAState, where `binding` means that the lock is needed to tell.
+    let stateHint = Atomic<Int32>(VMAState.unbound.rawValue)
+
     /// The present binding, with a reference that its unbind passes to the caller.
     var resource: ResourcePointer?
     /// What the unbind has to wait for, not yet hung up: GPU work, and an asynchronous bind.
@@ -127,6 +130,9 @@ extension UnsafeMutablePointer where Pointee == VMA {
     }
 
     var state: VMAState {
+        let hint = pointee.stateHint.load(ordering: .acquiring)
+        if hint == VMAState.unbound.rawValue { return .unbound }
+        if hint == VMAState.bound.rawValue { return .bound }
         pointee.vm.pointee.lock.acquire()
         defer { pointee.vm.pointee.lock.release() }
         return lockedState

@@ -65,7 +65,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let resource = memory.bindMemory(to: VMAResource.self, capacity: 1)
         resource.initialize(
             to: VMAResource(
-                fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
+                fence: Fence(
+                    owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
                 vm: vm, pages: pages, binding: binding, boID: boID, range: range, timelineAwait: timelineAwait))
         vm.resourceMade()
         return resource
@@ -130,8 +131,23 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// chain's reference goes with the index entry, so that no lookup meets freed memory (P15, P22).
     private func complete(at time: UInt64) {
         let vm = pointee.vm
+        finish(at: time)
+        vm.pendingUnbindsEnded(1)
+    }
+
+    /// For the drain, of a device without power: as dropHold, but the unbind still counts as pending. True if it is
+    /// completed. If somebody holds it, and with `recordsStart`, this is when it started.
+    func dropHoldPending(at time: UInt64, recordsStart: Bool) -> Bool {
+        if recordsStart, pointee.holds.load(ordering: .relaxed) != 1 { record(.unbindStarted, at: time) }
+        if pointee.holds.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue != 1 { return false }
+        finish(at: time)
+        return true
+    }
+
+    private func finish(at time: UInt64) {
+        let vm = pointee.vm
         let pages = pointee.pages
-        recordCompletion(at: time)
+        record(.unbindCompleted, at: time)
         _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
         fence.signal(at: time)
         if pointee.isPublished {
@@ -140,22 +156,21 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             fence.drop()
         }
         pages.drop()
-        vm.pendingUnbindEnded()
     }
 
     /// The end of an unbind that was never pending: nobody holds it.
     /// - Locking: as dropHold; the caller keeps the VM.
     func completeAtOnce(at time: UInt64) {
-        recordCompletion(at: time)
+        record(.unbindCompleted, at: time)
         let pages = pointee.keepsPages ? pointee.pages : nil
         fence.signal(at: time)
         pages?.drop()
     }
 
-    private func recordCompletion(at time: UInt64) {
+    private func record(_ operation: HistoryOperation, at time: UInt64) {
         let binding = pointee.binding
         pointee.vm.pointee.history.record(
-            .unbindCompleted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
+            operation, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
     }
 }
 
@@ -176,8 +191,9 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         retain()
     }
 
-    func pendingUnbindEnded() {
-        if pointee.pendingCount.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue != 1 { return }
+    /// The VM may be gone after this.
+    func pendingUnbindsEnded(_ count: Int) {
+        if pointee.pendingCount.wrappingSubtract(count, ordering: .acquiringAndReleasing).oldValue != count { return }
         let device = pointee.device
         device.retain()
         drop()

@@ -109,7 +109,9 @@ extension UnsafeMutablePointer where Pointee == Device {
             writer.decimal(UInt64(report.timelines))
             writer.text(" timelines, ")
             writer.decimal(UInt64(report.holds))
-            writer.text(" holds; drop them with the _unref functions")
+            writer.text(" holds, ")
+            writer.decimal(UInt64(report.locks))
+            writer.text(" buffer locks; drop them with the _unref and unlock functions")
         }
     }
 }

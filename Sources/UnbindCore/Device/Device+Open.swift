@@ -55,14 +55,14 @@ private struct OpeningDevice {
             throw Status.noMemory
         }
         self.nextIDs = nextIDs
-        guard let liveHandles = memory.allocateArray(of: Atomic<UInt32>.self, count: ObjectKind.count) else {
+        guard let liveHandles = memory.allocateArray(of: Atomic<UInt32>.self, count: LiveHandles.count) else {
             throw Status.noMemory
         }
         self.liveHandles = liveHandles
         for index in 0..<ObjectKind.count {
             (nextIDs + index).initialize(to: Atomic(0))
-            (liveHandles + index).initialize(to: Atomic(0))
         }
+        for index in 0..<LiveHandles.count { (liveHandles + index).initialize(to: Atomic(0)) }
         let local = try UnsafeMutablePointer<LocalMemory>.make(
             size: options.localMemoryBytes, memory: memory, cache: caches + CacheKind.rangeIndex.rawValue)
         self.local = local
@@ -72,7 +72,9 @@ private struct OpeningDevice {
             to: Fence(owner: UnsafeMutableRawPointer(device)) { _ in panic("the stub fence was over-dropped") })
         stub.signal(at: 0)
         self.stub = stub
-        if let callbacks = options.host.power { power = try .make(device: device, callbacks: callbacks, memory: memory) }
+        if let callbacks = options.host.power {
+            power = try .make(device: device, callbacks: callbacks, memory: memory)
+        }
         let executor = try ExecutorPointer.make(
             kind: options.executor, workerCount: options.workerCount, seed: options.seed, memory: memory,
             device: UnsafeMutableRawPointer(device))
@@ -88,7 +90,8 @@ private struct OpeningDevice {
         device.initialize(
             to: Device(
                 memory: memory, caches: caches, executor: executor, gpu: gpu, localMemory: local, stubFence: stub,
-                host: options.host, power: power, pageSizes: options.pageSizes, systemMemoryLimit: options.systemMemoryBytes,
+                host: options.host, power: power, pageSizes: options.pageSizes,
+                systemMemoryLimit: options.systemMemoryBytes,
                 nextIDs: nextIDs, liveHandles: liveHandles))
         return device
     }
@@ -102,7 +105,7 @@ private struct OpeningDevice {
         if let power { power.free(memory: memory) }
         if let local { local.free() }
         if let stub { memory.deallocateArray(stub, count: 1) }
-        if let liveHandles { memory.deallocateArray(liveHandles, count: ObjectKind.count) }
+        if let liveHandles { memory.deallocateArray(liveHandles, count: LiveHandles.count) }
         if let nextIDs { memory.deallocateArray(nextIDs, count: ObjectKind.count) }
         if let caches { Self.dispose(caches, memory: memory) }
         if let device { memory.deallocateArray(device, count: 1) }
@@ -183,7 +186,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         memory.deallocateArray(self, count: 1)
         power?.free(memory: memory)
         memory.deallocateArray(stub, count: 1)
-        memory.deallocateArray(liveHandles, count: ObjectKind.count)
+        memory.deallocateArray(liveHandles, count: LiveHandles.count)
         memory.deallocateArray(nextIDs, count: ObjectKind.count)
         OpeningDevice.dispose(caches, memory: memory)
         OpeningDevice.free(memory)

@@ -44,6 +44,7 @@ struct Device: ~Copyable {
     /// Jobs, asynchronous binds, deferred unbinds, fence arrays and timeline points under way: what close waits for.
     let outstanding = Atomic<Int>(0)
     let nextIDs: UnsafeMutablePointer<Atomic<UInt64>>
+    /// In stripes, one for the threads that use it: see LiveHandles.
     let liveHandles: UnsafeMutablePointer<Atomic<UInt32>>
 
     static var magic: UInt32 { 0x7564_6576 }
@@ -64,8 +65,24 @@ struct HostCallbacks {
 /// The kinds of object with a C handle, for ids and for the leak report.
 enum ObjectKind: Int {
     case vm, bufferObject, vma, queue, fence, timeline, hold
+    /// Not an object: what a lock context has of a buffer.
+    case lock
 
-    static var count: Int { 7 }
+    static var count: Int { lock.rawValue + 1 }
+}
+
+/// Where a handle is counted: in the stripe of the thread, whose line other threads do not fight for. A handle may be
+/// dropped in another stripe than it was made in, so only the sum over all stripes (modulo 2^32) means something.
+enum LiveHandles {
+    static var stripes: Int { Int(SlabCache.stripeCount) }
+    /// Of the counters of one stripe and the next: they share no cache line.
+    static var stride: Int { 32 }
+    static var count: Int { stripes * stride }
+
+    @inline(__always)
+    static func index(_ kind: ObjectKind) -> Int {
+        Int(truncatingIfNeeded: csys_thread_stripe()!.pointee) &* stride &+ kind.rawValue
+    }
 }
 
 /// The slab caches of a device.
@@ -121,12 +138,12 @@ extension UnsafeMutablePointer where Pointee == Device {
 
     @inline(__always)
     func handleCreated(_ kind: ObjectKind) {
-        _ = pointee.liveHandles[kind.rawValue].wrappingAdd(1, ordering: .relaxed)
+        _ = pointee.liveHandles[LiveHandles.index(kind)].wrappingAdd(1, ordering: .relaxed)
     }
 
     @inline(__always)
     func handleDropped(_ kind: ObjectKind) {
-        _ = pointee.liveHandles[kind.rawValue].wrappingSubtract(1, ordering: .relaxed)
+        _ = pointee.liveHandles[LiveHandles.index(kind)].wrappingSubtract(1, ordering: .relaxed)
     }
 
     func handleCreated(_ kind: ObjectKind, bytes: UInt64) {
@@ -139,7 +156,13 @@ extension UnsafeMutablePointer where Pointee == Device {
         handleDropped(kind)
     }
 
-    func liveHandles(_ kind: ObjectKind) -> UInt32 { pointee.liveHandles[kind.rawValue].load(ordering: .relaxed) }
+    func liveHandles(_ kind: ObjectKind) -> UInt32 {
+        var sum: UInt32 = 0
+        for stripe in 0..<LiveHandles.stripes {
+            sum &+= pointee.liveHandles[stripe * LiveHandles.stride + kind.rawValue].load(ordering: .relaxed)
+        }
+        return sum
+    }
 
     // MARK: Memory limits
 

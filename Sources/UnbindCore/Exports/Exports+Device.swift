@@ -95,6 +95,7 @@ public func unbind_device_close(
         result.fences_cancelled = report.fencesCancelled
         result.timelines = report.timelines
         result.holds = report.holds
+        result.locks = report.locks
         try write(result, to: outReport)
     }
 }

@@ -8,16 +8,23 @@ typealias AwaitPointer = UnsafeMutablePointer<Await>
 struct Await {
     /// First: a pointer to it is a pointer to the Await.
     var callback: FenceCallback
-    /// A counted reference.
-    let fence: FencePointer
     /// What waits does so whatever the fence carries.
     var ignoresError = false
-    /// For the list of its owner.
-    var next: AwaitPointer?
+
+    /// A counted reference.
+    @inline(__always)
+    var fence: FencePointer { callback.fence.unsafelyUnwrapped }
+
+    /// For the list of its owner, before it is armed and after it was called: the list of the fence uses the same link.
+    @inline(__always)
+    var next: AwaitPointer? {
+        get { UnsafeMutableRawPointer(callback.next)?.assumingMemoryBound(to: Await.self) }
+        set { callback.next = UnsafeMutableRawPointer(newValue)?.assumingMemoryBound(to: FenceCallback.self) }
+    }
 
     init(fence: FencePointer, function: @escaping FenceCallback.Function, context: UnsafeMutableRawPointer?) {
-        self.fence = fence
         callback = FenceCallback(function: function, context: context)
+        callback.fence = fence
     }
 }
 

@@ -13,9 +13,10 @@ import Synchronization
 struct FenceCallback {
     typealias Function = @convention(c) (_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) -> Void
 
-    fileprivate var next: FenceCallbackPointer?
-    fileprivate var previous: FenceCallbackPointer?
-    /// The fence it is on; nil when it was called or removed.
+    var next: FenceCallbackPointer?
+    /// Nil when it is on no fence: not yet, or it was called or removed.
+    var previous: FenceCallbackPointer?
+    /// The fence it is on, or was.
     var fence: FencePointer?
     let function: Function
     /// For the function.
@@ -56,7 +57,7 @@ extension UnsafeMutablePointer where Pointee == Fence {
         if isFirst { return true }
         let old = acquireCallbacks()
         if old & FenceWord.signalled != 0 {
-            callback.pointee.fence = nil
+            callback.pointee.previous = nil
             releaseCallbacks(old)
             return false
         }
@@ -76,7 +77,9 @@ extension UnsafeMutablePointer where Pointee == Fence {
     func remove(_ callback: FenceCallbackPointer) -> Bool {
         let old = acquireCallbacks()
         let isOnly = old & FenceWord.several == 0
-        let isHere = isOnly ? FenceWord.callback(old) == callback : callback.pointee.fence == self
+        let isHere =
+            isOnly
+            ? FenceWord.callback(old) == callback : callback.pointee.previous != nil && callback.pointee.fence == self
         releaseCallbacks(isHere ? unlink(callback, from: old) : old)
         return isHere
     }
@@ -87,7 +90,7 @@ extension UnsafeMutablePointer where Pointee == Fence {
         var first = FenceWord.callback(word).unsafelyUnwrapped
         let next = callback.pointee.next
         let previous = callback.pointee.previous.unsafelyUnwrapped
-        callback.pointee.fence = nil
+        callback.pointee.previous = nil
         if callback == first {
             guard let next else { return word & FenceWord.signalled }
             next.pointee.previous = previous

@@ -76,6 +76,16 @@ extension UnsafeMutablePointer where Pointee == Fence {
     @inline(__always)
     func retain() { _ = pointee.references.wrappingAdd(1, ordering: .relaxed) }
 
+    /// For an owner under whose lock all references come into being: if there is only its own, nobody else counts.
+    @inline(__always)
+    func retainByOwner() {
+        if pointee.isOwnWork, pointee.references.load(ordering: .acquiring) == 1 {
+            pointee.references.store(2, ordering: .relaxed)
+        } else {
+            retain()
+        }
+    }
+
     /// A reference, unless the last one has been dropped already.
     func tryRetain() -> Bool { pointee.references.incrementUnlessZero() }
 
@@ -147,7 +157,7 @@ extension UnsafeMutablePointer where Pointee == Fence {
                     expected: word, desired: FenceWord.signalled, ordering: .sequentiallyConsistent)
                 if result.exchanged {
                     first = FenceWord.callback(word)
-                    first?.pointee.fence = nil
+                    first?.pointee.previous = nil
                     wakeSleepers()
                     return true
                 }

@@ -23,6 +23,10 @@ struct SoftwareFence: ~Copyable {
         invariant(old >= 1, "a software fence was given something to await after it had opened")
     }
 
+    /// So many things to wait for, and committed: for who knows them all before anybody else knows of the gate.
+    @inline(__always)
+    func commit(awaiting count: Int32) { pending.store(count, ordering: .relaxed) }
+
     /// One awaited thing is done. True: the gate has opened, the caller runs what waited.
     @inline(__always)
     func complete(error: Int32) -> Bool {

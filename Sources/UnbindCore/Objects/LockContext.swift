@@ -65,6 +65,7 @@ extension UnsafeMutablePointer where Pointee == LockContext {
         next?.pointee.outerLock.previous = bo
         pointee.firstLocked = bo
         pointee.acquired = pointee.acquired &+ 1
+        pointee.device.handleCreated(.lock)
     }
 
     /// Before the lock is given up; the reference is the caller's.
@@ -76,6 +77,7 @@ extension UnsafeMutablePointer where Pointee == LockContext {
         bo.pointee.outerLock.previous = nil
         if pointee.prelocked == bo { pointee.prelocked = nil }
         pointee.acquired = pointee.acquired &- 1
+        pointee.device.handleDropped(.lock)
     }
 
     /// After a lock was given up. With the last one whoever made it give way has what it wanted.
@@ -85,7 +87,10 @@ extension UnsafeMutablePointer where Pointee == LockContext {
 
     /// Gives up every lock that it got after `mark`, the latest first; nil: every one.
     func unlock(after mark: BufferObjectPointer? = nil) {
-        while let bo = pointee.firstLocked, bo != mark { bo.unlock(by: self) }
+        while let bo = pointee.firstLocked, bo != mark {
+            let wasLocked = bo.unlock(by: self)
+            invariant(wasLocked, "a lock context lists a buffer that it has not locked")
+        }
     }
 
     // MARK: Giving way

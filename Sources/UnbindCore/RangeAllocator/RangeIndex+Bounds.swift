@@ -1,5 +1,7 @@
 // RangeIndex: what the branches know of the holes below them, and the search that goes by it.
 
+import CSystem
+
 extension UnsafeMutablePointer where Pointee == RangeIndex {
     /// What fits into the greatest hole of a leaf.
     func capacity(of leaf: RangeLeafPointer) -> HoleCapacity {
@@ -85,11 +87,7 @@ extension UnsafeMutablePointer where Pointee == RangeBranch {
     /// A bit for each child whose bound is at least that.
     @inline(__always)
     func children(withBound alignment: HoleAlignment, atLeast units: Int32) -> UInt32 {
-        let bounds = UnsafeRawPointer(bounds(alignment)).loadUnaligned(as: SIMD16<Int32>.self)
-        let bits = SIMD16<Int32>(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
-        // All ones where the difference, which cannot wrap, is negative. A comparison would be compiled to a loop.
-        let tooSmall = (bounds &- SIMD16(repeating: units)) &>> SIMD16(repeating: 31)
-        return UInt32(truncatingIfNeeded: (bits & ~tooSmall).wrappedSum())
+        csys_at_least_16(bounds(alignment), units)
     }
 }
 

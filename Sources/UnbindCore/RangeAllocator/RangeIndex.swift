@@ -7,7 +7,7 @@
 //
 // A branch has for each of up to sixteen children the end of its first node, and the greatest capacity of its holes for
 // each HoleAlignment. These are bounds: they are raised at once when a hole grows, but when one shrinks they stay,
-// until a search has looked below them in vain and lowers them. Sixteen are compared at a time.
+// until a search has looked below them in vain, or has used up a leaf's greatest hole. Sixteen are compared at a time.
 //
 // - Memory: a slab cache's, taken only when a node is inserted into a full leaf. The first leaf is part of the
 //   allocator, holds the head for ever, and is the only one when nothing is allocated.

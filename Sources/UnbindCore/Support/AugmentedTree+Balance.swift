@@ -29,21 +29,18 @@ extension UnsafeMutablePointer where Pointee == TreeLinks {
 }
 
 extension UnsafeMutablePointer {
-    /// Hangs the node on a free place; the sums of its parent and of all up to `last`, an ancestor, are worked out
-    /// anew.
-    func link<Rule: TreeRule>(
-        _ node: TreeLinksPointer, below parent: TreeLinksPointer?, _ side: TreeSide,
-        refreshingThrough last: TreeLinksPointer?
-    ) where Pointee == AugmentedTree<Rule> {
+    /// Hangs the node on a free place; the sums of all above it are worked out anew as far as they change.
+    func link<Rule: TreeRule>(_ node: TreeLinksPointer, below parent: TreeLinksPointer?, _ side: TreeSide)
+    where Pointee == AugmentedTree<Rule> {
         invariant(!node.isLinked, "a node was inserted into a tree while it was in one")
         node.pointee = TreeLinks(left: nil, right: nil, parentBits: UInt(bitPattern: parent))
         _ = Rule.refresh(node)
-        guard let parent, let last else {
+        guard let parent else {
             pointee.root = node
             return
         }
         parent.setChild(side, node)
-        refreshUpwards(from: parent, through: last)
+        refreshUpwards(from: parent, through: parent)
         raise(from: node)
     }
 

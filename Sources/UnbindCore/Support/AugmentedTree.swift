@@ -1,7 +1,6 @@
 // AugmentedTree: a balanced search tree whose nodes sum up their subtrees. Intrusive: the links are part of the object,
-// so nothing here allocates or fails. RangeAllocator (holes by address and by size) builds on it, as the kernel's
-// drm_mm builds on lib/rbtree.c and include/linux/rbtree_augmented.h; and so does the tree that tests compare
-// IntervalIndex with.
+// so nothing here allocates or fails. RangeAllocator (large holes by size) builds on it, as the kernel's drm_mm builds on
+// lib/rbtree.c and include/linux/rbtree_augmented.h; and so does the tree that tests compare IntervalIndex with.
 //
 // It is a rank-balanced tree (Haeupler, Sen, Tarjan, "Rank-Balanced Trees", 2015; "weak AVL"): every node has a rank 1
 // or 2 above that of each child, a missing child has rank -1, a leaf has rank 0. So the height is at most 2 log2 n, an
@@ -94,26 +93,7 @@ extension UnsafeMutablePointer {
             side = Rule.precedes(node, other) ? .left : .right
             place = other.child(side)
         }
-        link(node, below: parent, side, refreshingThrough: parent)
-    }
-
-    /// Puts the node right behind another, which the rule must agree with. The sum of `other` may be out of date: it is
-    /// worked out anew.
-    /// - Complexity: O(log n), without a search.
-    func insert<Rule: TreeRule>(_ node: TreeLinksPointer, after other: TreeLinksPointer)
-    where Pointee == AugmentedTree<Rule> {
-        // Behind `other` is the leftmost place of its right subtree, so `other` is above the node either way.
-        if let right = other.pointee.right {
-            link(node, below: right.outermost(.left), .left, refreshingThrough: other)
-        } else {
-            link(node, below: other, .right, refreshingThrough: other)
-        }
-    }
-
-    /// Tells the tree that what the node's sum is made of has changed. All other sums must be up to date.
-    /// - Complexity: O(log n), less if the change does not show further up.
-    func refresh<Rule: TreeRule>(from node: TreeLinksPointer) where Pointee == AugmentedTree<Rule> {
-        refreshUpwards(from: node, through: node)
+        link(node, below: parent, side)
     }
 
     /// Works out the sums from `node` to the root: all of them up to `last`, from there on only as far as they change.

@@ -11,61 +11,139 @@ extension Simulation {
         let wantsAny = random.chance(20)
         let likely = liveVMAs.filter { $0.binding == nil && !$0.space.isClosed }
         guard let vma = random.pickOptional(wantsAny ? liveVMAs : likely) else { return }
-        if random.chance(70) { try bindAsync(vma) } else { try bindSync(vma) }
+        var request = SimulationRequest()
+        request.isReadOnly = random.chance(15)
+        try chooseEviction(&request, isPlaced: vma.fixed != nil)
+        try bind(vma, request, isAsync: random.chance(70))
     }
 
-    /// What a bind must give, as far as the address space decides it.
-    private func predictedStatus(of vma: SimulationVMA) -> Int32 {
-        if vma.space.isClosed { return -ENOENT }
-        if vma.binding != nil { return 0 }
-        if let fixed = vma.fixed {
-            return vma.space.isTaken(fixed, fixed + vma.size, color: vma.color) ? -ENOSPC : 0
-        }
-        return vma.space.hasRoom(for: vma) ? 0 : -ENOSPC
-    }
-
-    private func checkAddress(of vma: SimulationVMA) throws -> UInt64 {
-        let start = unbind_vma_address(vma.handle)
-        if let fixed = vma.fixed {
-            try require(start == fixed, "vma \(vma.index): bound at \(start), not at its fixed address")
-            return start
-        }
+    /// Binds or pins, and compares with what the interface promises.
+    func bind(_ vma: SimulationVMA, _ request: SimulationRequest, isAsync: Bool) throws {
         let space = vma.space
-        let alignment = vma.alignment == 0 ? space.largestPage(fitting: vma.size) : vma.alignment
-        try require(start % max(alignment, space.smallestPage) == 0, "vma \(vma.index): \(start) is not aligned")
-        try require(start <= space.size - vma.size, "vma \(vma.index): \(start) is outside the VM")
+        let expected = predictedStatus(of: vma, request)
+        let before = spaceStats(space.handle)
+        let blockers = vma.binding.map(\.dependencies) ?? []
+        let others = space.pending.map(\.fence) + (request.evicts ? space.bindings.flatMap(\.dependencies) : [])
+        let wantsFence = isAsync && random.chance(75)
+        var handle: OpaquePointer?
+        let status = call(vma, request, isAsync: isAsync, wantsFence: wantsFence, &handle)
+        let name = "\(request.pins ? "pin" : "bind")\(isAsync ? "_async" : "") of vma \(vma.index)"
+        say("\(name) \(request): \(status)")
+        if !isAsync { try drainSignals() }
+        try require((handle != nil) == (wantsFence && status == 0), "\(name): out_fence")
+        if status == -EDEADLK, !isAsync, expected.contains(0) {
+            try require((blockers + others).contains { $0.isBlocked() }, "\(name): -EDEADLK, yet nothing blocks")
+            try require(evicted(in: space, for: vma).isEmpty, "\(name) failed and evicted")
+            return
+        }
+        try require(expected.contains(status), "\(name) gave \(status), not one of \(expected)")
+        guard status == 0 else {
+            try require(evicted(in: space, for: vma).isEmpty, "\(name) failed and evicted")
+            return
+        }
+        if request.pins {
+            vma.pins += 1
+            outcome.coverage.pins += 1
+        }
+        if let binding = vma.binding, !request.isMisplaced(binding) {
+            try noteStillBound(binding, request, isAsync: isAsync, handle)
+            return
+        }
+        try scheduleEvicted(in: space, for: vma, request)
+        if isAsync { try drainSignals() }
+        let start = try checkAddress(of: vma, request)
+        let awaited = space.awaited(start - vma.guardSize, start + vma.size + vma.guardSize)
+        if isAsync {
+            // Under `sync` nobody promised that it does not wait for more.
+            let forTables = space.awaitedForTables(start, start + vma.size)
+            let may = space.policy == UNBIND_POLICY_SYNC ? space.pending.map(\.fence) : forTables.map(\.fence)
+            let fence = try record(.bind, handle, must: awaited.map(\.fence), may: may)
+            vma.binding = makeBinding(vma, request, start: start, bind: fence)
+            try checkWaiting(of: vma.binding!, awaited: awaited, forTables: forTables, before: before)
+        } else {
+            try checkWaited(for: awaited, by: vma)
+            let fence = try record(.bind, nil)
+            fence.isInferredDone = true
+            vma.binding = makeBinding(vma, request, start: start, bind: fence)
+            vma.binding!.isBound = true
+        }
+        space.binds += 1
+    }
+
+    private func makeBinding(
+        _ vma: SimulationVMA, _ request: SimulationRequest, start: UInt64, bind: SimulationFence
+    ) -> SimulationBinding {
+        SimulationBinding(vma, start: start, bind: bind, isReadOnly: vma.isReadOnly || request.isReadOnly)
+    }
+
+    private func call(
+        _ vma: SimulationVMA, _ request: SimulationRequest, isAsync: Bool, wantsFence: Bool,
+        _ handle: inout OpaquePointer?
+    ) -> Int32 {
+        if request.pins {
+            return withUnsafeMutablePointer(to: &handle) { out in
+                var options = request.options
+                if isAsync { options.flags |= UInt32(UNBIND_PIN_ASYNC) }
+                if wantsFence { options.out_fence = out }
+                return unbind_vma_pin(vma.handle, &options)
+            }
+        }
+        let flags = request.bindFlags
+        if !isAsync { return unbind_vma_bind(vma.handle, flags) }
+        return wantsFence
+            ? unbind_vma_bind_async(vma.handle, flags, &handle) : unbind_vma_bind_async(vma.handle, flags, nil)
+    }
+
+    /// The VMA keeps its binding, which may have got write access.
+    private func noteStillBound(
+        _ binding: SimulationBinding, _ request: SimulationRequest, isAsync: Bool, _ handle: OpaquePointer?
+    ) throws {
+        let upgrades = binding.isReadOnly && !binding.vma.isReadOnly && !request.isReadOnly
+        let fence = try record(.bind, handle, must: binding.isBound ? [] : [binding.bind])
+        if upgrades {
+            binding.isReadOnly = false
+            binding.isUpgraded = true
+            outcome.coverage.upgrades += 1
+        }
+        if isAsync {
+            if upgrades { binding.bind = fence }
+            return
+        }
+        let state = unbind_vma_state(binding.vma.handle)
+        try require(state == Int32(UNBIND_VMA_BOUND), "vma \(binding.vma.index): state \(state) after bind")
+        try require(binding.bind.couldBeDone, "vma \(binding.vma.index): bind returned before \(binding.bind.name)")
+        if binding.bind.handle == nil { binding.bind.isInferredDone = true }
+        fence.isInferredDone = true
+        if upgrades { binding.bind = fence }
+    }
+
+    private func checkAddress(of vma: SimulationVMA, _ request: SimulationRequest) throws -> UInt64 {
+        let start = unbind_vma_address(vma.handle)
+        let space = vma.space
+        if let fixed = request.fixed ?? vma.fixed {
+            try require(start == fixed, "vma \(vma.index): bound at \(start), not at \(fixed)")
+        } else {
+            let alignment = space.alignment(of: vma)
+            try require(start % alignment == 0, "vma \(vma.index): \(start) is not aligned")
+            try require(start >= request.lowest, "vma \(vma.index): \(start) is too low")
+            try require(start <= space.size - vma.size, "vma \(vma.index): \(start) is outside the VM")
+        }
         try require(
-            !space.isTaken(start, start + vma.size, color: vma.color), "vma \(vma.index): \(start) was not free")
+            !space.isTaken(start - vma.guardSize, start + vma.size + vma.guardSize, color: vma.color),
+            "vma \(vma.index): \(start) was not free")
         return start
     }
 
-    private func bindAsync(_ vma: SimulationVMA) throws {
-        let space = vma.space
-        let expected = predictedStatus(of: vma)
-        let before = spaceStats(space.handle)
-        let wantsFence = random.chance(75)
-        var handle: OpaquePointer?
-        let status =
-            wantsFence ? unbind_vma_bind_async(vma.handle, 0, &handle) : unbind_vma_bind_async(vma.handle, 0, nil)
-        say("bind_async vma \(vma.index): \(status)")
-        try require(status == expected, "bind_async of vma \(vma.index) gave \(status), not \(expected)")
-        try require((handle != nil) == (wantsFence && status == 0), "bind_async: out_fence")
-        guard status == 0 else { return }
-        if let binding = vma.binding {
-            try record(.bind, handle, must: binding.isBound ? [] : [binding.bind])
-            return
+    private func checkWaited(for awaited: [SimulationUnbind], by vma: SimulationVMA) throws {
+        let state = unbind_vma_state(vma.handle)
+        try require(state == Int32(UNBIND_VMA_BOUND), "vma \(vma.index): state \(state) after bind")
+        for unbind in awaited {
+            try require(
+                unbind.fence.couldBeDone, "vma \(vma.index) was bound before \(unbind.fence.name) signalled")
+            unbind.fence.isInferredDone = unbind.fence.handle == nil
+            try require(
+                unbind.fence.isDone == true, "vma \(vma.index) was bound before \(unbind.fence.name) signalled")
         }
-        try drainSignals()
-        let start = try checkAddress(of: vma)
-        let awaited = space.awaited(start, start + vma.size)
-        // Under `sync` nobody promised that it does not wait for more.
-        let forTables = space.awaitedForTables(start, start + vma.size)
-        let may = space.policy == UNBIND_POLICY_SYNC ? space.pending.map(\.fence) : forTables.map(\.fence)
-        let bind = try record(.bind, handle, must: awaited.map(\.fence), may: may)
-        let binding = SimulationBinding(vma, start: start, bind: bind)
-        vma.binding = binding
-        space.binds += 1
-        try checkWaiting(of: binding, awaited: awaited, forTables: forTables, before: before)
     }
 
     private func checkWaiting(
@@ -90,38 +168,6 @@ extension Simulation {
         try require(
             counted >= unfinished && counted <= UInt64(awaited.count + forTables.count),
             "vma \(vma.index): \(counted) unbinds awaited, expected \(unfinished)...\(awaited.count)")
-    }
-
-    private func bindSync(_ vma: SimulationVMA) throws {
-        let space = vma.space
-        let expected = predictedStatus(of: vma)
-        let wasBinding = vma.binding
-        let before = space.pending.map(\.fence)
-        let status = unbind_vma_bind(vma.handle, 0)
-        say("bind vma \(vma.index): \(status)")
-        try drainSignals()
-        if status == -EDEADLK, expected == 0 {
-            let blockers = wasBinding.map { [$0.bind] } ?? before
-            try require(blockers.contains { $0.isBlocked() }, "bind of vma \(vma.index): -EDEADLK, yet nothing blocks")
-            return
-        }
-        try require(status == expected, "bind of vma \(vma.index) gave \(status), not \(expected)")
-        guard status == 0 else { return }
-        let state = unbind_vma_state(vma.handle)
-        try require(state == Int32(UNBIND_VMA_BOUND), "vma \(vma.index): state \(state) after bind")
-        if wasBinding != nil { return }
-        let start = try checkAddress(of: vma)
-        for unbind in space.awaited(start, start + vma.size) {
-            try require(
-                unbind.fence.couldBeDone, "vma \(vma.index) was bound before \(unbind.fence.name) signalled")
-            unbind.fence.isInferredDone = unbind.fence.handle == nil
-            try require(unbind.fence.isDone == true, "vma \(vma.index) was bound before \(unbind.fence.name) signalled")
-        }
-        let bind = try record(.bind, nil)
-        bind.isInferredDone = true
-        vma.binding = SimulationBinding(vma, start: start, bind: bind)
-        vma.binding!.isBound = true
-        space.binds += 1
     }
 
     // MARK: Unbind
@@ -167,6 +213,11 @@ extension Simulation {
             try require(!wantsFence || fence.position != nil, "unbind_async of an unbound vma: fence not signalled")
             return
         }
+        if vma.pins > 0 || vma.view != nil {
+            let expected = vma.pins > 0 ? -EAGAIN : -EBUSY
+            try require(status == expected, "unbind_async of vma \(vma.index) gave \(status), not \(expected)")
+            return
+        }
         if space.policy == UNBIND_POLICY_SYNC {
             try finishSyncUnbind(binding, status, handle)
             return
@@ -207,6 +258,10 @@ extension Simulation {
         say("unbind vma \(vma.index): \(status)")
         guard let binding = vma.binding else {
             try require(status == 0, "unbind of an unbound vma gave \(status)")
+            return
+        }
+        if vma.pins > 0 {
+            try require(status == -EAGAIN, "unbind of pinned vma \(vma.index) gave \(status)")
             return
         }
         try finishSyncUnbind(binding, status, nil)

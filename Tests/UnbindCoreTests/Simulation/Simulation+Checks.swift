@@ -97,13 +97,18 @@ extension Simulation {
             }
             try require(address == binding.start, "vma \(vma.index): address \(address), was \(binding.start)")
             try require(unbind_vma_size(vma.handle) == vma.size, "vma \(vma.index): size")
+            let pins = Int(unbind_vma_pin_count(vma.handle))
+            try require(pins == vma.pins, "vma \(vma.index) has \(pins) pins, not \(vma.pins)")
             if state == Int32(UNBIND_VMA_BOUND) {
                 if !binding.isBound {
                     try require(
                         binding.bind.couldBeDone, "vma \(vma.index) is bound while an overlapping unbind is unfinished")
                 }
+                // It stays bound while write access is being added.
+                if binding.bind.handle == nil, !binding.isBound || !binding.isUpgraded {
+                    binding.bind.isInferredDone = true
+                }
                 binding.isBound = true
-                if binding.bind.handle == nil { binding.bind.isInferredDone = true }
             } else {
                 try require(state == Int32(UNBIND_VMA_BINDING), "vma \(vma.index): state \(state)")
                 try require(!binding.isBound, "vma \(vma.index) was bound and is no longer")
@@ -145,11 +150,12 @@ extension Simulation {
             covered[index] += page.size
         }
         for (binding, bytes) in zip(bindings, covered) where binding.isBound {
-            try require(bytes == binding.vma.size, "vma \(binding.vma.index) is bound, \(bytes) bytes are mapped")
+            try require(
+                bytes == binding.vma.mappedBytes, "vma \(binding.vma.index) is bound, \(bytes) bytes are mapped")
         }
         for (unbind, bytes) in zip(space.pending, waiting) where unbind.wasBound && !unbind.fence.couldBeDone {
             try require(
-                bytes == unbind.binding.vma.size,
+                bytes == unbind.binding.vma.mappedBytes,
                 "\(unbind.fence.name) still waits, only \(bytes) bytes of vma \(unbind.binding.vma.index) are mapped")
         }
     }
@@ -159,10 +165,15 @@ extension Simulation {
         let text = "page \(hex(page.address)) of vma \(vma.index)"
         try require(page.address + page.size <= binding.end, "\(text) ends outside it")
         try require(page.buffer == vma.buffer.id, "\(text): bo \(page.buffer), not \(vma.buffer.id)")
-        try require(page.offset == page.address - binding.start, "\(text): offset \(hex(page.offset))")
+        let first = vma.bufferOffset(of: page.address - binding.start)
+        let last = vma.bufferOffset(of: page.address + page.size - 1 - binding.start)
+        try require(
+            page.offset == first && page.offset + page.size - 1 == last, "\(text): offset \(hex(page.offset))")
         let expected =
-            (vma.isReadOnly ? 0 : UInt32(UNBIND_PAGE_WRITABLE)) | (vma.buffer.isLocal ? UInt32(UNBIND_PAGE_LOCAL) : 0)
-        try require(page.flags == expected, "\(text): flags \(page.flags), not \(expected)")
+            (binding.isReadOnly ? 0 : UInt32(UNBIND_PAGE_WRITABLE)) | (vma.buffer.isLocal ? UInt32(UNBIND_PAGE_LOCAL) : 0)
+        // While write access is being added, it is there or not.
+        let mask = binding.isUpgraded && binding.bind.isDone != true ? ~UInt32(UNBIND_PAGE_WRITABLE) : .max
+        try require(page.flags & mask == expected & mask, "\(text): flags \(page.flags), not \(expected)")
         // Written before the bind is reported only if nothing had to be waited for any more.
         try require(binding.isBound || binding.bind.couldBeDone, "\(text) was written too early")
     }
@@ -219,7 +230,7 @@ extension Simulation {
             "\(text) \(stats.bound) bound, expected \(bound.count)...\(space.bindings.count)")
         if bound.count == space.bindings.count {
             try require(
-                stats.bound_bytes == bound.reduce(0) { $0 + $1.vma.size }, "\(text) bound_bytes \(stats.bound_bytes)")
+                stats.bound_bytes == bound.reduce(0) { $0 + $1.high - $1.low }, "\(text) bound_bytes \(stats.bound_bytes)")
         }
     }
 

@@ -42,7 +42,7 @@ extension Simulation {
                 uses[ObjectIdentifier(buffer)] = (buffer, use)
             }
         }
-        let writable = bindings.filter { !$0.vma.isReadOnly }
+        let writable = bindings.filter { !$0.isReadOnly }
         for index in 0..<random.below(5) {
             switch random.below(7) {
             case 0, 1:
@@ -81,13 +81,23 @@ extension Simulation {
     }
 
     private func pickPlace(in binding: SimulationBinding, unit: Int, limit: Int) -> (SimulationPlace, Int) {
-        let size = binding.vma.buffer.size
+        let (start, size) = pickPiece(of: binding.vma)
         var length = min(unit * (1 + random.below(limit / unit)), size)
         length = length / unit * unit
-        let offset = random.below((size - length) / unit + 1) * unit
+        let offset = start + random.below((size - length) / unit + 1) * unit
         let place = SimulationPlace(
-            buffer: binding.vma.buffer, offset: offset, address: binding.start + UInt64(offset))
+            buffer: binding.vma.buffer, offset: Int(binding.vma.bufferOffset(of: UInt64(offset))!),
+            address: binding.start + UInt64(offset))
         return (place, length)
+    }
+
+    /// A run of a view's pages that are neighbours in the buffer, too.
+    private func pickPiece(of vma: SimulationVMA) -> (start: Int, size: Int) {
+        guard let pages = vma.view?.pages else { return (0, vma.buffer.size) }
+        let first = random.pick(pages.indices.filter { pages[$0] != nil })
+        var count = 1
+        while first + count < pages.count, pages[first + count] == pages[first]! + count { count += 1 }
+        return (first * 0x1000, count * 0x1000)
     }
 
     private func pickWaits() -> [SimulationFence] {
@@ -132,7 +142,7 @@ extension Simulation {
         results.initialize(repeating: SimulationJob.canary, count: 8)
         let native = commands.map { encode($0, results) }
         let listed = bindings.map { binding in
-            let isWritten = uses[ObjectIdentifier(binding.vma.buffer)]?.isWrite == true && !binding.vma.isReadOnly
+            let isWritten = uses[ObjectIdentifier(binding.vma.buffer)]?.isWrite == true && !binding.isReadOnly
             let use = isWritten ? UNBIND_USE_READ | UNBIND_USE_WRITE : UNBIND_USE_READ
             return unbind_submit_vma(vma: binding.vma.handle, use: UInt32(use), reserved: 0)
         }

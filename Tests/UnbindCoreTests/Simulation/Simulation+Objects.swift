@@ -104,11 +104,25 @@ extension Simulation {
         }
         if random.chance(20) { options.flags |= UInt32(UNBIND_VMA_READ_ONLY) }
         if space.hasColors { options.color = UInt32(random.below(3)) }
+        if fixed != nil, random.chance(15) { options.guard = UInt64(1 + random.below(3)) * space.smallestPage }
+        var view: SimulationView?
+        if random.chance(25) {
+            view = SimulationView.any(
+                of: buffer.size, page: space.smallestPage, hasPlanes: !space.hasTableModes, &random)
+        }
         var handle: OpaquePointer?
-        let status = unbind_vma_create(space.handle, buffer.handle, &options, &handle)
-        let size = UInt64(buffer.size)
+        let status =
+            if let view {
+                withUnsafePointer(to: view.native) { native in
+                    options.view = native
+                    return unbind_vma_create(space.handle, buffer.handle, &options, &handle)
+                }
+            } else {
+                unbind_vma_create(space.handle, buffer.handle, &options, &handle)
+            }
+        let size = view?.size ?? UInt64(buffer.size)
         var expected: Int32 = 0
-        if (fixed ?? 0) + size > space.size { expected = -ENODEV }
+        if (fixed ?? 0) + size + options.guard > space.size || (fixed ?? .max) < options.guard { expected = -ENODEV }
         if size % space.smallestPage != 0 { expected = -EINVAL }
         if space.isClosed { expected = status == expected ? status : -ENOENT }
         if status != 0, expected != 0 { return }
@@ -116,8 +130,9 @@ extension Simulation {
         let vma = SimulationVMA(
             index: vmas.count, handle: handle!, space: space, buffer: buffer, fixed: fixed,
             alignment: options.alignment, color: options.color,
-            isReadOnly: options.flags & UInt32(UNBIND_VMA_READ_ONLY) != 0)
+            isReadOnly: options.flags & UInt32(UNBIND_VMA_READ_ONLY) != 0, guardSize: options.guard, view: view)
         vmas.append(vma)
+        if view != nil { outcome.coverage.views += 1 }
         space.vmas.append(vma)
         let place = fixed.map { "at \(String($0, radix: 16))" } ?? "automatic, alignment \(options.alignment)"
         say("vma \(vma.index) of bo \(buffer.index) in vm \(space.index), \(place), flags \(options.flags)")
@@ -179,6 +194,7 @@ extension Simulation {
         let previous = space.pending.last?.fence
         let others = space.policy == UNBIND_POLICY_TIMELINE ? bindings.flatMap { $0.users + [$0.bind] } : []
         for binding in bindings { try schedule(binding, handle: nil, previous: previous, others: others) }
+        for vma in space.vmas { vma.pins = 0 }
     }
 
     /// Called when the library says that nothing reaches a buffer's memory any more.

@@ -5,7 +5,9 @@ import Glibc
 
 extension Simulation {
     func operate() throws {
-        switch random.below(100) {
+        switch random.below(118) {
+        case 100..<110: try pinOrUnpinSomething()
+        case 110..<118: try evictSomething()
         case 0..<26: try bindSomething()
         case 26..<42: try unbindSomething()
         case 42..<57: try submitSomething()

@@ -159,19 +159,28 @@ final class SimulationBuffer {
 final class SimulationBinding {
     let vma: SimulationVMA
     let start: UInt64
-    /// Done when the entries are written.
-    let bind: SimulationFence
+    /// Done when the entries are written; later, when write access has been added.
+    var bind: SimulationFence
     var isBound = false
+    var isReadOnly: Bool
+    /// Write access was added, and is there when `bind` is done.
+    var isUpgraded = false
     /// Fences attached to it.
     var users: [SimulationFence] = []
 
-    init(_ vma: SimulationVMA, start: UInt64, bind: SimulationFence) {
+    init(_ vma: SimulationVMA, start: UInt64, bind: SimulationFence, isReadOnly: Bool) {
         self.vma = vma
         self.start = start
         self.bind = bind
+        self.isReadOnly = isReadOnly
     }
 
     var end: UInt64 { start + vma.size }
+    /// What it takes of the address space, with its guards.
+    var low: UInt64 { start - vma.guardSize }
+    var high: UInt64 { end + vma.guardSize }
+    /// What its unbind waits for.
+    var dependencies: [SimulationFence] { users + [bind] }
 }
 
 final class SimulationVMA {
@@ -183,12 +192,17 @@ final class SimulationVMA {
     let alignment: UInt64
     let color: UInt32
     let isReadOnly: Bool
+    let guardSize: UInt64
+    let view: SimulationView?
     var binding: SimulationBinding?
-    var size: UInt64 { UInt64(buffer.size) }
+    var pins = 0
+    var size: UInt64 { view?.size ?? UInt64(buffer.size) }
+    /// Without padding.
+    var mappedBytes: UInt64 { view?.mappedBytes ?? size }
 
     init(
         index: Int, handle: OpaquePointer, space: SimulationSpace, buffer: SimulationBuffer, fixed: UInt64?,
-        alignment: UInt64, color: UInt32, isReadOnly: Bool
+        alignment: UInt64, color: UInt32, isReadOnly: Bool, guardSize: UInt64, view: SimulationView?
     ) {
         self.index = index
         self.handle = handle
@@ -198,7 +212,11 @@ final class SimulationVMA {
         self.alignment = alignment
         self.color = color
         self.isReadOnly = isReadOnly
+        self.guardSize = guardSize
+        self.view = view
     }
+
+    func bufferOffset(of offset: UInt64) -> UInt64? { view == nil ? offset : view!.bufferOffset(of: offset) }
 }
 
 /// A scheduled unbind: the binding it ended and its fence.
@@ -251,20 +269,25 @@ final class SimulationSpace {
     }
 
     /// True if a VMA may not be put there: it would overlap a neighbour, or be too near one of another color.
-    func isTaken(_ start: UInt64, _ end: UInt64, color: UInt32) -> Bool {
-        bindings.contains { other in
+    func isTaken(_ start: UInt64, _ end: UInt64, color: UInt32, by others: [SimulationBinding]? = nil) -> Bool {
+        (others ?? bindings).contains { other in
             let gap: UInt64 = hasColors && other.vma.color != color ? 0x1000 : 0
-            return start < other.end + gap && other.start < end + gap
+            return start < other.high + gap && other.low < end + gap
         }
     }
 
-    /// True if there is a place for an automatic VMA: tried at the lowest address of every hole.
-    func hasRoom(for vma: SimulationVMA) -> Bool {
-        let alignment = max(vma.alignment == 0 ? largestPage(fitting: vma.size) : vma.alignment, smallestPage)
-        let candidates: [UInt64] = [0] + bindings.map(\.end) + bindings.map { $0.end + 0x1000 }
+    func alignment(of vma: SimulationVMA) -> UInt64 {
+        max(vma.alignment == 0 ? largestPage(fitting: vma.size) : vma.alignment, smallestPage)
+    }
+
+    /// True if there is a place beside the others: tried at the lowest address of every hole.
+    func hasRoom(
+        _ bytes: UInt64, alignment: UInt64, color: UInt32, above lowest: UInt64 = 0, beside others: [SimulationBinding]
+    ) -> Bool {
+        let candidates: [UInt64] = [lowest] + others.map(\.high) + others.map { $0.high + 0x1000 }
         return candidates.contains { candidate in
             let start = (candidate + alignment - 1) / alignment * alignment
-            return start + vma.size <= size && !isTaken(start, start + vma.size, color: vma.color)
+            return start >= lowest && start + bytes <= size && !isTaken(start, start + bytes, color: color, by: others)
         }
     }
 
@@ -273,7 +296,7 @@ final class SimulationSpace {
         let margin: UInt64 = hasColors ? 0x1000 : 0
         return pending.filter { unbind in
             policy == UNBIND_POLICY_TIMELINE
-                || (start < unbind.binding.end + margin && unbind.binding.start < end + margin)
+                || (start < unbind.binding.high + margin && unbind.binding.low < end + margin)
         }
     }
 
@@ -282,7 +305,7 @@ final class SimulationSpace {
         if !hasTableModes { return [] }
         let block: UInt64 = 0x20_0000
         let (first, limit) = (start / block * block, (end + block - 1) / block * block)
-        return pending.filter { $0.binding.start < limit && first < $0.binding.end }
+        return pending.filter { $0.binding.low < limit && first < $0.binding.high }
     }
 
     func forgetFinished() { pending.removeAll { $0.fence.isDone == true } }
@@ -370,6 +393,12 @@ struct SimulationCoverage {
     var suspends = 0
     var resumedPages = 0
 
+    var pins = 0
+    var moves = 0
+    var upgrades = 0
+    var views = 0
+    var evictions = 0
+
     mutating func add(_ other: SimulationCoverage) {
         programs += 1
         steps += other.steps
@@ -379,6 +408,11 @@ struct SimulationCoverage {
         deferred += other.deferred
         jobs += other.jobs
         faults += other.faults
+        pins += other.pins
+        moves += other.moves
+        upgrades += other.upgrades
+        views += other.views
+        evictions += other.evictions
         suspends += other.suspends
         resumedPages += other.resumedPages
     }

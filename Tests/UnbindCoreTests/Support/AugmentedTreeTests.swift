@@ -118,26 +118,6 @@ private final class CountedTree {
         #expect(place == nil)
     }
 
-    @Test("a node inserted behind another stands there, whatever the shape of the tree")
-    func insertAfter() {
-        var random = RandomSource(seed: 5)
-        let count = 300
-        let tree = CountedTree(keys: Array(repeating: 0, count: count))
-        var order = [0]
-        tree.tree.insert(tree.links(0))
-        for index in 1..<count {
-            let position = random.next(below: order.count)
-            tree.tree.insert(tree.links(index), after: tree.links(order[position]))
-            order.insert(index, at: position + 1)
-            #expect(tree.tree.checkInvariants() == index + 1)
-        }
-        var place = tree.tree.leftmostNode()
-        for index in order {
-            #expect(place == tree.links(index))
-            place = place?.neighbor(.right)
-        }
-    }
-
     @Test("random insertions and removals agree with a sorted array", arguments: 0..<20)
     func randomSteps(seed: Int) {
         var random = RandomSource(seed: UInt64(seed))

@@ -7,11 +7,20 @@
 
 import Synchronization
 
+extension SoftwareSpace {
+    struct Placed {
+        let entries: UInt64
+        let generation: UInt64
+    }
+}
+
 extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     func reserve(_ binding: Binding) throws(Status) {}
 
-    func place(_ binding: Binding) throws(Status) -> (entries: UInt64, writtenIn: UInt64) {
-        (write(binding), pointee.generation)
+    func place(_ binding: Binding) throws(Status) -> SoftwareSpace.Placed { writeReserved(binding) }
+
+    func writeReserved(_ binding: Binding) -> SoftwareSpace.Placed {
+        SoftwareSpace.Placed(entries: write(binding), generation: pointee.generation)
     }
 
     func write(_ binding: Binding) -> UInt64 { writeLocked(binding) }
@@ -20,6 +29,8 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         pointee.counters.written.add(1)
         return 1
     }
+
+    func makeWritableLocked(_ binding: Binding) -> UInt64 { writeLocked(binding) }
 
     func clear(_ binding: Binding) -> UInt64 { clearLocked(binding) }
 

@@ -19,6 +19,9 @@ struct Binding: Equatable {
     var decision: UInt64 = 0
 
     @inline(__always) var end: UInt64 { start &+ size }
+
+    @inline(__always)
+    func covers(_ address: UInt64) -> Bool { address >= start && address &- start < size }
 }
 
 /// The rule, worked out for one binding in one space.

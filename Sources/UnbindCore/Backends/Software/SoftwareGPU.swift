@@ -177,6 +177,9 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         return false
     }
 
+    /// Whether time passes between the beginning of an unbind's work and its end.
+    var hasUnbindCost: Bool { pointee.costs.ptePicoseconds != 0 || pointee.costs.tlbFlushNanoseconds != 0 }
+
     /// True if the range lies in local memory.
     func holdsLocal(_ offset: UInt64, _ size: UInt64) -> Bool {
         size <= pointee.localSize && offset <= pointee.localSize &- size
