@@ -1,8 +1,8 @@
 // Evicting on request (i915_gem_evict_something, i915_gem_evict_for_node, i915_gem_evict_vm).
 //
 // The synchronous form waits for the GPU work of those chosen before it touches any of them, with no lock held, and
-// then looks again: what was chosen may have changed. So a wait that fails has evicted nobody. The asynchronous form, which
-// the kernel does not have, schedules the unbinds at once.
+// then looks again: what was chosen may have changed. So a wait that fails has evicted nobody. The asynchronous form,
+// which the kernel does not have, schedules the unbinds at once.
 
 import Synchronization
 

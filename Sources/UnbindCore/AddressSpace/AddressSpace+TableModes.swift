@@ -9,6 +9,12 @@
 //
 // - Locking: the VM's lock is held.
 
+/// Whether the tables at the two ends of a binding are to hold 64 KiB pages.
+struct TableModes {
+    var isFirstMedium = false
+    var isLastMedium = false
+}
+
 extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// The range that a bind has to search for pending unbinds, given the one it would otherwise search.
     func roundedToTables(_ range: ClosedRange<UInt64>, of binding: Binding) -> ClosedRange<UInt64> {
@@ -26,16 +32,26 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         return first...last
     }
 
-    /// Decides the modes of the tables that a binding shares. After it has reserved them, before it writes.
-    func decideTableModes(for binding: inout Binding) {
+    /// Decides the modes of the tables that a binding shares, as its search found them wanted. After it has reserved them, before it writes.
+    func decideTableModes(_ modes: TableModes, for binding: inout Binding) {
         if !pointee.options.hasTableModes { return }
         let decision = pointee.space.nextDecision()
         binding.decision = decision
-        let decided = binding
-        forEachSharedBlock(of: decided) { block in
-            let isMedium = isMediumWanted(inBlock: block, by: decided)
+        let first = roundDown(binding.start, to: PageSize.large)
+        forEachSharedBlock(of: binding) { block in
+            let isMedium = block == first ? modes.isFirstMedium : modes.isLastMedium
             pointee.space.decideMode(ofBlock: block, isMedium: isMedium, decision: decision)
         }
+    }
+
+    /// The modes that the tables at the ends of a binding are to have. What its search was rounded out for holds, even if
+    /// the bind evicts others before it decides.
+    func tableModes(wantedBy binding: Binding) -> TableModes {
+        if !pointee.options.hasTableModes { return TableModes() }
+        let last = roundDown(binding.end &- 1, to: PageSize.large)
+        return TableModes(
+            isFirstMedium: isMediumWanted(inBlock: roundDown(binding.start, to: PageSize.large), by: binding),
+            isLastMedium: isMediumWanted(inBlock: last, by: binding))
     }
 
     /// The blocks of 2 MiB at the ends of a binding, if it does not cover them.
@@ -53,7 +69,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         var next = pointee.ranges.firstNode(endingAfter: block)
         while let node = next, node.pointee.start < block &+ PageSize.large {
             next = pointee.ranges.next(after: node)
-            // The binding's own VMA has no resource yet.
+            // The binding's own VMA has no resource yet; who is in its range makes way for it.
+            if node.pointee.start < binding.end, node.pointee.end > binding.start { continue }
             guard let resource = VMAPointer(containing: node).pointee.resource else { continue }
             if !resource.pointee.binding.allowsMedium(inBlock: block, pageSizes: pageSizes) { return false }
         }

@@ -59,7 +59,7 @@ extension BindAttempt {
     func makeBinding(at nodeStart: UInt64) -> Binding {
         Binding(
             start: nodeStart &+ request.placedGuard, size: vma.size, physical: pages.pointee.physical,
-            isLocal: pages.pointee.isLocal, isReadOnly: request.isReadOnly, isPieced: pages.pointee.segments != nil)
+            isLocal: pages.pointee.isLocal, isReadOnly: request.isReadOnly)
     }
 
     // MARK: Those who make way

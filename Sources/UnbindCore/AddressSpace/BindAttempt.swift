@@ -107,6 +107,7 @@ struct BindAttempt {
         var binding = makeBinding(at: start)
         let range = start...(start &+ (request.nodeSize &- 1))
         let searched = searchedRange(around: range, of: binding)
+        let modes = vm.tableModes(wantedBy: binding)
         collectDependencies(in: searched)
         if blocker == nil, eviction.count > 0 { try awaitEvicted(searched) }
         if let blocker { return .blocked(blocker) }
@@ -122,7 +123,7 @@ struct BindAttempt {
         try vm.reserveEntries(of: binding, pages)
         isBound = true
         if eviction.count > 0 { evict(start) }
-        vm.decideTableModes(for: &binding)
+        vm.decideTableModes(modes, for: &binding)
         return installReserved(binding, range)
     }
 

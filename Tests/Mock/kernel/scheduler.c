@@ -186,6 +186,12 @@ void scheduler_forked(void) {
     stopping = false;
 }
 
+void scheduler_restart(void) {
+    kernel_lock();
+    stopping = false;
+    kernel_unlock();
+}
+
 void scheduler_stop(void) {
     kernel_lock();
     stopping = true;

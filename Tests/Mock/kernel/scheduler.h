@@ -51,7 +51,10 @@ bool scheduler_step(uint64_t deadline_ns);
 void scheduler_when_idle(void (*function)(void));
 /* There may be something for the idle functions to do. */
 void scheduler_nudge(void);
+/* The thread is gone with the parent; it starts again when there is work. */
 void scheduler_forked(void);
+/* Ends the thread, and lets it start again. */
 void scheduler_stop(void);
+void scheduler_restart(void);
 
 #endif

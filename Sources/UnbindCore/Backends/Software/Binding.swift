@@ -13,8 +13,6 @@ struct Binding: Equatable {
     var physical: UInt64
     var isLocal: Bool
     var isReadOnly: Bool
-    /// Its pages are in several pieces: `physical` is where the buffer begins, and tells nothing of the page sizes.
-    var isPieced = false
     /// The number under which it decided the modes of tables; 0 where tables have none.
     var decision: UInt64 = 0
 

@@ -19,14 +19,12 @@ extension Binding {
     func allowsMedium(inBlock block: UInt64, pageSizes: UInt64) -> Bool {
         let first = Swift.max(start, block)
         let limit = Swift.min(end, block &+ PageSize.large)
-        return !isPieced && pageSizes & PageSize.medium != 0
+        return pageSizes & PageSize.medium != 0
             && isAligned(first | limit | (physical &- start), to: PageSize.medium)
     }
 
     /// Whether it covers all of the 2 MiB block.
-    func covers(block: UInt64) -> Bool {
-        !isPieced && start <= block && end >= block &+ PageSize.large
-    }
+    func covers(block: UInt64) -> Bool { start <= block && end >= block &+ PageSize.large }
 }
 
 extension UnsafeMutablePointer where Pointee == SoftwareSpace {
