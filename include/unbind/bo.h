@@ -61,8 +61,8 @@ void unbind_bo_unref(unbind_bo *bo);
 
 /*
  * Where the CPU sees the buffer, valid as long as the caller holds a reference
- * and the buffer is not moved by unbind_bo_migrate; NULL for NULL. The library does not order CPU accesses against GPU work: see
- * unbind_bo_wait.
+ * and the buffer is not moved by unbind_bo_migrate; NULL for NULL. The library
+ * does not order CPU accesses against GPU work: see unbind_bo_wait.
  *
  * Blocks: no. Since: 0.1
  */

@@ -266,7 +266,8 @@ int unbind_vma_unbind(unbind_vma *vma, uint32_t flags);
  *
  * Blocks: no (under UNBIND_POLICY_SYNC: yes, as unbind_vma_unbind). Errors:
  * -EINVAL, -EAGAIN (pinned), -EBUSY (a view other than of the whole buffer cannot
- * be unbound asynchronously: use unbind_vma_unbind); under UNBIND_POLICY_SYNC also -EDEADLK, the VMA is still bound then.
+ * be unbound asynchronously: use unbind_vma_unbind); under UNBIND_POLICY_SYNC
+ * also -EDEADLK, the VMA is still bound then.
  * Since: 0.1
  */
 int unbind_vma_unbind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fence);

@@ -1,7 +1,7 @@
 // Page-table hazards (P9, M11): what disjoint ranges have to do with each other when a table has one page size.
 //
-// In an IPS space (SoftwareSpace+TableMode) a bind may change the mode of the tables at its two ends, which it shares with
-// others. What is bound there allows the new mode, or is brought to it by the change; what is unbound and not yet
+// In an IPS space (SoftwareSpace+TableMode) a bind may change the mode of the tables at its two ends, which it shares
+// with others. What is bound there allows the new mode, or is brought to it by the change; what is unbound and not yet
 // finished may not: the GPU still uses its pages. So a bind that changes a mode waits for all pending unbinds in that
 // table: the range it searches is rounded out to the table, as xe's range fences are. One that changes none does not.
 //
@@ -32,7 +32,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         return first...last
     }
 
-    /// Decides the modes of the tables that a binding shares, as its search found them wanted. After it has reserved them, before it writes.
+    /// Decides the modes of the tables that a binding shares, as its search found them wanted. After it has reserved
+    /// them, before it writes.
     func decideTableModes(_ modes: TableModes, for binding: inout Binding) {
         if !pointee.options.hasTableModes { return }
         let decision = pointee.space.nextDecision()
@@ -44,8 +45,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         }
     }
 
-    /// The modes that the tables at the ends of a binding are to have. What its search was rounded out for holds, even if
-    /// the bind evicts others before it decides.
+    /// The modes that the tables at the ends of a binding are to have. What its search was rounded out for holds, even
+    /// if the bind evicts others before it decides.
     func tableModes(wantedBy binding: Binding) -> TableModes {
         if !pointee.options.hasTableModes { return TableModes() }
         let last = roundDown(binding.end &- 1, to: PageSize.large)
