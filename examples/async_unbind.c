@@ -38,10 +38,10 @@ int main(void) {
     TRY(unbind_vma_create(vm, bo, NULL, &vma));
     TRY(unbind_vma_bind(vma, 0));
 
-    /* Work for the GPU: 20 milliseconds of something else, then a store. The job lists the VMA,
+    /* Work for the GPU: 200 milliseconds of something else, then a store. The job lists the VMA,
      * so the library knows that the address is in use until the job has ended. */
     struct unbind_command commands[2] = {
-        {.op = UNBIND_COMMAND_DELAY, .value = 20 * 1000 * 1000},
+        {.op = UNBIND_COMMAND_DELAY, .value = 200 * 1000 * 1000},
         {.op = UNBIND_COMMAND_STORE, .address = unbind_vma_address(vma), .value = 42},
     };
     struct unbind_submit_vma used = {.vma = vma, .use = UNBIND_USE_WRITE};

@@ -34,10 +34,14 @@ public final class AddressSpace: @unchecked Sendable {
         public var isGlobal: Bool
         /// 64 KiB pages are a mode of whole page tables, as on gen9 to gen12.
         public var tableModes: Bool
+        /// What lies below is mappable: see `VMA.PinOptions`. Nil: everything.
+        public var mappableSize: UInt64?
+        /// Bytes kept unmapped on both sides of every binding.
+        public var guardSize: UInt64
 
         public init(
             policy: Policy = .ranges, size: UInt64? = nil, pageSizes: PageSizes = [], cacheColoring: Bool = false,
-            isGlobal: Bool = false, tableModes: Bool = false
+            isGlobal: Bool = false, tableModes: Bool = false, mappableSize: UInt64? = nil, guardSize: UInt64 = 0
         ) {
             self.policy = policy
             self.size = size
@@ -45,6 +49,8 @@ public final class AddressSpace: @unchecked Sendable {
             self.cacheColoring = cacheColoring
             self.isGlobal = isGlobal
             self.tableModes = tableModes
+            self.mappableSize = mappableSize
+            self.guardSize = guardSize
         }
     }
 
@@ -59,6 +65,8 @@ public final class AddressSpace: @unchecked Sendable {
         raw.policy = options.policy.rawValue
         raw.size = options.size ?? 0
         raw.page_sizes = options.pageSizes.rawValue
+        raw.mappable_size = options.mappableSize ?? 0
+        raw.guard = options.guardSize
         handle = try UnbindError.make { unbind_vm_create(device.handle, &raw, $0) }
     }
 

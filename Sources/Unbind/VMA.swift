@@ -28,11 +28,20 @@ public final class VMA: @unchecked Sendable {
         public var readOnly: Bool
         /// Only for an address space with cache colouring.
         public var color: UInt32
+        /// Bytes of address space on both sides that belong to the binding and stay unmapped.
+        public var guardSize: UInt64
+        /// Which pages of the buffer it shows.
+        public var view: View
 
-        public init(_ placement: Placement = .automatic(), readOnly: Bool = false, color: UInt32 = 0) {
+        public init(
+            _ placement: Placement = .automatic(), readOnly: Bool = false, color: UInt32 = 0, guardSize: UInt64 = 0,
+            view: View = .whole
+        ) {
             self.placement = placement
             self.readOnly = readOnly
             self.color = color
+            self.guardSize = guardSize
+            self.view = view
         }
 
         var cValue: unbind_vma_options {
@@ -40,6 +49,7 @@ public final class VMA: @unchecked Sendable {
             raw.struct_size = structSize(of: unbind_vma_options.self)
             raw.flags = readOnly ? UNBIND_VMA_READ_ONLY : 0
             raw.color = color
+            raw.guard = guardSize
             switch placement {
             case .automatic(let alignment, let fromTop):
                 raw.alignment = alignment ?? 0
@@ -69,20 +79,26 @@ public final class VMA: @unchecked Sendable {
         self.buffer = buffer
         self.addressSpace = addressSpace
         var raw = options.cValue
-        handle = try UnbindError.make { unbind_vma_create(addressSpace.handle, buffer.handle, &raw, $0) }
+        var view = options.view.cValue
+        handle = try UnbindError.make { out in
+            withUnsafePointer(to: &view) { view in
+                raw.view = view
+                return unbind_vma_create(addressSpace.handle, buffer.handle, &raw, out)
+            }
+        }
     }
 
     deinit { unbind_vma_unref(handle) }
 
     /// Takes a range, waits for the pending unbinds that the policy names, writes the page tables.
-    public func bind(interruptible: Bool = false) throws(UnbindError) {
-        try UnbindError.check(unbind_vma_bind(handle, waitFlags(interruptible: interruptible)))
+    public func bind(_ flags: BindFlags = [], interruptible: Bool = false) throws(UnbindError) {
+        try UnbindError.check(unbind_vma_bind(handle, flags.rawValue | waitFlags(interruptible: interruptible)))
     }
 
     /// As `bind`, but the entries are written later; the fence signals then.
     @discardableResult
-    public func bindAsync() throws(UnbindError) -> Fence {
-        let raw = try UnbindError.make { unbind_vma_bind_async(handle, 0, $0) }
+    public func bindAsync(_ flags: BindFlags = []) throws(UnbindError) -> Fence {
+        let raw = try UnbindError.make { unbind_vma_bind_async(handle, flags.rawValue, $0) }
         return Fence(adopting: raw, of: addressSpace.device)
     }
 

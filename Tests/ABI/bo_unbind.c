@@ -99,12 +99,12 @@ static void ignore_release(void *user_data, void *memory) {
 
 TEST(diverted, "P14: what cannot go async is -EBUSY, and goes with waiting where that is allowed or nothing is in the way") {
     struct gpu gpu;
-    static char memory[3 * 4096];
+    static char memory[4 * 4096];
     int released = 0;
     char *page = (char *)(((uintptr_t)memory + 4095) & ~(uintptr_t)4095);
     gpu_open(&gpu, UNBIND_EXECUTOR_POOL);
-    /* Row by row: what may not outlive the call, what may, and a policy that always waits. */
-    for (int row = 0; row < 3; row++) {
+    /* Row by row: what may not outlive the call, what may, a policy that always waits, and a view (P10). */
+    for (int row = 0; row < 4; row++) {
         unbind_bo *bo = NULL;
         unbind_vm *vm = NULL;
         unbind_vma *vma = NULL;
@@ -112,9 +112,14 @@ TEST(diverted, "P14: what cannot go async is -EBUSY, and goes with waiting where
         struct unbind_vm_options options = UNBIND_VM_OPTIONS_INIT;
         bool is_diverted = row != 1;
         options.policy = row == 2 ? UNBIND_POLICY_SYNC : UNBIND_POLICY_RANGES;
-        REQUIRE(unbind_bo_wrap(gpu.device, page, PAGE, row == 0 ? NULL : ignore_release, &released, &bo) == 0);
+        REQUIRE(unbind_bo_wrap(gpu.device, page, 2 * PAGE, row == 0 ? NULL : ignore_release, &released, &bo) == 0);
         REQUIRE(unbind_vm_create(gpu.device, &options, &vm) == 0);
-        REQUIRE(unbind_vma_create(vm, bo, NULL, &vma) == 0);
+        struct unbind_vma_options vma_options = UNBIND_VMA_OPTIONS_INIT;
+        struct unbind_view view = UNBIND_VIEW_INIT;
+        view.type = UNBIND_VIEW_PARTIAL;
+        view.offset = view.size = PAGE;
+        if (row == 3) vma_options.view = &view;
+        REQUIRE(unbind_vma_create(vm, bo, &vma_options, &vma) == 0);
         REQUIRE(unbind_vma_bind(vma, 0) == 0);
         unbind_fence *user = make_fence(&gpu);
         REQUIRE(unbind_vma_add_user(vma, user) == 0);
@@ -135,7 +140,7 @@ TEST(diverted, "P14: what cannot go async is -EBUSY, and goes with waiting where
         unbind_vm_unref(vm);
         unbind_bo_unref(bo);
     }
-    CHECK_EQUAL(released, 2);
+    CHECK_EQUAL(released, 3);
     gpu_close(&gpu);
 }
 

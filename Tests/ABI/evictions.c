@@ -428,3 +428,104 @@ TEST(bad_evictions, "bad arguments of the three functions are refused") {
     CHECK_EQUAL(unbind_vm_evict_all(vm, 0), -ENOENT);
     empty(&full);
 }
+
+TEST(held, "what somebody holds is not evicted, and goes when the hold has ended") {
+    struct full full;
+    unbind_hold *hold = NULL;
+    unbind_vma *whole;
+    fill(&full, UNBIND_EXECUTOR_MANUAL, 0);
+    whole = new_vma(&full.gpu, PAGES, UNBIND_ADDRESS_NONE);
+    REQUIRE(unbind_vma_hold(full.vmas[3], &hold) == 0);
+    CHECK_EQUAL(unbind_vm_evict_range(full.gpu.vm, 3 * PAGE, PAGE, 0, UNBIND_EVICT_ASYNC), -ENOSPC);
+    CHECK_EQUAL(unbind_vma_bind_async(whole, UNBIND_BIND_EVICT, NULL), -ENOSPC);
+    CHECK_EQUAL(bound(&full), PAGES);
+    CHECK_EQUAL(unbind_vm_evict_all(full.gpu.vm, 0), 0);
+    CHECK(is_bound(full.vmas[3]));
+    CHECK_EQUAL(bound(&full), 1);
+    unbind_hold_unref(hold);
+    CHECK_EQUAL(unbind_vma_bind_async(whole, UNBIND_BIND_EVICT, NULL), 0);
+    CHECK(is_unbound(full.vmas[3]) && is_bound(whole));
+    unbind_vma_unref(whole);
+    empty(&full);
+}
+
+TEST(table_modes, "P9: a bind that evicts waits for the unbinds in the table whose mode its victims decided") {
+    struct gpu gpu;
+    unbind_vma *small, *large, *beside;
+    unbind_fence *user, *bound = NULL;
+    struct unbind_vm_options options = UNBIND_VM_OPTIONS_INIT;
+    options.flags = UNBIND_VM_IPS;
+    options.page_sizes = 0x11000;
+    gpu_open_small(&gpu, UNBIND_EXECUTOR_SIMULATED, &options);
+    beside = new_vma(&gpu, 1, 0x100000);
+    small = new_vma(&gpu, 1, 0x1000);
+    CHECK_EQUAL(unbind_vma_bind(beside, 0), 0);
+    CHECK_EQUAL(unbind_vma_bind(small, 0), 0);
+    user = use(&gpu, beside);
+    CHECK_EQUAL(unbind_vma_unbind_async(beside, 0, NULL), 0);
+    /* With `small` gone, nothing keeps the table from being one of 64 KiB pages; but `beside` is still in use. */
+    large = new_vma(&gpu, 16, 0);
+    CHECK_EQUAL(unbind_vma_bind_async(large, UNBIND_BIND_EVICT, &bound), 0);
+    CHECK(is_unbound(small));
+    CHECK_EQUAL(unbind_device_run(gpu.device, 0, NULL), 0);
+    CHECK_EQUAL(unbind_fence_is_signaled(bound), 0);
+    signal_and_drop(user);
+    CHECK_EQUAL(finish(bound), 0);
+    CHECK_EQUAL(gpu.faults, 0);
+    unbind_vma_unref(small);
+    unbind_vma_unref(beside);
+    unbind_vma_unref(large);
+    gpu_close(&gpu);
+}
+
+/* Two buffers that fight for one place, while a third thread moves them between the memories. */
+struct arena {
+    struct gpu gpu;
+    unbind_bo *bos[2];
+    unbind_vma *vmas[2];
+};
+
+static void *fight(void *data) {
+    struct arena *arena = (struct arena *)data;
+    for (unsigned i = 0; i < 400; i++) {
+        unbind_fence *fence = NULL;
+        int status = i % 16 == 15 ? unbind_vm_evict_all(arena->gpu.vm, UNBIND_EVICT_ASYNC)
+                                  : unbind_vma_bind_async(arena->vmas[i % 2], UNBIND_BIND_EVICT, &fence);
+        CHECK_EQUAL(status, 0);
+        unbind_fence_unref(fence);
+    }
+    return NULL;
+}
+
+static void *move_about(void *data) {
+    struct arena *arena = (struct arena *)data;
+    for (unsigned i = 0; i < 300; i++) {
+        CHECK_EQUAL(unbind_bo_migrate(arena->bos[i % 2], i / 2 % 2 ? UNBIND_REGION_SYSTEM : UNBIND_REGION_LOCAL, 0, NULL), 0);
+    }
+    return NULL;
+}
+
+TEST(while_moving, "buffers whose VMAs are evicted while they move between memories keep their bytes") {
+    struct arena arena;
+    struct unbind_vm_options options = small_vm(4);
+    pthread_t threads[3];
+    memset(&arena, 0, sizeof arena);
+    gpu_open_small(&arena.gpu, UNBIND_EXECUTOR_POOL, &options);
+    for (unsigned i = 0; i < 2; i++) {
+        arena.bos[i] = make_bo(&arena.gpu, 2 * PAGE);
+        memset(unbind_bo_cpu_pointer(arena.bos[i]), 0x40 + (int)i, 2 * PAGE);
+        arena.vmas[i] = make_vma(&arena.gpu, arena.bos[i], i * PAGE);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        REQUIRE(pthread_create(&threads[i], NULL, i < 2 ? fight : move_about, &arena) == 0);
+    }
+    for (unsigned i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    settle(&arena.gpu);
+    for (unsigned i = 0; i < 2; i++) {
+        const unsigned char *bytes = (const unsigned char *)unbind_bo_cpu_pointer(arena.bos[i]);
+        CHECK(bytes[0] == 0x40 + i && bytes[2 * PAGE - 1] == 0x40 + i);
+        unbind_vma_unref(arena.vmas[i]);
+        unbind_bo_unref(arena.bos[i]);
+    }
+    gpu_close(&arena.gpu);
+}

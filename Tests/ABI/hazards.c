@@ -57,7 +57,7 @@ static void hazard(uint32_t executor, uint32_t vm_flags, bool reverse) {
     gpu_close(&gpu);
 }
 
-TEST(table_modes, "P9: a bind that changes a page table's mode waits for unbinds of other addresses in it, in both orders") {
+TEST(table_modes, "P9: a bind that changes a page table's mode waits for unbinds elsewhere in it, in both orders") {
     for (uint32_t executor = 0; executor < 3; executor++) {
         hazard(executor, UNBIND_VM_IPS, false);
         hazard(executor, UNBIND_VM_IPS, true);
@@ -140,7 +140,7 @@ static void shuffle(unsigned *order, unsigned count, unsigned *state) {
     }
 }
 
-TEST(ggtt_page, "selftest 30b: words written through one-page windows in one order are read through others in another") {
+TEST(ggtt_page, "selftest 30b: words written through one-page windows in one order are read in another") {
     enum { WINDOWS = 48 };
     for (uint32_t executor = 0; executor < 3; executor++) {
         struct gpu gpu;
@@ -212,7 +212,7 @@ static void take_away(void *user_data, void *memory) {
     REQUIRE(munmap(memory, PIECE) == 0);
 }
 
-TEST(memory_goes, "P21: memory that is unmapped when it is released is not touched by jobs that go on using its address") {
+TEST(memory_goes, "P21: memory unmapped when it is released is not touched by jobs that go on using its address") {
     struct gpu gpu;
     unsigned released = 0, rounds = getenv("UNDER_VALGRIND") ? 20 : 300;
     gpu_open(&gpu, UNBIND_EXECUTOR_POOL);

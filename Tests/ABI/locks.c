@@ -387,6 +387,8 @@ static void wait_runs_work(uint32_t executor) {
     REQUIRE(unbind_fence_create_timed(scene.gpu.device, time, &timer) == 0);
     REQUIRE(unbind_fence_add_callback(timer, &callback, unlock_it, &unlocking) == 0);
     CHECK_EQUAL(unbind_bo_lock(scene.bos[0], &context, 0), 0);
+    /* The lock is handed over before the call that drops it has returned, and that call uses the context. */
+    CHECK_EQUAL(unbind_device_wait_idle(scene.gpu.device, FOREVER, 0), 0);
     CHECK_EQUAL(unlocking.status, 0);
     if (executor == UNBIND_EXECUTOR_SIMULATED) CHECK_EQUAL(unbind_device_now(scene.gpu.device), time);
     else CHECK(unbind_device_now(scene.gpu.device) >= time);

@@ -20,6 +20,9 @@ NEWER(page);
 NEWER(hold_info);
 NEWER(vma_options);
 NEWER(submit);
+NEWER(pin_options);
+NEWER(evict_request);
+NEWER(view);
 
 /* Fills one in: the known part as given, a tail of zeros, the size of the whole. */
 #define SET_NEWER(whole, value)                             \
@@ -111,6 +114,43 @@ TEST(newer_objects, "a newer program's option structs are taken when the unknown
     unbind_vma_unref(vma);
     unbind_vm_unref(vm);
     unbind_queue_unref(queue);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
+
+TEST(newer_placing, "a newer program's pins, evictions and views are taken when the unknown part is zero") {
+    struct gpu gpu;
+    struct unbind_pin_options pin_default = UNBIND_PIN_OPTIONS_INIT;
+    struct unbind_evict_request evict_default = UNBIND_EVICT_REQUEST_INIT;
+    struct unbind_view view_default = UNBIND_VIEW_INIT;
+    struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
+    struct newer_pin_options pin;
+    struct newer_evict_request evict;
+    struct newer_view view;
+    unbind_vma *vma = NULL, *part = UNTOUCHED(unbind_vma);
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_bo *bo = make_bo(&gpu, 2 * PAGE);
+    REQUIRE(unbind_vma_create(gpu.vm, bo, NULL, &vma) == 0);
+    view_default.type = UNBIND_VIEW_PARTIAL;
+    view_default.size = PAGE;
+    evict_default.size = PAGE;
+    SET_NEWER(pin, pin_default);
+    SET_NEWER(evict, evict_default);
+    SET_NEWER(view, view_default);
+    options.view = &view.known;
+    pin.tail[0] = evict.tail[1] = view.tail[0] = 1;
+    CHECK_EQUAL(unbind_vma_pin(vma, &pin.known), -E2BIG);
+    CHECK_EQUAL(unbind_vm_evict_something(gpu.vm, &evict.known), -E2BIG);
+    CHECK_EQUAL(unbind_vma_create(gpu.vm, bo, &options, &part), -E2BIG);
+    CHECK(part == UNTOUCHED(unbind_vma));
+    CHECK_EQUAL(unbind_vma_pin_count(vma), 0);
+    pin.tail[0] = evict.tail[1] = view.tail[0] = 0;
+    CHECK_EQUAL(unbind_vma_pin(vma, &pin.known), 0);
+    CHECK_EQUAL(unbind_vm_evict_something(gpu.vm, &evict.known), 0);
+    CHECK_EQUAL(unbind_vma_create(gpu.vm, bo, &options, &part), 0);
+    CHECK_EQUAL(unbind_vma_size(part), PAGE);
+    unbind_vma_unref(part);
+    unbind_vma_unref(vma);
     unbind_bo_unref(bo);
     gpu_close(&gpu);
 }

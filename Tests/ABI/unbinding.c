@@ -17,6 +17,8 @@ TEST(gives_every_byte_back, "every byte from the allocator hooks comes back, at 
             unbind_fence_unref(fence);
             unbind_vma_unref(vma);
         }
+        /* Nothing is allocated or given back between the two looks. */
+        CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
         CHECK_EQUAL(device_stats(gpu.device).bytes_allocated, gpu.hooks.bytes);
         CHECK_EQUAL(device_stats(gpu.device).allocations, gpu.hooks.calls);
         unbind_queue_unref(queue);

@@ -472,3 +472,39 @@ TEST(bad_vm_options, "mappable parts and guards that are none are refused") {
     CHECK(vm == UNTOUCHED(unbind_vm));
     gpu_close(&gpu);
 }
+
+TEST(held_views, "a held view is read in its own order, padding as zeros; nothing is held in a guard") {
+    struct gpu gpu;
+    unbind_hold *hold = NULL;
+    unbind_vma *vma = NULL;
+    unbind_bo *bo;
+    uint64_t word = 1;
+    uint32_t pages[LIMIT * 4];
+    struct unbind_view_plane one = plane(1, 2, 3, 4, 4);
+    struct unbind_view view = view_of(UNBIND_VIEW_ROTATED, &one, 1);
+    struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
+    unsigned count = expected_pages(&view, pages);
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    bo = make_bo(&gpu, 12 * PAGE);
+    for (uint64_t i = 0; i < 12; i++) ((uint64_t *)unbind_bo_cpu_pointer(bo))[i * PAGE / 8] = i + 100;
+    options.flags = UNBIND_VMA_FIXED;
+    options.address = 0x100000;
+    options.guard = 0x2000;
+    options.view = &view;
+    REQUIRE(unbind_vma_create(gpu.vm, bo, &options, &vma) == 0);
+    CHECK_EQUAL(unbind_vma_bind(vma, 0), 0);
+    REQUIRE(unbind_vma_hold(vma, &hold) == 0);
+    for (unsigned i = 0; i < count; i++) {
+        CHECK_EQUAL(unbind_hold_read(hold, i * PAGE, &word, 8), 0);
+        CHECK_EQUAL(word, pages[i] == PADDING ? 0 : pages[i] + 100);
+    }
+    CHECK_EQUAL(unbind_hold_read(hold, count * PAGE, &word, 8), -EINVAL);
+    unbind_hold_unref(hold);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, 0x100000 - PAGE, &hold), -ENOENT);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, 0x100000 + count * PAGE, &hold), -ENOENT);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, 0x100000, &hold), 0);
+    unbind_hold_unref(hold);
+    unbind_vma_unref(vma);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}

@@ -58,6 +58,30 @@ TEST(every_errno, "each errno that the facts list can be put in, by name") {
     }
 }
 
+TEST(each_in_turn, "the name * counts every call, so that each one of a program can be failed in turn") {
+    unsigned clean = 0;
+    for (unsigned n = 1; n < 8; n++) {
+        char text[32];
+        snprintf(text, sizeof text, "*:%u:ENOMEM", n);
+        machine("lnl", "FAIL", text, NULL);
+        int fd = clibdrm_open("/dev/dri/renderD128"), failed = fd < 0;
+        struct unbind_drm_xe_vm_create vm = {.flags = 0};
+        struct unbind_drm_xe_gem_create create = {.size = PAGE, .placement = 1, .cpu_caching = 1};
+        uint32_t syncobj;
+        if (fd < 0) {
+            CHECK_EQUAL(n, 1);
+            continue;
+        }
+        failed += call(fd, UNBIND_DRM_IOCTL_XE_VM_CREATE, &vm) == -ENOMEM;
+        failed += call(fd, UNBIND_DRM_IOCTL_XE_GEM_CREATE, &create) == -ENOMEM;
+        failed += clibdrm_syncobj_create(fd, 0, &syncobj) == -ENOMEM;
+        CHECK_EQUAL(failed, n <= 4);
+        clean += !failed;
+        close(fd);
+    }
+    CHECK_EQUAL(clean, 3);
+}
+
 TEST(limits, "more binds than fit: ENOBUFS; more jobs than fit: EAGAIN until some are done") {
     machine("lnl", "BIND_LIMIT", "4", "QUEUE_LIMIT", "2", NULL);
     struct xe xe = xe_open(0);

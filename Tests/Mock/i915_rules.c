@@ -190,3 +190,51 @@ TEST(params, "parameters and their limits; a set of VM or engines after creation
                                                        .param = UNBIND_I915_CONTEXT_PARAM_VM, .value = i915_vm(fd)};
     CHECK_EQUAL(call(fd, UNBIND_DRM_IOCTL_I915_GEM_CONTEXT_SETPARAM, &param), -EINVAL);
 }
+
+#define ZERO(request, good, type, member)                                                           \
+    must_be_zero(fd, request, &(good), sizeof(good), offsetof(struct type, member),                 \
+                 offsetof(struct type, member) + sizeof((good).member), #type "." #member)
+
+TEST(reserved, "reserved bytes of i915's ioctls are looked at, where the real driver looks at them") {
+    machine("tgl", NULL);
+    struct i915 i915 = i915_open(false);
+    int fd = i915.fd;
+    struct bo bo = i915_bo(&i915, PAGE);
+    struct unbind_drm_i915_gem_wait wait = {.bo_handle = bo.handle};
+    ZERO(UNBIND_DRM_IOCTL_I915_GEM_WAIT, wait, unbind_drm_i915_gem_wait, flags);
+    struct unbind_drm_i915_reset_stats stats = {.ctx_id = i915.context};
+    ZERO(UNBIND_DRM_IOCTL_I915_GET_RESET_STATS, stats, unbind_drm_i915_reset_stats, flags);
+    ZERO(UNBIND_DRM_IOCTL_I915_GET_RESET_STATS, stats, unbind_drm_i915_reset_stats, pad);
+    struct unbind_drm_i915_gem_context_destroy destroy = {.ctx_id = i915.context};
+    ZERO(UNBIND_DRM_IOCTL_I915_GEM_CONTEXT_DESTROY, destroy, unbind_drm_i915_gem_context_destroy, pad);
+    struct unbind_drm_i915_gem_vm_control control = {.vm_id = i915.vm};
+    ZERO(UNBIND_DRM_IOCTL_I915_GEM_VM_CREATE, control, unbind_drm_i915_gem_vm_control, extensions);
+    ZERO(UNBIND_DRM_IOCTL_I915_GEM_VM_CREATE, control, unbind_drm_i915_gem_vm_control, flags);
+    ZERO(UNBIND_DRM_IOCTL_I915_GEM_VM_DESTROY, control, unbind_drm_i915_gem_vm_control, extensions);
+    ZERO(UNBIND_DRM_IOCTL_I915_GEM_VM_DESTROY, control, unbind_drm_i915_gem_vm_control, flags);
+    struct unbind_drm_i915_query query = {.num_items = 0};
+    ZERO(UNBIND_DRM_IOCTL_I915_QUERY, query, unbind_drm_i915_query, flags);
+    struct unbind_drm_i915_gem_mmap_offset offset = {.handle = bo.handle, .flags = UNBIND_I915_MMAP_OFFSET_WC};
+    ZERO(UNBIND_DRM_IOCTL_I915_GEM_MMAP_OFFSET, offset, unbind_drm_i915_gem_mmap_offset, extensions);
+    struct unbind_drm_i915_query_item item = {.query_id = 0};
+    query.num_items = 1, query.items_ptr = (uintptr_t)&item;
+    CHECK_EQUAL(call(fd, UNBIND_DRM_IOCTL_I915_QUERY, &query), -EINVAL);
+    item.query_id = UNBIND_DRM_I915_QUERY_ENGINE_INFO, item.flags = 1;
+    CHECK_EQUAL(call(fd, UNBIND_DRM_IOCTL_I915_QUERY, &query), 0);
+    CHECK_EQUAL(item.length, -EINVAL);
+
+    struct unbind_drm_syncobj_destroy gone = {.handle = make_syncobj(fd)};
+    ZERO(UNBIND_DRM_IOCTL_SYNCOBJ_DESTROY, gone, unbind_drm_syncobj_destroy, pad);
+    struct unbind_drm_syncobj_handle export = {.handle = gone.handle};
+    ZERO(UNBIND_DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, export, unbind_drm_syncobj_handle, pad);
+    ZERO(UNBIND_DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE, export, unbind_drm_syncobj_handle, pad);
+    struct unbind_drm_syncobj_array array = {.handles = (uintptr_t)&gone.handle, .count_handles = 1};
+    ZERO(UNBIND_DRM_IOCTL_SYNCOBJ_RESET, array, unbind_drm_syncobj_array, pad);
+    ZERO(UNBIND_DRM_IOCTL_SYNCOBJ_SIGNAL, array, unbind_drm_syncobj_array, pad);
+    struct unbind_drm_syncobj_transfer transfer = {.src_handle = gone.handle, .dst_handle = gone.handle};
+    ZERO(UNBIND_DRM_IOCTL_SYNCOBJ_TRANSFER, transfer, unbind_drm_syncobj_transfer, pad);
+    uint64_t point = 1;
+    struct unbind_drm_syncobj_timeline_array line = {.handles = (uintptr_t)&gone.handle, .count_handles = 1,
+                                                     .points = (uintptr_t)&point};
+    ZERO(UNBIND_DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL, line, unbind_drm_syncobj_timeline_array, flags);
+}

@@ -71,6 +71,20 @@ static inline bool signals(int fd, uint32_t syncobj, unsigned ms) {
     return result == 0;
 }
 
+/* Bytes [from, to) of a struct must be zero: a call that works (or gives this) with all zero refuses each one. */
+static inline void must_be_zero(int fd, unsigned long request, const void *good, size_t size, size_t from, size_t to,
+                         const char *what) {
+    uint8_t copy[256];
+    for (size_t i = from; i < to; i++) {
+        memcpy(copy, good, size);
+        copy[i] = 1;
+        int result = call(fd, request, copy);
+        if (result == -EINVAL) continue;
+        printf("    %s: byte %zu may be 1: %d\n", what, i, result);
+        check_failed(__FILE__, __LINE__, what, "");
+    }
+}
+
 /* ---- the log */
 
 /* How many lines of the log, which UNBIND_MOCK_LOG names, contain both texts. */

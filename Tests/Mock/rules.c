@@ -8,20 +8,6 @@
 
 #define VA 0x200000000ull
 
-/* Bytes [from, to) of a struct must be zero: a call that works (or gives this) with all zero refuses each one. */
-static void must_be_zero(int fd, unsigned long request, const void *good, size_t size, size_t from, size_t to,
-                         const char *what) {
-    uint8_t copy[256];
-    for (size_t i = from; i < to; i++) {
-        memcpy(copy, good, size);
-        copy[i] = 1;
-        int result = call(fd, request, copy);
-        if (result == -EINVAL) continue;
-        printf("    %s: byte %zu may be 1: %d\n", what, i, result);
-        check_failed(__FILE__, __LINE__, what, "");
-    }
-}
-
 #define ZERO(request, good, type, member)                                                                    \
     must_be_zero(xe.fd, request, &(good), sizeof(good), offsetof(struct type, member),                       \
                  offsetof(struct type, member) + sizeof((good).member), #type "." #member)

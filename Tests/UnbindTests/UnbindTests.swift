@@ -52,6 +52,46 @@ struct UnbindTests {
         #expect(try device.statistics().jobs == 1)
     }
 
+    @Test("pins, views, eviction and write access added later do what they do in C")
+    func placement() throws {
+        let device = try Device(.init(executor: .simulated()))
+        let space = try AddressSpace(
+            of: device, .init(size: 0x10_000, pageSizes: .small4K, mappableSize: 0x8000, guardSize: 0))
+        let buffer = try BufferObject(of: device, size: 0x4000)
+        let vma = try VMA(buffer, in: space)
+        try vma.pin(.init(.high, mappable: true, flags: .readOnly))
+        #expect(vma.address == 0x4000 && vma.pinCount == 1)
+        #expect(try space.page(at: 0x4000)?.isWritable == false)
+        try vma.bind()
+        #expect(try space.page(at: 0x4000)?.isWritable == true)
+        #expect(throws: UnbindError.notYet) { try vma.unbind() }
+        #expect(throws: UnbindError.busy) { try vma.pin(.init(.fixed(0))) }
+        try vma.unpin()
+        try vma.pinAsync(.init(.fixed(0))).wait()
+        #expect(vma.address == 0)
+        let plane = VMA.View.Plane(offset: 0, width: 2, height: 2, sourceStride: 2, targetStride: 3)
+        let turned = try VMA(
+            buffer, in: space, .init(.fixed(0x8000), guardSize: 0x1000, view: .rotated([plane])))
+        try turned.bind()
+        #expect(turned.size == 0x6000)
+        #expect(try space.page(at: 0x8000)?.bufferOffset == 0x2000)
+        #expect(try space.page(at: 0x9000)?.bufferOffset == 0)
+        #expect(try space.page(at: 0xA000)?.address == 0xB000)
+        #expect(throws: UnbindError.busy) { try turned.unbindAsync() }
+        let part = try VMA(buffer, in: space, .init(.fixed(0x8000), view: .part(offset: 0x1000, size: 0x1000)))
+        #expect(throws: UnbindError.noSpace) { try part.bind() }
+        try part.bind(.evict)
+        #expect(turned.state == .unbound && part.state == .bound)
+        try space.evict(from: 0x8000, size: 0x1000, .nonBlocking)
+        #expect(part.state == .unbound)
+        try part.bind()
+        try space.evictSomething(size: 0xC000, .asynchronous)
+        #expect(part.state == .unbound && vma.state == .bound)
+        try vma.unpin()
+        try space.evictAll()
+        #expect(vma.state == .unbound && vma.pinCount == 0)
+    }
+
     @Test("every command reaches the bytes it names")
     func commands() throws {
         let device = try Device(.init(executor: .simulated()))

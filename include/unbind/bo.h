@@ -61,8 +61,8 @@ void unbind_bo_unref(unbind_bo *bo);
 
 /*
  * Where the CPU sees the buffer, valid as long as the caller holds a reference
- * and the buffer is not moved by unbind_bo_migrate; NULL for NULL. The library does not order CPU accesses against GPU work: see
- * unbind_bo_wait.
+ * and the buffer is not moved by unbind_bo_migrate; NULL for NULL. The library
+ * does not order CPU accesses against GPU work: see unbind_bo_wait.
  *
  * Blocks: no. Since: 0.1
  */
@@ -90,8 +90,8 @@ uint64_t unbind_bo_id(const unbind_bo *bo);
 /*
  * Unbinds every VMA of the buffer. Without ASYNC each unbind is waited for. With
  * ASYNC, VMAs that cannot be unbound asynchronously are unbound as without it:
- * of wrapped memory without a release function, which nobody would keep, and in
- * a VM with UNBIND_POLICY_SYNC.
+ * of wrapped memory without a release function, which nobody would keep, views
+ * of a part or in another order, and in a VM with UNBIND_POLICY_SYNC.
  *
  * Stops at the first VMA that fails; those before it stay unbound, those after
  * it stay bound. VMAs that other threads bind meanwhile may be missed.

@@ -32,17 +32,17 @@
  * over, so that nobody comes in between. One buffer by itself is locked without a
  * context (NULL); whoever has such a lock must not wait for another one.
  *
- * Closing the device does not touch the locks, but reports them: they can be dropped,
- * no longer taken, and who waits for one gets it when it is dropped. A buffer is kept by a
- * lock that a context has: when the last unbind_bo_unref comes first, the buffer
- * goes with the context's lock (unbind_lock_context_unlock_all, _fini). A lock
- * without a context is dropped by the last unbind_bo_unref.
+ * Closing the device does not touch the locks, but reports them: they can be
+ * dropped, no longer taken, and who waits for one gets it when it is dropped. A
+ * buffer is kept by a lock that a context has: when the last unbind_bo_unref comes
+ * first, the buffer goes with the context's lock (unbind_lock_context_unlock_all,
+ * _fini). A lock without a context is dropped by the last unbind_bo_unref.
  *
  * THE FENCES each have a usage; asking at one usage means that one and all
- * before it. The library adds those of jobs, moves and unbinds by itself (jobs that
- * write: WRITE, others: READ, unbind_vma_add_user: WRITE, moves: KERNEL, unbinds:
- * BOOKKEEP). A bind of the buffer waits for KERNEL, a move (unbind_bo_migrate) for
- * READ, whoever added them.
+ * before it. The library adds those of jobs, moves and unbinds by itself (jobs
+ * that write: WRITE, others: READ, unbind_vma_add_user: WRITE, moves: KERNEL,
+ * unbinds: BOOKKEEP). A bind of the buffer waits for KERNEL, a move
+ * (unbind_bo_migrate) for READ, whoever added them.
  */
 #ifndef UNBIND_RESV_H
 #define UNBIND_RESV_H
@@ -153,7 +153,7 @@ int unbind_bo_trylock(unbind_bo *bo, struct unbind_lock_context *context);
 /*
  * Drops a lock. Slots that were reserved under it and not filled go with it. A
  * callback may do it, too, and another thread than the one that locked; the context
- * is not used elsewhere meanwhile.
+ * is not used elsewhere meanwhile. Who waits may have the lock before this returns.
  *
  * context     as at the lock
  *

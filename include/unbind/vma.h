@@ -65,7 +65,8 @@ struct unbind_view {
     uint32_t type;        /* UNBIND_VIEW_* */
     uint64_t offset;      /* PARTIAL: first byte, a multiple of the VM's page size; else 0 */
     uint64_t size;        /* PARTIAL: bytes, a multiple of the VM's page size; else 0 */
-    uint32_t plane_count; /* ROTATED, REMAPPED: 1 to 4, in a VM with pages of 4 KiB; else 0 */
+    uint32_t plane_count; /* ROTATED, REMAPPED: 1 to 4, in a VM with pages of 4 KiB and without
+                             UNBIND_VM_IPS; else 0 */
     uint32_t reserved;    /* 0 */
     struct unbind_view_plane planes[4]; /* the first plane_count of them */
 };

@@ -115,17 +115,37 @@ static inline uint32_t csys_overlaps_30(const uint64_t *starts, const uint64_t *
     uint32_t bits = 0;
 #ifdef __SSE2__
     typedef long long pair __attribute__((vector_size(16)));
-    typedef double lanes __attribute__((vector_size(16)));
+    typedef float lanes __attribute__((vector_size(16)));
     const pair below2 = {(long long)below, (long long)below}, from2 = {(long long)from, (long long)from};
-    for (int i = 0; i < 15; i++) {
-        pair start = ((const pair *)starts)[i], last = ((const pair *)lasts)[i];
-        pair overlap = (start - below2) & ~(last - from2);
-        bits |= (uint32_t)__builtin_ia32_movmskpd((lanes)overlap) << (2 * i);
+    const pair *start = (const pair *)starts, *last = (const pair *)lasts;
+    /* A difference is negative if the first is less; its sign is in the upper half. */
+#define CSYS_OVERLAP(i) ((lanes)((start[i] - below2) & ~(last[i] - from2)))
+    for (int i = 0; i < 14; i += 2) {
+        lanes signs = __builtin_shufflevector(CSYS_OVERLAP(i), CSYS_OVERLAP(i + 1), 1, 3, 5, 7);
+        bits |= (uint32_t)__builtin_ia32_movmskps(signs) << (2 * i);
     }
+    lanes signs = __builtin_shufflevector(CSYS_OVERLAP(14), (lanes){0, 0, 0, 0}, 1, 3, 5, 7);
+    bits |= (uint32_t)__builtin_ia32_movmskps(signs) << 28;
+#undef CSYS_OVERLAP
 #else
     for (int i = 0; i < 30; i++) bits |= (uint32_t)(starts[i] < below && lasts[i] >= from) << i;
 #endif
     return bits;
+}
+
+/* How many of 30 words are less than below. All below 2^63; 16-byte aligned. */
+static inline uint32_t csys_count_below_30(const uint64_t *words, uint64_t below) {
+#ifdef __SSE2__
+    typedef unsigned long long pair __attribute__((vector_size(16)));
+    const pair below2 = {below, below};
+    pair sum = {0, 0};
+    for (int i = 0; i < 15; i++) sum += (((const pair *)words)[i] - below2) >> 63;
+    return (uint32_t)(sum[0] + sum[1]);
+#else
+    uint32_t count = 0;
+    for (int i = 0; i < 30; i++) count += words[i] < below;
+    return count;
+#endif
 }
 
 /* No signal is delivered to threads made between these two: they belong to the host program. */

@@ -29,7 +29,7 @@ extension Binding {
     fileprivate func piece(_ segment: ViewSegment) -> Binding {
         Binding(
             start: start &+ segment.offset, size: segment.size, physical: physical &+ segment.bufferOffset,
-            isLocal: isLocal, isReadOnly: isReadOnly)
+            isLocal: isLocal, isReadOnly: isReadOnly, decision: decision)
     }
 
     /// Calls `body` for each piece, in order of addresses.

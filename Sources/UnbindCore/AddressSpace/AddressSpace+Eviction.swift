@@ -1,8 +1,8 @@
 // Evicting on request (i915_gem_evict_something, i915_gem_evict_for_node, i915_gem_evict_vm).
 //
-// The synchronous form waits for the GPU work of those chosen before it touches any of them, with no lock held, and then
-// looks again: what was chosen may have changed. So a wait that fails has evicted nobody. The asynchronous form, which
-// the kernel does not have, schedules the unbinds at once.
+// The synchronous form waits for the GPU work of those chosen before it touches any of them, with no lock held, and
+// then looks again: what was chosen may have changed. So a wait that fails has evicted nobody. The asynchronous form,
+// which the kernel does not have, schedules the unbinds at once.
 
 import Synchronization
 
@@ -23,8 +23,8 @@ private enum EvictionOutcome {
 
 extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// - Locking: nothing may be held.
-    /// - Failure: closed; noSpace if something that may not be evicted is in the way; noMemory; with `waits` interrupted
-    ///   and deadlock. Nothing has been evicted then.
+    /// - Failure: closed; noSpace if something that may not be evicted is in the way; noMemory; with `waits`
+    ///   interrupted and deadlock. Nothing has been evicted then.
     func evict(
         _ target: EvictionTarget, _ leave: BindRequest.Eviction, waits: Bool, interruptible: Bool
     ) throws(Status) {

@@ -4,8 +4,8 @@
 // page tables, and either write the entries at once or leave them to a BindWork that awaits those unbinds. Everything
 // that the later unbind will need is reserved here. What a try that fails has taken goes back.
 //
-// When the range is somebody else's who has to make way (Eviction), or the VMA is bound elsewhere and moves, the range is
-// only chosen at first: those unbinds are scheduled, and it is taken, when nothing can fail any more.
+// When the range is somebody else's who has to make way (Eviction), or the VMA is bound elsewhere and moves, the range
+// is only chosen at first: those unbinds are scheduled, and it is taken, when nothing can fail any more.
 
 import Synchronization
 
@@ -54,17 +54,17 @@ struct BindAttempt {
     // Taken and not yet used; what is left at the end goes back.
     private var resourceMemory: UnsafeMutableRawPointer?
     private var timelineAwait: UnsafeMutableRawPointer?
-    private var workMemory: UnsafeMutableRawPointer?
+    var workMemory: UnsafeMutableRawPointer?
     /// For the edge from the bind to a later unbind of it: made last, as the fence is the work's.
-    private var bindUserMemory: UnsafeMutableRawPointer?
+    var bindUserMemory: UnsafeMutableRawPointer?
     /// Edges from the unbinds in the way.
-    private var edges: AwaitPointer?
-    private var blocker: FencePointer?
+    var edges: AwaitPointer?
+    var blocker: FencePointer?
     /// The page list of a view, made for this binding.
     private var viewPages: PageListPointer?
-    private var eviction: Eviction
+    var eviction: Eviction
     /// Of the edges, those from unbinds of VMAs that make way.
-    private var evictedEdges: UInt64 = 0
+    var evictedEdges: UInt64 = 0
 
     init(
         vma: VMAPointer, request: BindRequest, calledAt: UInt64, reaction: Reaction, waitedFor: BindDependencies,
@@ -107,6 +107,7 @@ struct BindAttempt {
         var binding = makeBinding(at: start)
         let range = start...(start &+ (request.nodeSize &- 1))
         let searched = searchedRange(around: range, of: binding)
+        let modes = vm.tableModes(wantedBy: binding)
         collectDependencies(in: searched)
         if blocker == nil, eviction.count > 0 { try awaitEvicted(searched) }
         if let blocker { return .blocked(blocker) }
@@ -122,17 +123,17 @@ struct BindAttempt {
         try vm.reserveEntries(of: binding, pages)
         isBound = true
         if eviction.count > 0 { evict(start) }
-        vm.decideTableModes(for: &binding)
+        vm.decideTableModes(modes, for: &binding)
         return installReserved(binding, range)
     }
 
-    private func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
+    func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
         guard let memory = device.cache(kind).take() else { throw Status.noMemory }
         return memory
     }
 
     /// Those to be bound: the view's, or the buffer's own.
-    private var pages: PageListPointer { viewPages ?? vma.pointee.bo.pages }
+    var pages: PageListPointer { viewPages ?? vma.pointee.bo.pages }
 
     // MARK: Bound already
 
@@ -184,122 +185,18 @@ struct BindAttempt {
         return .underWay(startWork(resource, at: device.now, isUpgrade: true))
     }
 
-    // MARK: The range
-
-    /// The start of the node. If somebody has to make way for it, it is not taken yet.
-    private mutating func takeRange() throws(Status) -> UInt64 {
-        do throws(Status) {
-            if let address = request.fixedAddress {
-                try vm.pointee.ranges.reserve(
-                    vma.node, start: address &- request.guardSize, size: request.nodeSize, color: request.color)
-            } else if request.avoidsPending {
-                try placeAwayFromPendingUnbinds()
-            } else {
-                try place(from: request.lowest, to: request.limit)
-            }
-        } catch {
-            if error != .noSpace || request.eviction == .none { throw error }
-            return try eviction.makeRoom(for: request, moving: nil)
-        }
-        return vma.node.pointee.start
-    }
-
-    /// A range that nobody has to be waited for, if a few tries find one: the first free range is often one that was
-    /// freed a moment ago and that the GPU still uses.
-    private func placeAwayFromPendingUnbinds() throws(Status) {
-        var from = request.lowest
-        var to = request.limit
-        for attempt in 0..<BindAttempt.quietRangeTries {
-            do throws(Status) {
-                try place(from: from, to: to)
-            } catch {
-                if attempt == 0 { throw error }
-                break
-            }
-            let node = vma.node.pointee
-            let range = searchedRange(around: node.start...(node.end &- 1), of: makeBinding(at: node.start))
-            guard let unbind = vm.pointee.pending.firstUnfinished(overlapping: range) else { return }
-            vm.pointee.ranges.remove(vma.node)
-            if request.isHigh {
-                to = unbind.pointee.range.lowerBound
-            } else {
-                from = unbind.pointee.range.upperBound &+ 1
-            }
-            if from > to { break }
-        }
-        try place(from: request.lowest, to: request.limit)
-    }
-
-    private static var quietRangeTries: Int { 8 }
-
-    private func place(from: UInt64, to: UInt64) throws(Status) {
-        if from > to { throw Status.noSpace }
-        try vm.pointee.ranges.insert(
-            vma.node, size: request.nodeSize, alignment: request.placementAlignment, color: request.color,
-            placement: request.isHigh ? .high : .low, from: from, to: to)
-    }
-
-    private func makeBinding(at nodeStart: UInt64) -> Binding {
-        Binding(
-            start: nodeStart &+ request.placedGuard, size: vma.size, physical: pages.pointee.physical,
-            isLocal: pages.pointee.isLocal, isReadOnly: request.isReadOnly, isPieced: pages.pointee.segments != nil)
-    }
-
-    // MARK: Those who make way
-
-    /// An edge from the unbind of each that is in the way; whoever waits waits for their GPU work instead.
-    /// - Failure: noMemory; nobody has been touched then.
-    private mutating func awaitEvicted(_ searched: ClosedRange<UInt64>) throws(Status) {
-        if reaction == .wait, let user = eviction.firstBlocker() {
-            blocker = user
-            return
-        }
-        let searched = vm.pointee.options.policy == .timeline ? 0...UInt64.max : searched
-        for index in 0..<eviction.count {
-            guard let fence = eviction.unbindFence(index, inTheWayOf: searched) else { continue }
-            guard let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {
-                throw Status.noMemory
-            }
-            edge.pointee.next = edges
-            edges = edge
-            evictedEdges += 1
-        }
-        if edges == nil || workMemory != nil { return }
-        workMemory = try take(.bindWork)
-        bindUserMemory = try take(.await)
-    }
-
-    /// Takes the range from those who make way for it.
-    private mutating func evict(_ start: UInt64) {
-        eviction.schedule()
-        var next = edges
-        edges = nil
-        while let edge = next {
-            next = edge.pointee.next
-            // What was cleared on the spot is nothing to wait for.
-            if eviction.isCleared(edge.pointee.fence) {
-                device.free(edge)
-                evictedEdges -= 1
-            } else {
-                edge.pointee.next = edges
-                edges = edge
-            }
-        }
-        do throws(Status) {
-            try vm.pointee.ranges.reserve(vma.node, start: start, size: request.nodeSize, color: request.color)
-        } catch {
-            panic("an eviction did not make room")
-        }
-    }
-
     // MARK: Pending unbinds in the way
 
     /// Where pending unbinds are in the way of a range: next to it too, if colors matter (P12), and in all of a page
     /// table whose mode changes (P9).
-    private func searchedRange(around node: ClosedRange<UInt64>, of binding: Binding) -> ClosedRange<UInt64> {
+    func searchedRange(around node: ClosedRange<UInt64>, of binding: Binding) -> ClosedRange<UInt64> {
         var range = node
         if vm.pointee.options.coloring {
             range = range.lowerBound.subtractingSaturating(pageSize)...range.upperBound.addingSaturating(pageSize)
+        }
+        if eviction.count > 0, vm.pointee.options.hasTableModes {
+            // Those who make way have a say in the modes, and will have none.
+            return roundDown(range.lowerBound, to: PageSize.large)...(range.upperBound | (PageSize.large &- 1))
         }
         return vm.roundedToTables(range, of: binding)
     }

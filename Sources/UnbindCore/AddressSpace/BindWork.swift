@@ -46,7 +46,8 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         let work = memory.bindMemory(to: BindWork.self, capacity: 1)
         work.initialize(
             to: BindWork(
-                fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseBindWork),
+                fence: Fence(
+                    owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseBindWork),
                 item: WorkItem(label: vm.pointee.id << 8 | WorkLabel.bind, context: memory, function: runBind),
                 vm: vm, resource: resource, binding: resource.pointee.binding, calledAt: calledAt,
                 isUpgrade: isUpgrade, power: vm.power))

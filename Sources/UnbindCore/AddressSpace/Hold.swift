@@ -76,12 +76,14 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         var owner: ResourcePointer?
         if let node = pointee.ranges.node(containing: address) {
             let vma = VMAPointer(containing: node)
-            owner = vma.pointee.resource
-            if vma.lockedState == .bound { return owner }
+            if let resource = vma.pointee.resource, resource.pointee.binding.covers(address) { owner = resource }
+            if owner != nil, vma.lockedState == .bound { return owner }
         }
         // Of several unbinds of one range the earliest has its entries there: the others wait for it.
         var first: ResourcePointer?
         pointee.pending.forEachUnfinished(overlapping: address...address) { resource, _ in
+            // Its range has guards, too.
+            if !resource.pointee.binding.covers(address) { return true }
             if first == nil || resource.pointee.order < first!.pointee.order { first = resource }
             return true
         }

@@ -242,8 +242,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Takes the binding out of the page tables, or leaves it there if its VM is closed and nobody can walk them any
-    /// more; if its entries were lost by a suspend, it is not there. Returns the number of entries cleared, and whether a
-    /// TLB invalidation has to follow; one that is not needed is counted here, if it would come next. No time of the
+    /// more; if its entries were lost by a suspend, it is not there. Returns the number of entries cleared, and whether
+    /// a TLB invalidation has to follow; one that is not needed is counted here, if it would come next. No time of the
     /// start: the unbind is over within the call.
     func clear(startedAt time: UInt64?, invalidatesNext: Bool = false) -> (entries: UInt64, needsInvalidation: Bool) {
         let vm = pointee.vm

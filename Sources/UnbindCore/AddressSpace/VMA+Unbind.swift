@@ -272,8 +272,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         vm.pendingUnbindBegan()
     }
 
-    /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop. True if the
-    /// unbind's power reference has become the caller's.
+    /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop. True if
+    /// the unbind's power reference has become the caller's.
     /// - Locking: nothing may be held.
     @inline(__always)
     func follow(_ schedule: UnbindSchedule) -> Bool {

@@ -58,8 +58,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return writePieces(of: pointee.binding)
     }
 
-    /// Clears the entries and returns how many, and whether a TLB invalidation has to follow; nil if they were lost. One
-    /// that is not needed is counted with `invalidatesNext`.
+    /// Clears the entries and returns how many, and whether a TLB invalidation has to follow; nil if they were lost.
+    /// One that is not needed is counted with `invalidatesNext`.
     func clearEntries(invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool)? {
         let space = space
         space.pointee.lock.acquire()

@@ -65,7 +65,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let resource = memory.bindMemory(to: VMAResource.self, capacity: 1)
         resource.initialize(
             to: VMAResource(
-                fence: Fence(owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
+                fence: Fence(
+                    owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
                 vm: vm, pages: pages, binding: binding, boID: boID, range: range, timelineAwait: timelineAwait))
         vm.resourceMade()
         return resource

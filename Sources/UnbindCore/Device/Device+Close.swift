@@ -36,8 +36,8 @@ extension UnsafeMutablePointer where Pointee == Device {
         else { throw Status.closed }
 
         var report = LeakReport()
-        // No VM, caller's fence or hold is added once the state has changed (all look at it under the lock), so one pass
-        // over each ends all; what they set free then runs to its end.
+        // No VM, caller's fence or hold is added once the state has changed (all look at it under the lock), so one
+        // pass over each ends all; what they set free then runs to its end.
         report.unbindsCompleted = closeVMs()
         report.fencesCancelled = cancelCallerFences()
         breakHolds()
@@ -100,8 +100,8 @@ extension UnsafeMutablePointer where Pointee == Device {
         return cancelled
     }
 
-    /// Runs until no job, bind or unbind is under way, and no array or point waits for one. Each ends by itself now that
-    /// nothing of the caller's holds it back.
+    /// Runs until no job, bind or unbind is under way, and no array or point waits for one. Each ends by itself now
+    /// that nothing of the caller's holds it back.
     private func drain() {
         while true {
             try? pointee.executor.waitIdle(timeout: .max, absolute: false, interruptible: false)

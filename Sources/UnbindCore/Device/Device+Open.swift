@@ -72,7 +72,9 @@ private struct OpeningDevice {
             to: Fence(owner: UnsafeMutableRawPointer(device)) { _ in panic("the stub fence was over-dropped") })
         stub.signal(at: 0)
         self.stub = stub
-        if let callbacks = options.host.power { power = try .make(device: device, callbacks: callbacks, memory: memory) }
+        if let callbacks = options.host.power {
+            power = try .make(device: device, callbacks: callbacks, memory: memory)
+        }
         let executor = try ExecutorPointer.make(
             kind: options.executor, workerCount: options.workerCount, seed: options.seed, memory: memory,
             device: UnsafeMutableRawPointer(device))
@@ -88,7 +90,8 @@ private struct OpeningDevice {
         device.initialize(
             to: Device(
                 memory: memory, caches: caches, executor: executor, gpu: gpu, localMemory: local, stubFence: stub,
-                host: options.host, power: power, pageSizes: options.pageSizes, systemMemoryLimit: options.systemMemoryBytes,
+                host: options.host, power: power, pageSizes: options.pageSizes,
+                systemMemoryLimit: options.systemMemoryBytes,
                 nextIDs: nextIDs, liveHandles: liveHandles))
         return device
     }

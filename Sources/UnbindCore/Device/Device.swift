@@ -198,8 +198,8 @@ extension UnsafeMutablePointer where Pointee == Device {
 
     // MARK: Work under way
 
-    /// As workBegan, for work that belongs to no VM. False, and nothing changes, if the device is closing: a close either
-    /// waits for the work or is seen here.
+    /// As workBegan, for work that belongs to no VM. False, and nothing changes, if the device is closing: a close
+    /// either waits for the work or is seen here.
     func tryBeginWork() -> Bool {
         pointee.lock.acquire()
         defer { pointee.lock.release() }

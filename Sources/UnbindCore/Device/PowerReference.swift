@@ -1,11 +1,12 @@
-// PowerReference: keeping the GPU awake while entries of a global address space are written or cleared (intel_runtime_pm
-// and the wakeref of i915_vma_resource).
+// PowerReference: keeping the GPU awake while entries of a global address space are written or cleared
+// (intel_runtime_pm and the wakeref of i915_vma_resource).
 //
 // The callbacks are the host program's: `get` wakes the device, `getIfInUse` takes a reference only if the device is
 // awake, `put` gives one back. A bind, and an unbind that a caller asks for, take one for the length of the call. An
 // asynchronous bind takes the caller's over until its entries are written. An unbind takes its own when it is
 // scheduled, never waking the device, and has it given back once it has completed: by whoever completed it when no lock
-// is held and its signalling section is over, or, where a hold ends on some thread, by a work item that close waits for.
+// is held and its signalling section is over, or, where a hold ends on some thread, by a work item that close waits
+// for.
 //
 // - Locking: nothing may be held when a callback is called, and never in a signalling section: both may sleep.
 

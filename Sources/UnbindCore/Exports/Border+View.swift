@@ -23,7 +23,9 @@ func checkedViewLayout(
         layout.offset = view.offset
         layout.size = view.size
     case .rotated, .remapped:
-        guard view.offset == 0, view.size == 0, alignment == pageSize else { throw Status.invalid }
+        guard view.offset == 0, view.size == 0, alignment == pageSize, !vm.pointee.options.hasTableModes else {
+            throw Status.invalid
+        }
         try addPlanes(of: view, kind: kind, bufferPages: bo.size / pageSize, to: &layout)
         if layout.size > vm.pointee.options.size { throw Status.noDevice }
     }

@@ -1,8 +1,8 @@
 // Relay: what a signal sets off in fences that are made of fences, one after the other instead of one inside the other.
 //
 // An array of arrays of arrays, or a timeline whose points await points of another, may be a hundred thousand deep. So
-// a callback that finds its fence complete does not signal it: it hands that over to the relay of its thread, which runs
-// when the callbacks of the signal under way have run, and before that signal returns. Freeing goes the same way.
+// a callback that finds its fence complete does not signal it: it hands that over to the relay of its thread, which
+// runs when the callbacks of the signal under way have run, and before that signal returns. Freeing goes the same way.
 //
 // A relay lives on the stack of whoever opened it. The thread has at most one that is filled: opening another one (a
 // user's callback signals a fence) puts the first aside until the inner one is empty.

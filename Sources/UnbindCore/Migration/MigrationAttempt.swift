@@ -2,9 +2,10 @@
 //
 // Under the buffer's reservation, so that nothing is bound meanwhile, and nothing unbound but by an eviction, which the
 // commit finds out under the VM's lock: everything that can fail comes first, as always. Then every VMA is unbound
-// asynchronously, the buffer gets its new pages, and the copy is submitted. The copy awaits the GPU work that uses the buffer, and not the unbinds: they only take entries away, and the old pages
-// stay until they have (the kernel's copy waits for both, one after the other). One fence, on a timeline of the
-// buffer's own, stands for the copy and all the unbinds; a later move's stands for the earlier ones, too.
+// asynchronously, the buffer gets its new pages, and the copy is submitted. The copy awaits the GPU work that uses the
+// buffer, and not the unbinds: they only take entries away, and the old pages stay until they have (the kernel's copy
+// waits for both, one after the other). One fence, on a timeline of the buffer's own, stands for the copy and all the
+// unbinds; a later move's stands for the earlier ones, too.
 
 import CSystem
 import Synchronization

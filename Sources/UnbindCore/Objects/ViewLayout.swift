@@ -1,9 +1,9 @@
 // ViewLayout: which part of a buffer a VMA shows, and in what order (struct i915_gtt_view, intel_rotate_pages and
 // intel_remap_pages of drivers/gpu/drm/i915/i915_vma*.c).
 //
-// A layout is numbers only. From it and the buffer's pages of the moment each bind makes a PageList of its own: one that
-// keeps the buffer's pages alive, and is kept alive by the binding. Neighbours in the view that are neighbours in the
-// buffer form one segment. What no segment covers is padding: it has no entries, and GPU access to it faults.
+// A layout is numbers only. From it and the buffer's pages of the moment each bind makes a PageList of its own: one
+// that keeps the buffer's pages alive, and is kept alive by the binding. Neighbours in the view that are neighbours in
+// the buffer form one segment. What no segment covers is padding: it has no entries, and GPU access to it faults.
 
 /// A piece of a view, in bytes: where it is in the view and where in the buffer.
 struct ViewSegment: Equatable {

@@ -123,12 +123,7 @@ extension UnsafeMutablePointer where Pointee == IndexNode {
 
     /// How many of the slots start before `below`, a word without a pointer.
     @inline(__always)
-    func countStarting(below: UInt64) -> Int {
-        var sum: UInt64 = 0
-        // The difference of two words is negative if the first is less.
-        for slot in 0..<IndexNode.slots { sum &+= (starts[slot] &- below) &>> 63 }
-        return Int(sum)
-    }
+    func countStarting(below: UInt64) -> Int { Int(csys_count_below_30(starts, below)) }
 
     /// The greatest of the slots' ends, without a pointer.
     func computeGreatestLast() -> UInt64 {

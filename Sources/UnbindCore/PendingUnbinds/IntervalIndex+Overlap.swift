@@ -18,14 +18,16 @@ extension UnsafeMutablePointer where Pointee == IntervalIndex {
         let below = IndexWords.word(page: min(last / pageSize, IndexWords.lastPage) + 1)
         var node = root
         var slots = node.overlaps(below: below, from: from)
-        // The slots of the nodes above that are still to be looked into, by level.
+        // The slots of the nodes above that are still to be looked into, by level, and a bit for each level with such.
         var waiting = InlineArray<16, UInt32>(repeating: 0)
+        var waitingLevels: UInt32 = 0
         while true {
             if slots == 0 {
-                guard let parent = node.pointee.parent else { return }
-                node = parent
-                slots = waiting[Int(node.pointee.level)]
-                continue
+                if waitingLevels == 0 { return }
+                let level = waitingLevels.trailingZeroBitCount
+                waitingLevels &= waitingLevels &- 1
+                repeat { node = node.pointee.parent.unsafelyUnwrapped } while node.pointee.level < level
+                slots = waiting[level]
             }
             let slot = slots.trailingZeroBitCount
             slots &= slots &- 1
@@ -34,7 +36,10 @@ extension UnsafeMutablePointer where Pointee == IntervalIndex {
                 let covers = words.start < from &+ IndexWords.onePage && words.last >= below &- IndexWords.onePage
                 if !body(words.pointer.assumingMemoryBound(to: IntervalNode.self), covers) { return }
             } else {
-                waiting[Int(node.pointee.level)] = slots
+                if slots != 0 {
+                    waiting[Int(node.pointee.level)] = slots
+                    waitingLevels |= 1 &<< UInt32(node.pointee.level)
+                }
                 node = node.child(slot)
                 slots = node.overlaps(below: below, from: from)
             }

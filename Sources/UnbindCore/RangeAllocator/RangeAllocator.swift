@@ -48,7 +48,7 @@ struct RangeAllocator: ~Copyable {
     let unitShift: UInt64
 
     static var indexOffset: Int { 64 }
-    static var binsOffset: Int { 536 }
+    static var binsOffset: Int { 552 }
 
     /// What coloring keeps free between neighbours, in bytes.
     static var colorGap: UInt64 { 4096 }

@@ -1,6 +1,6 @@
 // AugmentedTree: a balanced search tree whose nodes sum up their subtrees. Intrusive: the links are part of the object,
-// so nothing here allocates or fails. RangeAllocator (large holes by size) builds on it, as the kernel's drm_mm builds on
-// lib/rbtree.c and include/linux/rbtree_augmented.h; and so does the tree that tests compare IntervalIndex with.
+// so nothing here allocates or fails. RangeAllocator (large holes by size) builds on it, as the kernel's drm_mm builds
+// on lib/rbtree.c and include/linux/rbtree_augmented.h; and so does the tree that tests compare IntervalIndex with.
 //
 // It is a rank-balanced tree (Haeupler, Sen, Tarjan, "Rank-Balanced Trees", 2015; "weak AVL"): every node has a rank 1
 // or 2 above that of each child, a missing child has rank -1, a leaf has rank 0. So the height is at most 2 log2 n, an

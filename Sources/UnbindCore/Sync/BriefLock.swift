@@ -1,6 +1,6 @@
-// BriefLock: a lock for sections of a few instructions, in one word. Acquiring it is one atomic exchange, releasing it a
-// plain store: half the cost of a FutexLock, for which a thread that finds it held looks again and again, and naps when
-// that takes long, instead of sleeping until it is woken.
+// BriefLock: a lock for sections of a few instructions, in one word. Acquiring it is one atomic exchange, releasing it
+// a plain store: half the cost of a FutexLock, for which a thread that finds it held looks again and again, and naps
+// when that takes long, instead of sleeping until it is woken.
 //
 // Nothing is called with it held that could wait. Not recursive.
 

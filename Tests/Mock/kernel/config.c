@@ -162,7 +162,7 @@ int config_failure(const char *name) {
     if (failure_count == 0) return 0;
     pthread_mutex_lock(&failure_mutex);
     for (unsigned i = 0; i < failure_count; i++) {
-        if (strcmp(failures[i].name, name) != 0) continue;
+        if (strcmp(failures[i].name, name) != 0 && strcmp(failures[i].name, "*") != 0) continue;
         unsigned long call = ++failures[i].seen;
         if (call >= failures[i].first && call <= failures[i].last && !error) error = failures[i].error;
     }

@@ -115,7 +115,7 @@ int fence_wait(struct fence *fence, uint64_t deadline_ns) {
     fence_get(fence);
     int result = 0;
     while (!fence->signalled) {
-        if (scheduler_step()) continue;
+        if (scheduler_step(deadline_ns)) continue;
         enum wait_result waited = kernel_wait(deadline_ns);
         if (waited == WAIT_CHANGED || fence->signalled) continue;
         result = waited == WAIT_LATE ? -ETIME : -EINTR;

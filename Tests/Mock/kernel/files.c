@@ -158,10 +158,12 @@ __attribute__((constructor(101))) static void start(void) {
 /* For test programs: the environment is read again and the machine made anew. No descriptor may be open. */
 void unbind_mock_restart(void);
 void unbind_mock_restart(void) {
+    scheduler_stop();
     if (config.enabled) tree_remove();
     unsetenv("UNBIND_MOCK_TREE");
     config_read();
     drm_restart();
+    scheduler_restart();
     if (config.enabled) tree_make();
 }
 

@@ -130,7 +130,7 @@ int i915_gem_wait_ioctl(struct drm_file *file, void *data) {
     if (!object) return -ENOENT;
     uint64_t start = monotonic_ns();
     uint64_t deadline = args->timeout_ns < 0 ? UINT64_MAX : start + (uint64_t)args->timeout_ns;
-    if (args->timeout_ns == 0) scheduler_step();
+    if (args->timeout_ns == 0) scheduler_step(0);
     int error = args->timeout_ns == 0 && busy(object, true) ? -ETIME : wait_idle(object, true, deadline);
     if (args->timeout_ns > 0) {
         uint64_t now = monotonic_ns();

@@ -152,17 +152,18 @@ void job_submit(struct job *job, struct job_queue *queue, uint64_t delay_ns) {
     kernel_changed();
 }
 
-bool scheduler_step(void) {
+bool scheduler_step(uint64_t deadline_ns) {
     if (config.schedule != SCHEDULE_STEP) return false;
-    uint64_t again;
-    struct job *job = choose(monotonic_ns(), &again);
+    uint64_t now = monotonic_ns(), again;
+    struct job *job = choose(now, &again);
     if (job) {
         run(job);
-        return true;
+        idle();
+        // What only looks whether it may go on is no progress.
+        return now < deadline_ns;
     }
-    if (again == UINT64_MAX) return false;
-    kernel_wait(again);
-    return true;
+    if (again >= deadline_ns) return false;
+    return kernel_wait(again) != WAIT_INTERRUPTED;
 }
 
 void scheduler_when_idle(void (*function)(void)) {
@@ -183,6 +184,12 @@ void scheduler_nudge(void) {
 void scheduler_forked(void) {
     thread_runs = false;
     stopping = false;
+}
+
+void scheduler_restart(void) {
+    kernel_lock();
+    stopping = false;
+    kernel_unlock();
 }
 
 void scheduler_stop(void) {

@@ -44,13 +44,17 @@ void job_await(struct job *job, struct fence *fence);
 /* Queues the job, whose done fence exists; the scheduler owns it from here on. */
 void job_submit(struct job *job, struct job_queue *queue, uint64_t delay_ns);
 
-/* Schedule "step": runs one job if one is ready, or sleeps until the next one may be; false if nothing will run. */
-bool scheduler_step(void);
+/* Schedule "step": runs one job if one is ready, or sleeps until the next one may be; false if nothing will run before
+ * deadline_ns. With another schedule always false. */
+bool scheduler_step(uint64_t deadline_ns);
 /* Runs f(context) whenever no job is left; i915 unbinds what was closed then. */
 void scheduler_when_idle(void (*function)(void));
 /* There may be something for the idle functions to do. */
 void scheduler_nudge(void);
+/* The thread is gone with the parent; it starts again when there is work. */
 void scheduler_forked(void);
+/* Ends the thread, and lets it start again. */
 void scheduler_stop(void);
+void scheduler_restart(void);
 
 #endif

@@ -220,7 +220,7 @@ static int transfer_ioctl(struct drm_file *file, void *data) {
     struct fence *fence;
     int error = 0;
     while (!(fence = syncobj_find(from, args->src_point)) && args->flags && !error)
-        if (!scheduler_step() && kernel_wait(UINT64_MAX) == WAIT_INTERRUPTED) error = -EINTR;
+        if (!scheduler_step(UINT64_MAX) && kernel_wait(UINT64_MAX) == WAIT_INTERRUPTED) error = -EINTR;
     if (fence && args->dst_point) syncobj_add_point(to, fence, args->dst_point);
     else if (fence) syncobj_replace(to, fence);
     fence_put(fence);

@@ -64,9 +64,9 @@ static int wait_for(struct list *list, uint64_t deadline_ns, uint32_t flags, uin
         if (!again) return -ETIME;
         if (deadline_ns == 0) {
             // A poll lets work go on in the schedule that has no thread.
-            scheduler_step();
+            scheduler_step(0);
             late = true;
-        } else if (!scheduler_step()) {
+        } else if (!scheduler_step(deadline_ns)) {
             enum wait_result waited = kernel_wait(deadline_ns);
             late = waited == WAIT_LATE;
             if (waited == WAIT_INTERRUPTED) return -EINTR;

@@ -5,7 +5,7 @@
  * C library that no preload can see (scandir's, realpath's) work on it unchanged.
  *
  * The tree is made when the library is loaded and removed when the process that
- * made it ends; programs that this one starts use the same tree through
+ * made it ends, by exit or _exit; programs that this one starts use the same tree through
  * UNBIND_MOCK_TREE. A killed process leaves it behind: set TMPDIR to a directory
  * that is removed anyway.
  */
@@ -214,19 +214,23 @@ static void find_nodes(void) {
 
 /* What the tree depends on; a program that was started with other settings makes one of its own. */
 static void describe(char *text, size_t size) {
-    snprintf(text, size, "%s %d %d %d", config.machine, config.privileged, config.nodes_missing, config.small_bar);
+    snprintf(text, size, "%s %d %d %d;", config.machine, config.privileged, config.nodes_missing, config.small_bar);
 }
 
 static bool inherited(const char *given) {
     char path[512], here[64], there[64] = "";
+    int owner = 0;
     if (!given || strlen(given) >= sizeof root) return false;
     snprintf(path, sizeof path, "%s/settings", given);
     FILE *file = real()->fopen(path, "r");
     if (!file) return false;
-    bool same = fgets(there, sizeof there, file) != NULL;
+    bool same = fgets(there, sizeof there, file) != NULL && fscanf(file, "%d", &owner) == 1;
     fclose(file);
     describe(here, sizeof here);
-    return same && strcmp(here, there) == 0;
+    if (!same || strncmp(here, there, strlen(here)) != 0) return false;
+    // The program that made it has become this one by exec.
+    if (owner == getpid()) maker = getpid();
+    return true;
 }
 
 void tree_make(void) {
@@ -249,7 +253,7 @@ void tree_make(void) {
     unsigned node = 0;
     char settings[64];
     describe(settings, sizeof settings);
-    make_file("/settings", "%s", settings);
+    make_file("/settings", "%s\n%d\n", settings, (int)getpid());
     for (unsigned i = 0; i < machine->count; i++) make_device(machine, i, &node);
     umask(mask);
     find_nodes();

@@ -116,7 +116,7 @@ int xe_wait_user_fence_ioctl(struct drm_file *file, void *data) {
         now = monotonic_ns();
         result = queue && queue->banned ? -EIO : now >= deadline ? -ETIME : 0;
         if (result) break;
-        if (!scheduler_step() &&
+        if (!scheduler_step(deadline) &&
             kernel_wait(deadline - now < LOOK_AGAIN_NS ? deadline : now + LOOK_AGAIN_NS) == WAIT_INTERRUPTED) {
             result = -EINTR;
             break;

@@ -76,7 +76,7 @@ int xe_exec_ioctl(struct drm_file *file, void *data) {
     if (args->num_batch_buffer > 1) error = copy_from_user(addresses, args->address, queue->width * 8u);
     if (!error && queue->vm->closed) error = -ECANCELED;
     if (!error && config.queue_limit && queue->jobs.length >= config.queue_limit) {
-        scheduler_step(); // a caller that tries again at once gets on, also without a thread
+        scheduler_step(UINT64_MAX); // a caller that tries again at once gets on, also without a thread
         error = -EAGAIN;
     }
     struct exec_job *exec = error ? NULL : calloc(1, sizeof *exec);

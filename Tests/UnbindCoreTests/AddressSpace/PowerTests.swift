@@ -52,6 +52,31 @@ import Testing
         gpu.close()
     }
 
+    @Test("those that an eviction or a move unbinds keep the device awake like any other unbind")
+    func evictedHold() {
+        let power = PowerMeter()
+        let gpu = DirectedGPU(power: power)
+        let space = gpu.makeSpace(flags: global)
+        let vmas = (0..<3).map { gpu.makeVMA(space, at: UInt64($0) * 0x1000) }
+        let users = vmas.map { vma in
+            gpu.bind(vma)
+            return gpu.makeUser(of: vma)
+        }
+        let over = gpu.makeVMA(space, at: 0, size: 0x2000)
+        #expect(unbind_vma_bind_async(over, UInt32(UNBIND_BIND_EVICT), nil) == 0)
+        #expect(power.references == 3, "two unbinds and the bind")
+        #expect(unbind_vm_evict_all(space, UInt32(UNBIND_EVICT_ASYNC)) == 0)
+        #expect(power.references == 5, "one more of each kind")
+        #expect(unbind_vm_evict_all(space, 0) == 0)
+        users.forEach { gpu.signal($0) }
+        gpu.run()
+        #expect(power.references == 0)
+        gpu.bind(over)
+        #expect(unbind_vma_bind(vmas[0], UInt32(UNBIND_BIND_EVICT)) == 0)
+        #expect(power.references == 0)
+        gpu.close()
+    }
+
     @Test("1.2: a deferred unbind keeps the device awake until it has completed, and no longer")
     func deferredUnbindHolds() {
         let power = PowerMeter()

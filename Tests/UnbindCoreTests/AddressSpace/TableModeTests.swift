@@ -150,6 +150,28 @@ import Testing
         gpu.close()
     }
 
+    @Test("P9: a bind that evicts a 4 KiB page, and so changes the mode, waits for other pending ones in the table")
+    func evicting() {
+        let gpu = DirectedGPU()
+        let space = gpu.makeSpace(flags: Self.ips)
+        let pending = gpu.makeVMA(space, at: 0x3000)
+        let evicted = gpu.makeVMA(space, at: 0x1_1000)
+        let new = gpu.makeVMA(space, at: 0x1_0000, size: 0x1_0000)
+        gpu.bind(pending)
+        gpu.bind(evicted)
+        let user = gpu.makeUser(of: pending)
+        let unbind = gpu.unbindAsync(pending)
+        var bind: OpaquePointer?
+        #expect(unbind_vma_bind_async(new, UInt32(UNBIND_BIND_EVICT), &bind) == 0)
+        gpu.run()
+        #expect(gpu.isUnbound(evicted) && !gpu.isSignalled(bind!) && !gpu.isSignalled(unbind))
+        gpu.signal(user)
+        gpu.run()
+        #expect(gpu.isSignalled(bind!) && gpu.page(space, at: 0x1_0000)?.size == 0x1_0000)
+        unbind_fence_unref(bind)
+        gpu.close()
+    }
+
     @Test("the modes come back after a suspend")
     func suspended() {
         let gpu = DirectedGPU()

@@ -106,7 +106,10 @@ extension Simulation {
         if space.hasColors { options.color = UInt32(random.below(3)) }
         if fixed != nil, random.chance(15) { options.guard = UInt64(1 + random.below(3)) * space.smallestPage }
         var view: SimulationView?
-        if random.chance(25) { view = SimulationView.any(of: buffer.size, page: space.smallestPage, &random) }
+        if random.chance(25) {
+            view = SimulationView.any(
+                of: buffer.size, page: space.smallestPage, hasPlanes: !space.hasTableModes, &random)
+        }
         var handle: OpaquePointer?
         let status =
             if let view {

@@ -305,7 +305,7 @@ final class SimulationSpace {
         if !hasTableModes { return [] }
         let block: UInt64 = 0x20_0000
         let (first, limit) = (start / block * block, (end + block - 1) / block * block)
-        return pending.filter { $0.binding.start < limit && first < $0.binding.end }
+        return pending.filter { $0.binding.low < limit && first < $0.binding.high }
     }
 
     func forgetFinished() { pending.removeAll { $0.fence.isDone == true } }

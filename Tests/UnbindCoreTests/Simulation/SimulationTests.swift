@@ -36,7 +36,7 @@ import Testing
         #expect(coverage.immediate > programs / 2 && coverage.deferred > programs, "\(coverage)")
         #expect(coverage.awaited > programs / 4 && coverage.jobs > programs, "\(coverage)")
         #expect(coverage.faults > programs / 20, "\(coverage)")
-        #expect(coverage.pins > programs / 2 && coverage.moves > programs / 20, "\(coverage)")
+        #expect(coverage.pins > programs / 2 && coverage.moves > programs / 60, "\(coverage)")
         #expect(coverage.upgrades > programs / 20 && coverage.views > programs / 4, "\(coverage)")
         #expect(coverage.evictions > programs / 4, "\(coverage)")
         #expect(coverage.suspends > programs / 4 && coverage.resumedPages > programs / 4, "\(coverage)")

@@ -15,10 +15,10 @@ struct SimulationView {
     }
 
     /// A random view of a buffer of so many bytes; nil if there is none in a VM of that page size.
-    static func any(of bytes: Int, page: UInt64, _ random: inout SimulationRandom) -> SimulationView? {
+    static func any(of bytes: Int, page: UInt64, hasPlanes: Bool, _ random: inout SimulationRandom) -> SimulationView? {
         var view = makeHeaderStruct(unbind_view())
         let count = bytes / 0x1000
-        if page != 0x1000 || random.chance(40) {
+        if page != 0x1000 || !hasPlanes || random.chance(40) {
             let unit = Int(page) / 0x1000
             let units = count / unit
             if units < 2 { return nil }

@@ -95,7 +95,23 @@ import Testing
         for step in 0..<250 {
             let vma = random.pick(arena.vmas)
             var fence: OpaquePointer?
-            switch random.below(9) {
+            switch random.below(12) {
+            case 9: check(unbind_vma_bind_async(vma, UInt32(UNBIND_BIND_EVICT), &fence), [0, -ENOSPC, -ENOENT])
+            case 10:
+                let flags = UInt32(UNBIND_EVICT_ASYNC)
+                let space = random.pick(arena.spaces)
+                check(
+                    random.chance(30)
+                        ? unbind_vm_evict_all(space, flags)
+                        : unbind_vm_evict_range(space, 0x2000, 0x2000, 0, flags), [0, -ENOSPC, -ENOENT])
+            case 11:
+                // Pinned for a moment; another thread may unpin it first.
+                var options = makeHeaderStruct(unbind_pin_options())
+                options.flags = UInt32(UNBIND_PIN_ASYNC | UNBIND_PIN_EVICT | (random.chance(50) ? UNBIND_PIN_BIAS : 0))
+                if options.flags & UInt32(UNBIND_PIN_BIAS) != 0 { options.address = 0x4000 }
+                let status = unbind_vma_pin(vma, &options)
+                check(status, [0, -ENOSPC, -ENOENT, -EBUSY, -EINVAL])
+                if status == 0 { check(unbind_vma_unpin(vma), [0, -ENOENT, -EINVAL]) }
             case 0, 1: check(unbind_vma_bind_async(vma, 0, &fence), [0, -ENOSPC, -ENOENT])
             case 2:
                 // Whoever waits must not owe a fence: others may be waiting for it.
@@ -107,7 +123,7 @@ import Testing
                 for fence in owed { _ = unbind_fence_signal(fence, 0) }
                 owed.forEach(unbind_fence_unref)
                 owed = []
-                check(unbind_vma_unbind_async(vma, 0, &fence), [0])
+                check(unbind_vma_unbind_async(vma, 0, &fence), [0, -EAGAIN])
             case 5:
                 var user: OpaquePointer?
                 check(unbind_fence_create(arena.device, &user), [0])

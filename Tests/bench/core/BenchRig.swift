@@ -91,11 +91,13 @@ struct BenchVM {
         invariant(unbinds.count == 0, "a benchmark bound a range with a pending unbind in it")
         invariant(vm.pointee.pending.reserve(), "there is not enough memory for the benchmark")
         let resource = ResourcePointer.initialize(
-            memory, vm: vm, pages: pages, binding: binding, boID: 1, timelineAwait: nil)
+            memory, vm: vm, pages: pages, binding: binding, range: start...(binding.end &- 1), boID: 1,
+            timelineAwait: nil)
         vm.pointee.stats.pointee.binds &+= 1
-        _ = resource.writeEntries()
+        _ = resource.writeEntries(binding)
         vm.pointee.history.record(
-            .bound, start: start, size: size, boID: 1, time: device.pointee.executor.approximateNow, isApproximate: true)
+            .bound, start: start, size: size, boID: 1, time: device.pointee.executor.approximateNow,
+            isApproximate: true)
         vm.pointee.lock.release()
         return resource
     }

@@ -30,6 +30,8 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         return 1
     }
 
+    func makeWritableLocked(_ binding: Binding) -> UInt64 { writeLocked(binding) }
+
     func clear(_ binding: Binding) -> UInt64 { clearLocked(binding) }
 
     func clearLocked(_ binding: Binding) -> UInt64 {

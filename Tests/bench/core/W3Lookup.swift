@@ -17,8 +17,9 @@ private struct Rig {
 }
 
 private struct Waiter: ~Copyable {
-    /// A plain first member.
-    var edges: AwaitPointer?
+    /// A plain first member. Not a list: the links of an edge are the fence's while it hangs there.
+    var edges = InlineArray<8, AwaitPointer?>(repeating: nil)
+    var edgeCount = 0
     let gate = SoftwareFence()
     var start: UInt64 = 0
     var last: UInt64 = 0
@@ -107,24 +108,21 @@ extension Rig {
             panic("there is not enough memory for the benchmark")
         }
         edge.pointee.callback.context = UnsafeMutableRawPointer(waiter)
-        edge.pointee.next = waiter.pointee.edges
-        waiter.pointee.edges = edge
+        waiter.pointee.edges[waiter.pointee.edgeCount] = edge
+        waiter.pointee.edgeCount &+= 1
         waiter.pointee.gate.await()
         if !edge.arm() { panic("an unbind ended while it was looked up") }
     }
 
     func undo(_ waiter: UnsafeMutablePointer<Waiter>) {
-        var undone: UInt64 = 0
-        var next = waiter.pointee.edges
-        while let edge = next {
-            next = edge.pointee.next
+        for place in 0..<waiter.pointee.edgeCount {
+            let edge = waiter.pointee.edges[place].unsafelyUnwrapped
             let callback = UnsafeMutableRawPointer(edge).assumingMemoryBound(to: FenceCallback.self)
             invariant(edge.pointee.fence.remove(callback), "an edge was not on its fence")
             _ = waiter.pointee.gate.complete(error: 0)
             space.device.free(edge)
-            undone += 1
         }
-        invariant(undone == found, "a range met another number of pending unbinds than it was made to")
+        invariant(waiter.pointee.edgeCount == Int(found), "a range met another number of pending unbinds than it was made to")
         invariant(waiter.pointee.gate.commit(), "a gate did not open")
         waiter.deinitialize(count: 1)
     }

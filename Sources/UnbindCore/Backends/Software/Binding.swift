@@ -13,12 +13,13 @@ struct Binding: Equatable {
     var physical: UInt64
     var isLocal: Bool
     var isReadOnly: Bool
-    /// Its pages are in several pieces: `physical` is where the buffer begins, and tells nothing of the page sizes.
-    var isPieced = false
     /// The number under which it decided the modes of tables; 0 where tables have none.
     var decision: UInt64 = 0
 
     @inline(__always) var end: UInt64 { start &+ size }
+
+    @inline(__always)
+    func covers(_ address: UInt64) -> Bool { address >= start && address &- start < size }
 }
 
 /// The rule, worked out for one binding in one space.

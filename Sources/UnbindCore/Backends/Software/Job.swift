@@ -137,7 +137,9 @@ extension UnsafeMutablePointer where Pointee == Job {
         pointee.seqno = seqno
         fence.deinitialize(count: 1)
         fence.initialize(
-            to: Fence(owner: pointee.gpu.pointee.owner, context: context, seqno: seqno, isOwnWork: true, release: releaseJob))
+            to: Fence(
+                owner: pointee.gpu.pointee.owner, context: context, seqno: seqno, isOwnWork: true,
+                release: releaseJob))
     }
 
     /// Hangs up the awaits and commits the gate. The job may have ended when this returns.

@@ -25,8 +25,8 @@ struct PageTable: ~Copyable {
     var start: UInt64 = 0
     var users: UInt32 = 0
     var writers: UInt32 = 0
-    /// Level 0, of a space whose tables have modes: see SoftwareSpace+TableMode. Writers with pages of 4 KiB; whether it
-    /// holds 64 KiB pages, whether it is to, and whose decision that was.
+    /// Level 0, of a space whose tables have modes: see SoftwareSpace+TableMode. Writers with pages of 4 KiB; whether
+    /// it holds 64 KiB pages, whether it is to, and whose decision that was.
     var smallWriters: UInt32 = 0
     var isMedium = false
     var wantsMedium = false

@@ -170,7 +170,8 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
     func takeMoveFailure() -> Bool {
         var count = pointee.movesToFail.load(ordering: .relaxed)
         while count != 0 {
-            let result = pointee.movesToFail.weakCompareExchange(expected: count, desired: count - 1, ordering: .relaxed)
+            let result = pointee.movesToFail.weakCompareExchange(
+                expected: count, desired: count - 1, ordering: .relaxed)
             if result.exchanged { return true }
             count = result.original
         }

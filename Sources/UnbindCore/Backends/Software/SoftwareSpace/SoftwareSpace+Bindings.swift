@@ -137,8 +137,8 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         return count
     }
 
-    /// Makes the entries of a binding that was written as read-only writable, and returns how many. `binding` is as it is
-    /// afterwards. Engines may use the old translations until SoftwareGPU.invalidate has returned.
+    /// Makes the entries of a binding that was written as read-only writable, and returns how many. `binding` is as it
+    /// is afterwards. Engines may use the old translations until SoftwareGPU.invalidate has returned.
     ///
     /// - Locking: held.
     /// - Signalling: does not allocate, cannot fail.

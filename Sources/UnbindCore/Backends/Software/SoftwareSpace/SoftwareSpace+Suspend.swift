@@ -2,7 +2,8 @@
 //
 // Suspending empties every table at once, without regard to who wrote what; the tables stay with those that reserved
 // them, so that writing them again needs no memory. Each loss begins a new generation: a binding is in the tables if it
-// was written in the present one. Nobody walks the tables meanwhile: the caller has seen to it that no job is in flight.
+// was written in the present one. Nobody walks the tables meanwhile: the caller has seen to it that no job is in
+// flight.
 
 import Synchronization
 

@@ -1,11 +1,12 @@
 // The page size of a whole table, as gen9 to gen12 have it (IPS, "intermediate page size"; gen8_ppgtt_insert_huge).
 //
-// In such a space a bit of the entry that links a table of level 0 says that it holds 64 KiB pages: the engine then reads
-// every sixteenth entry, and a page of 4 KiB in that table is out of its reach. So a table, 2 MiB of addresses, is in
-// that mode only while every binding in it allows it, and it may change only when no page of the other size is in use there.
-// The owner of the space sees to that: it decides a table's mode when it binds (`decideMode`), and has whoever decides
-// otherwise than before wait for the pending unbinds in the whole table. Here it is checked: whoever wrote the present
-// decision finds no small page left. A binding that was decided earlier and is written in between leaves the mode alone.
+// In such a space a bit of the entry that links a table of level 0 says that it holds 64 KiB pages: the engine then
+// reads every sixteenth entry, and a page of 4 KiB in that table is out of its reach. So a table, 2 MiB of addresses,
+// is in that mode only while every binding in it allows it, and it may change only when no page of the other size is in
+// use there. The owner of the space sees to that: it decides a table's mode when it binds (`decideMode`), and has
+// whoever decides otherwise than before wait for the pending unbinds in the whole table. Here it is checked: whoever
+// made the present decision finds no small page left. A binding that was decided earlier and is written in between
+// leaves the mode alone.
 //
 // Entries are written as always: those of 64 KiB runs are marked `medium`, and mean the same in either mode.
 //
@@ -18,14 +19,12 @@ extension Binding {
     func allowsMedium(inBlock block: UInt64, pageSizes: UInt64) -> Bool {
         let first = Swift.max(start, block)
         let limit = Swift.min(end, block &+ PageSize.large)
-        return !isPieced && pageSizes & PageSize.medium != 0
+        return pageSizes & PageSize.medium != 0
             && isAligned(first | limit | (physical &- start), to: PageSize.medium)
     }
 
     /// Whether it covers all of the 2 MiB block.
-    func covers(block: UInt64) -> Bool {
-        !isPieced && start <= block && end >= block &+ PageSize.large
-    }
+    func covers(block: UInt64) -> Bool { start <= block && end >= block &+ PageSize.large }
 }
 
 extension UnsafeMutablePointer where Pointee == SoftwareSpace {

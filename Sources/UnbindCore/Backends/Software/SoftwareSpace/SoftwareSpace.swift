@@ -96,7 +96,8 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         }
         space.initialize(
             to: SoftwareSpace(
-                gpu: self, id: id, pageSizes: pageSizes, root: root, hasTableModes: hasTableModes, keepsLeaf: keepsLeaf))
+                gpu: self, id: id, pageSizes: pageSizes, root: root, hasTableModes: hasTableModes,
+                keepsLeaf: keepsLeaf))
         list(space)
         return space
     }
