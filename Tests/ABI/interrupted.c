@@ -18,6 +18,29 @@ static int wait_usage(struct world *w, uint32_t flags) {
     return unbind_bo_wait_usage(w->bo, UNBIND_USAGE_WRITE, FOREVER, flags);
 }
 static int bind_over(struct world *w, uint32_t flags) { return unbind_vma_bind(w->vma, flags); }
+static int pin_over(struct world *w, uint32_t flags) {
+    struct unbind_pin_options options = UNBIND_PIN_OPTIONS_INIT;
+    options.flags = flags ? UNBIND_PIN_INTERRUPTIBLE : 0;
+    int status = unbind_vma_pin(w->vma, &options);
+    CHECK_EQUAL(unbind_vma_pin_count(w->vma), status == 0);
+    if (status == 0) CHECK_EQUAL(unbind_vma_unpin(w->vma), 0);
+    return status;
+}
+static int evict_something(struct world *w, uint32_t flags) {
+    struct unbind_evict_request request = UNBIND_EVICT_REQUEST_INIT;
+    request.flags = flags;
+    request.size = PAGE;
+    request.start = 0x10000;
+    request.end = 0x11000;
+    return unbind_vm_evict_something(w->gpu.vm, &request);
+}
+static int evict_range(struct world *w, uint32_t flags) {
+    return unbind_vm_evict_range(w->gpu.vm, 0x10000, PAGE, 0, flags);
+}
+static int evict_all(struct world *w, uint32_t flags) { return unbind_vm_evict_all(w->gpu.vm, flags); }
+static int bind_evicting(struct world *w, uint32_t flags) {
+    return unbind_vma_bind(w->pending, flags | UNBIND_BIND_EVICT);
+}
 static int unbind_used(struct world *w, uint32_t flags) { return unbind_vma_unbind(w->vma, flags); }
 static int wait_idle(struct world *w, uint32_t flags) {
     return unbind_device_wait_idle(w->gpu.device, FOREVER, flags);
@@ -91,8 +114,8 @@ static void interrupt(uint32_t executor, waiting wait) {
     world_close(&world);
 }
 
-/* The unbind of a VMA in use: bound before and after. */
-static void interrupt_unbind(uint32_t executor) {
+/* What takes a VMA in use away: it is bound before and after. */
+static void interrupt_unbind(uint32_t executor, waiting wait) {
     struct world world;
     pthread_t thread;
     int is_over = 0;
@@ -102,7 +125,8 @@ static void interrupt_unbind(uint32_t executor) {
     CHECK_EQUAL(unbind_vma_bind(world.vma, 0), 0);
     unbind_fence *user = make_fence(&world.gpu);
     CHECK_EQUAL(unbind_vma_add_user(world.vma, user), 0);
-    struct call call = {&world, unbind_used, 1};
+    struct call call = {&world, wait, 1};
+    struct unbind_vm_stats before = vm_stats(world.gpu.vm), after;
     REQUIRE(pthread_create(&thread, NULL, make_call, &call) == 0);
     for (int i = 0; i < 2000 && !is_over; i++) {
         sleep_ms(2);
@@ -112,8 +136,10 @@ static void interrupt_unbind(uint32_t executor) {
     REQUIRE(is_over);
     CHECK_EQUAL(call.status, -EINTR);
     CHECK_EQUAL(unbind_vma_state(world.vma), UNBIND_VMA_BOUND);
+    after = vm_stats(world.gpu.vm);
+    CHECK(memcmp(&before, &after, sizeof before) == 0);
     signal_and_drop(user);
-    CHECK_EQUAL(unbind_vma_unbind(world.vma, UNBIND_WAIT_INTERRUPTIBLE), 0);
+    CHECK_EQUAL(wait(&world, UNBIND_WAIT_INTERRUPTIBLE), 0);
     CHECK_EQUAL(unbind_vma_state(world.vma), UNBIND_VMA_UNBOUND);
     world_close(&world);
 }
@@ -131,7 +157,20 @@ TEST(bind, "M10, P24: an interrupted bind over a pending unbind leaves the addre
     for (int i = 0; i < 2; i++) interrupt(kinds[i], bind_over);
 }
 TEST(unbind, "M10: an interrupted unbind leaves the VMA bound") {
-    for (int i = 0; i < 2; i++) interrupt_unbind(kinds[i]);
+    for (int i = 0; i < 2; i++) interrupt_unbind(kinds[i], unbind_used);
+}
+TEST(evict, "M10: an interrupted eviction, of each kind, evicts nobody") {
+    for (int i = 0; i < 2; i++) {
+        interrupt_unbind(kinds[i], evict_something);
+        interrupt_unbind(kinds[i], evict_range);
+        interrupt_unbind(kinds[i], evict_all);
+    }
+}
+TEST(bind_evict, "M10, P24: an interrupted bind that would evict leaves who has its place bound") {
+    for (int i = 0; i < 2; i++) interrupt_unbind(kinds[i], bind_evicting);
+}
+TEST(pin, "M10: an interrupted pin over a pending unbind pins and binds nothing") {
+    for (int i = 0; i < 2; i++) interrupt(kinds[i], pin_over);
 }
 TEST(idle, "M10: an interrupted wait for the device") {
     for (int i = 0; i < 2; i++) interrupt(kinds[i], wait_idle);

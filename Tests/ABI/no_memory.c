@@ -173,6 +173,17 @@ static int evict_something(struct world *w) {
     CHECK_EQUAL(unbind_vma_state(w->pending), status ? UNBIND_VMA_BOUND : UNBIND_VMA_UNBOUND);
     return status;
 }
+static void count_text(void *user_data, const char *text, size_t length) {
+    *(size_t *)user_data += text && length;
+}
+static int dump_vm(struct world *w) {
+    size_t pieces = 0;
+    return unbind_vm_dump(w->gpu.vm, count_text, &pieces);
+}
+static int dump_device(struct world *w) {
+    size_t pieces = 0;
+    return unbind_device_dump(w->gpu.device, count_text, &pieces);
+}
 static int hold_it(struct world *w) {
     unbind_hold *hold = UNTOUCHED(unbind_hold);
     int status = unbind_vma_hold(w->pending, &hold);
@@ -478,6 +489,10 @@ TEST(evict_range_fails, "evicting a range without memory evicts nobody") {
 TEST(evict_all_fails, "evicting all without memory evicts nobody") { every_allocation_fails(evict_all, PLAIN, false); }
 TEST(evict_something_fails, "making room without memory evicts nobody") {
     every_allocation_fails(evict_something, PLAIN, false);
+}
+TEST(dump_fails, "dumping a device and an address space survives the failure of each allocation") {
+    every_allocation_fails(dump_vm, OVER_PENDING, false);
+    every_allocation_fails(dump_device, OVER_PENDING, false);
 }
 TEST(hold_fails, "holding a VMA survives the failure of each allocation") {
     every_allocation_fails(hold_it, PLAIN, false);
