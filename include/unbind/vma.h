@@ -248,7 +248,8 @@ uint32_t unbind_vma_pin_count(const unbind_vma *vma);
  * flags       0 or UNBIND_WAIT_INTERRUPTIBLE
  *
  * Blocks: yes. Errors: -EINVAL, -EAGAIN (pinned), -EINTR and -EDEADLK (while waiting for GPU work:
- * the VMA is still bound, try again). Since: 0.1
+ * the VMA is still bound, try again; or -EDEADLK once it is unbound, because somebody
+ * holds it, unbind_vma_hold: its unbind is pending). Since: 0.1
  */
 int unbind_vma_unbind(unbind_vma *vma, uint32_t flags);
 
