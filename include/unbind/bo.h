@@ -146,8 +146,8 @@ uint32_t unbind_bo_region(const unbind_bo *bo);
  *             scheduled have finished. May be NULL
  *
  * Blocks: no, but for this: if there is memory for the buffer but none for the
- * move's bookkeeping, and NO_CPU_COPY is not given, it waits for the GPU work that
- * uses the buffer and copies within the call (from a callback: it fails with
+ * move's bookkeeping, and NO_CPU_COPY is not given, it waits for all that uses the
+ * buffer, the unbinds too, and copies within the call (from a callback: it fails with
  * -ENOMEM). Errors: -EINVAL, -ENOENT (device closed), -ENOMEM (also: the region is
  * full), -EAGAIN (a VMA is pinned), -EIO (the buffer is lost), -EOPNOTSUPP (wrapped
  * memory); -EINTR and -EDEADLK from the wait just named. Since: 0.1

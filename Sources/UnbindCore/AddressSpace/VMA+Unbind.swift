@@ -255,8 +255,6 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let stats = vm.pointee.stats
         beginPending()
         stats.pointee.unbindsDeferred &+= 1
-        let pending = UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
-        stats.pointee.pendingPeak = max(stats.pointee.pendingPeak, pending)
         pointee.order = stats.pointee.unbindsDeferred
         vm.pointee.pending.publish(self)
     }
@@ -270,6 +268,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             .unbindScheduled, start: pointee.binding.start, size: pointee.binding.size, boID: pointee.boID,
             time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true)
         vm.pendingUnbindBegan()
+        let pending = UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
+        vm.pointee.stats.pointee.pendingPeak = max(vm.pointee.stats.pointee.pendingPeak, pending)
     }
 
     /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop. True if

@@ -1,7 +1,7 @@
 // Moving a buffer between system and local memory (i915_gem_object_migrate).
 //
 // Normally a MigrationAttempt, which waits for nothing. Without the memory for that the move is made here and now:
-// the GPU work that uses the buffer is waited for, and the CPU copies.
+// the GPU work that uses the buffer and the unbinds are waited for, and the CPU copies.
 
 import Synchronization
 
@@ -68,7 +68,8 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
                 reservation.pointee.lock.release()
                 return false
             }
-            let blocker = reservation.anyUnsignalled(usage: .read)
+            // The unbinds too: the fence of the move before, or none, stands for this one.
+            let blocker = reservation.anyUnsignalled(usage: .bookkeep)
             if blocker != nil || pointee.boundCount.load(ordering: .relaxed) != 0 {
                 reservation.pointee.lock.release()
                 guard let blocker else { continue }

@@ -9,6 +9,10 @@ final class HookedMemory: @unchecked Sendable {
     private var sizes: [UnsafeMutableRawPointer: Int] = [:]
     private var complaints: [String] = []
     private var calls: UInt64 = 0
+    /// Calls that succeed before some fail, and how many fail then.
+    private var untilFailure = Int.max
+    private var failuresLeft = 0
+    private var failures = 0
 
     init() {
         lock = .allocate(capacity: 1)
@@ -39,11 +43,38 @@ final class HookedMemory: @unchecked Sendable {
 
     var allocateCalls: UInt64 { locked { calls } }
 
+    /// From now on so many calls succeed and the next so many fail, until `stopFailing`.
+    func failAllocations(after successes: Int, count: Int) {
+        locked { (untilFailure, failuresLeft, failures) = (successes, count, 0) }
+    }
+
+    /// The number of calls that have failed.
+    @discardableResult
+    func stopFailing() -> Int {
+        locked {
+            untilFailure = Int.max
+            return failures
+        }
+    }
+
+    private func mustFail() -> Bool {
+        if untilFailure == Int.max { return false }
+        if untilFailure > 0 {
+            untilFailure -= 1
+            return false
+        }
+        if failuresLeft == 0 { return false }
+        failuresLeft -= 1
+        failures += 1
+        return true
+    }
+
     private func allocate(_ size: Int, _ alignment: Int) -> UnsafeMutableRawPointer? {
         locked {
             calls += 1
             if alignment < 16 || alignment & (alignment - 1) != 0 { complaints.append("alignment \(alignment)") }
             if size == 0 { complaints.append("an allocation of 0 bytes") }
+            if mustFail() { return nil }
             var memory: UnsafeMutableRawPointer?
             guard posix_memalign(&memory, alignment, max(size, 1)) == 0, let memory else { return nil }
             memset(memory, 0xa5, size)

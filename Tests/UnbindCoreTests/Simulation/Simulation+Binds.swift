@@ -18,25 +18,38 @@ extension Simulation {
     }
 
     /// Binds or pins, and compares with what the interface promises.
-    func bind(_ vma: SimulationVMA, _ request: SimulationRequest, isAsync: Bool) throws {
+    func bind(
+        _ vma: SimulationVMA, _ request: SimulationRequest, isAsync: Bool, mayFail: Bool = true
+    ) throws {
         let space = vma.space
         let expected = predictedStatus(of: vma, request)
         let before = spaceStats(space.handle)
-        let blockers = vma.binding.map(\.dependencies) ?? []
+        let copy = vma.buffer.moves.pendingCopy
+        let blockers = (vma.binding.map(\.dependencies) ?? []) + (copy.map { [$0] } ?? [])
         let others = space.pending.map(\.fence) + (request.evicts ? space.bindings.flatMap(\.dependencies) : [])
         let wantsFence = isAsync && random.chance(75)
         var handle: OpaquePointer?
+        // Whom an eviction that spares the used finds depends on what has finished; that changes while memory is lacking.
+        let isFailing = mayFail && !request.sparesUsed && startFailing()
         let status = call(vma, request, isAsync: isAsync, wantsFence: wantsFence, &handle)
+        let isRefused = isFailing && memory.stopFailing() > 0
         let name = "\(request.pins ? "pin" : "bind")\(isAsync ? "_async" : "") of vma \(vma.index)"
         say("\(name) \(request): \(status)")
-        if !isAsync { try drainSignals() }
+        if !isAsync || isRefused { try drainSignals() }
         try require((handle != nil) == (wantsFence && status == 0), "\(name): out_fence")
+        if isRefused, status == -ENOMEM || (status == -EDEADLK && isAsync) {
+            try require(
+                status == -ENOMEM || (blockers + others).contains { $0.isBlocked() }, "\(name): -EDEADLK, nothing blocks")
+            try noteRefusal()
+            return try bind(vma, request, isAsync: isAsync, mayFail: false)
+        }
         if status == -EDEADLK, !isAsync, expected.contains(0) {
             try require((blockers + others).contains { $0.isBlocked() }, "\(name): -EDEADLK, yet nothing blocks")
             try require(evicted(in: space, for: vma).isEmpty, "\(name) failed and evicted")
             return
         }
         try require(expected.contains(status), "\(name) gave \(status), not one of \(expected)")
+        if status == -EIO { vma.buffer.moves.isLost = true }
         guard status == 0 else {
             try require(evicted(in: space, for: vma).isEmpty, "\(name) failed and evicted")
             return
@@ -55,19 +68,29 @@ extension Simulation {
         let awaited = space.awaited(start - vma.guardSize, start + vma.size + vma.guardSize)
         if isAsync {
             // Under `sync` nobody promised that it does not wait for more.
-            let forTables = space.awaitedForTables(start, start + vma.size)
+            let forTables = space.maybeAwaited(start, start + vma.size)
             let may = space.policy == UNBIND_POLICY_SYNC ? space.pending.map(\.fence) : forTables.map(\.fence)
-            let fence = try record(.bind, handle, must: awaited.map(\.fence), may: may)
+            let fence = try record(.bind, handle, must: awaited.map(\.fence) + (copy.map { [$0] } ?? []), may: may)
+            noteMemory(of: vma, fence)
             vma.binding = makeBinding(vma, request, start: start, bind: fence)
-            try checkWaiting(of: vma.binding!, awaited: awaited, forTables: forTables, before: before)
+            let counts = isRefused ? nil : before
+            try checkWaiting(of: vma.binding!, copy, awaited: awaited, forTables: forTables, before: counts)
         } else {
             try checkWaited(for: awaited, by: vma)
+            try require(copy?.couldBeDone != false, "vma \(vma.index) was bound before its memory was moved")
+            copy?.isInferredDone = true
             let fence = try record(.bind, nil)
             fence.isInferredDone = true
             vma.binding = makeBinding(vma, request, start: start, bind: fence)
             vma.binding!.isBound = true
         }
         space.binds += 1
+    }
+
+    /// An error of the bind's is one of the memory's.
+    private func noteMemory(of vma: SimulationVMA, _ bind: SimulationFence) {
+        bind.buffer = vma.buffer
+        bind.generation = vma.buffer.moves.generation
     }
 
     private func makeBinding(
@@ -100,6 +123,7 @@ extension Simulation {
     ) throws {
         let upgrades = binding.isReadOnly && !binding.vma.isReadOnly && !request.isReadOnly
         let fence = try record(.bind, handle, must: binding.isBound ? [] : [binding.bind])
+        noteMemory(of: binding.vma, fence)
         if upgrades {
             binding.isReadOnly = false
             binding.isUpgraded = true
@@ -147,8 +171,8 @@ extension Simulation {
     }
 
     private func checkWaiting(
-        of binding: SimulationBinding, awaited: [SimulationUnbind], forTables: [SimulationUnbind],
-        before: unbind_vm_stats
+        of binding: SimulationBinding, _ copy: SimulationFence?, awaited: [SimulationUnbind],
+        forTables: [SimulationUnbind], before: unbind_vm_stats?
     ) throws {
         let vma = binding.vma
         let state = unbind_vma_state(vma.handle)
@@ -157,12 +181,12 @@ extension Simulation {
             try require(
                 state == Int32(UNBIND_VMA_BINDING), "vma \(vma.index): state \(state) with unbinds to wait for")
             try require(binding.bind.position == nil, "vma \(vma.index): bind fence signalled before its unbinds")
-        } else if awaited.isEmpty, forTables.isEmpty, costsNothing {
+        } else if awaited.isEmpty, forTables.isEmpty, copy == nil, costsNothing {
             try require(
                 state == Int32(UNBIND_VMA_BOUND), "vma \(vma.index): state \(state) with nothing to wait for")
             try require(binding.bind.isDone != false, "vma \(vma.index): bind fence with nothing to wait for")
         }
-        guard vma.space.policy != UNBIND_POLICY_SYNC else { return }
+        guard let before, vma.space.policy != UNBIND_POLICY_SYNC else { return }
         let after = spaceStats(vma.space.handle)
         let counted = after.awaited - before.awaited
         try require(
@@ -185,15 +209,30 @@ extension Simulation {
         others: [SimulationFence] = []
     ) throws -> SimulationFence {
         let space = binding.vma.space
-        var must = binding.users + [binding.bind]
+        var must = binding.dependencies
         if space.policy == UNBIND_POLICY_TIMELINE, let previous { must.append(previous) }
         let fence = try record(.unbind, handle, must: must, may: others)
         var unbind = SimulationUnbind(binding: binding, fence: fence, wasBound: binding.isBound)
+        if binding.isHeld {
+            outcome.coverage.heldUnbinds += 1
+            unbind.wasImmediate = wasImmediate(binding, previous, others)
+        }
         if space.isSuspended { unbind.lose() }
         space.pending.append(unbind)
         space.unbinds += 1
         binding.vma.binding = nil
         return fence
+    }
+
+    /// Whether the unbind of a held binding is sure to have cleared its entries within the call; nil: perhaps.
+    private func wasImmediate(
+        _ binding: SimulationBinding, _ previous: SimulationFence?, _ others: [SimulationFence]
+    ) -> Bool? {
+        if flushTakesTime { return false }
+        var awaited = binding.users + [binding.bind]
+        if binding.vma.space.policy == UNBIND_POLICY_TIMELINE, let previous { awaited.append(previous) }
+        if awaited.contains(where: { $0.isDone == false }) { return false }
+        return others.isEmpty && awaited.allSatisfy { $0.isDone == true } ? true : nil
     }
 
     private func unbindAsync(_ vma: SimulationVMA) throws {
@@ -240,13 +279,15 @@ extension Simulation {
         let immediate = after.unbinds_immediate - statsBefore.unbinds_immediate
         let deferred = after.unbinds_deferred - statsBefore.unbinds_deferred
         try require(immediate + deferred == 1, "unbind_async counted \(immediate) + \(deferred)")
-        if immediate == 1 { fence.isInferredDone = true }
+        let isHeld = binding.isHeld
+        if isHeld { space.pending[space.pending.count - 1].wasImmediate = immediate == 1 }
+        if immediate == 1, !isHeld { fence.isInferredDone = true }
         if flushTakesTime {
             try require(deferred == 1, "unbind_async of vma \(vma.index) did not leave the TLB to the executor")
         } else if dependencies.allSatisfy({ $0.isDone == true }) {
             try require(immediate == 1, "unbind_async of idle vma \(vma.index) was deferred")
             try require(
-                !wantsFence || fence.position != nil, "unbind_async of idle vma \(vma.index): fence not signalled")
+                !wantsFence || (fence.position != nil) != isHeld, "unbind_async of idle vma \(vma.index): fence not signalled")
         } else if dependencies.contains(where: { $0.isDone == false }) {
             try require(deferred == 1, "unbind_async of busy vma \(vma.index) was immediate")
             try require(fence.position == nil, "unbind_async of busy vma \(vma.index): fence signalled")
@@ -254,7 +295,7 @@ extension Simulation {
     }
 
     private func unbindSync(_ vma: SimulationVMA) throws {
-        let status = unbind_vma_unbind(vma.handle, 0)
+        let status = withoutMemory { unbind_vma_unbind(vma.handle, 0) }
         say("unbind vma \(vma.index): \(status)")
         guard let binding = vma.binding else {
             try require(status == 0, "unbind of an unbound vma gave \(status)")
@@ -271,6 +312,11 @@ extension Simulation {
         let vma = binding.vma
         let earlier = vma.space.pending.map(\.fence)
         try drainSignals()
+        if status == -EDEADLK, unbind_vma_state(vma.handle) == Int32(UNBIND_VMA_UNBOUND) {
+            try require(binding.isHeld, "unbind of vma \(vma.index): -EDEADLK, it is unbound and not held")
+            try schedule(binding, handle: nil, previous: vma.space.pending.last?.fence)
+            return
+        }
         if status == -EDEADLK {
             let ordered = vma.space.policy == UNBIND_POLICY_TIMELINE ? earlier : []
             let blockers = binding.users + [binding.bind] + ordered

@@ -35,6 +35,7 @@ extension Simulation {
             }
             try require(fence.time != UInt64.max, "\(fence.name): no timestamp in its callback")
             try require(fence.time <= unbind_device_now(device), "\(fence.name) signalled in the future")
+            for copy in fence.must where copy.kind == .copy { copy.isInferredDone = true }
             for dependency in fence.observedDependencies() {
                 guard let position = dependency.position, position < fence.position! else {
                     throw SimulationFailure("\(fence.name) signalled before \(dependency.name)")
@@ -43,14 +44,27 @@ extension Simulation {
                     dependency.time <= fence.time,
                     "\(fence.name) at \(fence.time) is earlier than \(dependency.name) at \(dependency.time)")
             }
-            if fence.kind == .bind || fence.kind == .unbind {
-                try require(fence.error == 0, "\(fence.name) carries error \(fence.error)")
-            }
+            if fence.kind == .unbind { try require(fence.error == 0, "\(fence.name) carries error \(fence.error)") }
+            if let buffer = fence.buffer { try checkError(of: fence, buffer) }
             if fence.kind == .job, let job = jobs.first(where: { $0.fence === fence }) { try apply(job) }
         }
     }
 
-    /// With nothing left to run: whatever is unfinished has a fence of the caller's behind it.
+    /// A bind carries an error if the memory was lost on its way, a move if the copy failed with nobody to make up for it.
+    private func checkError(of fence: SimulationFence, _ buffer: SimulationBuffer) throws {
+        if fence.kind == .move {
+            try buffer.moves.moveEnded(fence.generation, error: fence.error, fence.name)
+            if fence.error != 0 { outcome.coverage.losses += 1 }
+            return
+        }
+        let isExpected = fence.error == 0
+            ? !buffer.moves.isKnownLost(fence.generation)
+            : fence.error == -EIO && buffer.moves.mayBeLost(fence.generation)
+        try require(isExpected, "\(fence.name) carries error \(fence.error)")
+        if fence.error != 0 { buffer.moves.isLost = true }
+    }
+
+    /// With nothing left to run: whatever is unfinished has a fence of the caller's or a hold behind it.
     func checkIdle() throws {
         try drainSignals()
         var next: UInt64 = 0
@@ -69,6 +83,7 @@ extension Simulation {
             }
         }
         for buffer in liveBuffers {
+            if buffer.moves.mayBeLost || buffer.moves.pendingCopy != nil { continue }
             let isBusy = jobs.contains { job in
                 job.fence.isDone != true && job.bindings.contains { $0.vma.buffer === buffer }
             }
@@ -151,11 +166,14 @@ extension Simulation {
         }
         for (binding, bytes) in zip(bindings, covered) where binding.isBound {
             try require(
-                bytes == binding.vma.mappedBytes, "vma \(binding.vma.index) is bound, \(bytes) bytes are mapped")
+                bytes == binding.vma.mappedBytes
+                    || (bytes == 0 && binding.vma.buffer.moves.mayBeLost(binding.generation)),
+                "vma \(binding.vma.index) is bound, \(bytes) bytes are mapped")
         }
-        for (unbind, bytes) in zip(space.pending, waiting) where unbind.wasBound && !unbind.fence.couldBeDone {
+        for (unbind, bytes) in zip(space.pending, waiting) where unbind.wasBound && !unbind.fence.couldBeCleared {
             try require(
-                bytes == unbind.binding.vma.mappedBytes,
+                bytes == unbind.binding.vma.mappedBytes
+                    || unbind.binding.vma.buffer.moves.mayBeLost(unbind.binding.generation),
                 "\(unbind.fence.name) still waits, only \(bytes) bytes of vma \(unbind.binding.vma.index) are mapped")
         }
     }
@@ -175,20 +193,20 @@ extension Simulation {
         let mask = binding.isUpgraded && binding.bind.isDone != true ? ~UInt32(UNBIND_PAGE_WRITABLE) : .max
         try require(page.flags & mask == expected & mask, "\(text): flags \(page.flags), not \(expected)")
         // Written before the bind is reported only if nothing had to be waited for any more.
-        try require(binding.isBound || binding.bind.couldBeDone, "\(text) was written too early")
+        try require(binding.isBound || binding.written.couldBeDone, "\(text) was written too early")
     }
 
     private func checkLeftover(_ page: SimulationPage, in space: SimulationSpace, _ waiting: inout [UInt64]) throws {
         var isExplained = false
         for (index, unbind) in space.pending.enumerated() {
             let binding = unbind.binding
-            if !unbind.isLost, binding.start <= page.address && page.address + page.size <= binding.end {
+            if !unbind.isLost, unbind.wasImmediate != true, binding.start <= page.address && page.address + page.size <= binding.end {
                 waiting[index] += page.size
                 isExplained = true
             }
         }
         // Or it is written already, and its VMA is not reported as bound before that has taken its time.
-        for binding in space.bindings where !binding.isBound && binding.bind.couldBeDone {
+        for binding in space.bindings where !binding.isBound && binding.written.couldBeDone {
             if binding.start <= page.address && page.address + page.size <= binding.end { isExplained = true }
         }
         if !isExplained {
@@ -252,6 +270,8 @@ extension Simulation {
                 let user = space.pending.first { $0.binding.vma.buffer === buffer && !$0.fence.couldBeDone }
                 try require(user == nil, "bo \(buffer.index) was released with \(user!.fence.name) pending")
             }
+            let hold = liveHolds.first { $0.binding.vma.buffer === buffer }
+            try require(hold == nil, "bo \(buffer.index) was released while it is held")
         }
         try require(Set(releases.map(\.index)).count == releases.count, "a bo was released twice")
     }

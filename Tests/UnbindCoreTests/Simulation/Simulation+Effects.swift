@@ -9,7 +9,11 @@ extension Simulation {
         guard !job.isApplied else { return }
         job.isApplied = true
         let error = job.fence.error
-        let inherited = job.waits.map(\.error).filter { $0 != 0 }
+        let isLost = job.bindings.contains { $0.vma.buffer.moves.isKnownLost($0.generation) }
+        let mayBeLost = job.bindings.contains { $0.vma.buffer.moves.mayBeLost($0.generation) }
+        let inherited = job.waits.map(\.error).filter { $0 != 0 } + (isLost || mayBeLost && error == -EIO ? [-EIO] : [])
+        if error != 0 { outcome.coverage.dyingJobs += 1 }
+        for binding in job.bindings { noteUse(of: binding) }
         if !inherited.isEmpty {
             try require(
                 inherited.contains(error), "\(job.fence.name) has error \(error), waited for fences with \(inherited)")
@@ -50,6 +54,14 @@ extension Simulation {
             }
         }
         try require(error == 0, "\(job.fence.name) has error \(error) and no reason for it")
+    }
+
+    /// What was in older memories of the buffer stays as it is from now on.
+    private func noteUse(of binding: SimulationBinding) {
+        let buffer = binding.vma.buffer
+        let contents = UnsafeRawBufferPointer(start: buffer.expected, count: buffer.size)
+        let isHeld = liveHolds.contains { $0.binding.vma.buffer === buffer }
+        buffer.moves.willWrite(binding.generation, after: contents, isHeld: isHeld)
     }
 
     private func applyToMemory(_ command: SimulationCommand, of job: SimulationJob) throws {

@@ -7,6 +7,11 @@ extension Simulation {
     /// Signals what the caller still owes and runs until nothing is left to run.
     func settle() throws {
         step += 1
+        try failCopies(0)
+        for hold in liveHolds where !hold.isForgotten {
+            try check(hold)
+            while hold.references > 0 { try release(hold) }
+        }
         while let fence = random.pickOptional(unsignalledByCaller) {
             try signal(fence, error: 0)
             if random.chance(30) { try require(unbind_device_run(device, 1, nil) == 0, "run at the end") }
@@ -48,7 +53,8 @@ extension Simulation {
                 stats.bound == UInt64(space.bindings.count), "vm \(space.index): \(stats.bound) bound at the end")
             try require(space.pending.isEmpty, "vm \(space.index): the model has unbinds pending at the end")
         }
-        try require(statistics.jobs == UInt64(jobs.count), "\(statistics.jobs) jobs completed of \(jobs.count)")
+        let made = jobs.count + queuedCopies
+        try require(statistics.jobs == UInt64(made), "\(statistics.jobs) jobs completed of \(made)")
         try require(statistics.faults == UInt64(faults.count), "\(statistics.faults) faults, reported \(faults.count)")
         try require(expectedFaults == faults.count, "\(faults.count) faults, expected \(expectedFaults)")
     }
@@ -80,9 +86,11 @@ extension Simulation {
         let owed = UInt64(fences.count { $0.kind == .caller && $0.position == nil })
         let pending = spaces.reduce(0) { $0 + $1.pending.count { $0.fence.isDone == false } }
         let held = fences.count { $0.handle != nil }
-        let status = unbind_device_close(device, &report)
+        for hold in liveHolds { noteEnd(of: hold) }
+        let status = withoutMemory { unbind_device_close(device, &report) }
         say("device_close: \(status), \(report)")
         try require(status == 0, "device_close: \(status)")
+        try require(report.holds == UInt32(liveHolds.count), "leaked holds: \(report.holds)")
         if isEmpty {
             let leaks = [report.vms, report.bos, report.vmas, report.queues, report.fences]
             try require(leaks.allSatisfy { $0 == 0 } && report.bo_bytes == 0, "leaks: \(report)")
@@ -119,7 +127,8 @@ extension Simulation {
             try require(unbind_vma_bind_async(vma.handle, 0, nil) == -ENOENT, "bind on a closed device")
             try require(unbind_vma_state(vma.handle) == Int32(UNBIND_VMA_UNBOUND), "vma \(vma.index) is still bound")
         }
-        for buffer in liveBuffers {
+        for hold in liveHolds { try check(hold) }
+        for buffer in liveBuffers where !buffer.moves.mayBeLost {
             try require(memcmp(buffer.cpu, buffer.expected, buffer.size) == 0, "bo \(buffer.index) after the close")
         }
     }
@@ -131,6 +140,7 @@ extension Simulation {
         for buffer in liveBuffers { drops.append { self.drop(buffer) } }
         for queue in liveQueues { drops.append { self.drop(queue) } }
         for fence in fences where fence.handle != nil { drops.append { try self.dropHandle(fence) } }
+        for hold in liveHolds { drops.append { while hold.references > 0 { try self.release(hold) } } }
         for space in spaces {
             drops.append {
                 self.say("drop vm \(space.index)")

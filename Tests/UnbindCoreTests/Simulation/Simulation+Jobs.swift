@@ -54,10 +54,9 @@ extension Simulation {
                 guard let to = random.pickOptional(writable), let from = random.pickOptional(bindings),
                     to.vma.buffer !== from.vma.buffer
                 else { continue }
-                var (source, size) = pickPlace(in: from, unit: 4, limit: 0x3000)
+                let (source, most) = pickPlace(in: from, unit: 4, limit: 0x3000)
                 let (target, room) = pickPlace(in: to, unit: 4, limit: 0x3000)
-                size = min(size, room)
-                source = SimulationPlace(buffer: source.buffer, offset: source.offset, address: source.address)
+                let size = min(most, room)
                 use(to.vma.buffer, .write)
                 use(from.vma.buffer, .read)
                 commands.append(.copy(to: target, from: source, size: size))
@@ -87,7 +86,7 @@ extension Simulation {
         let offset = start + random.below((size - length) / unit + 1) * unit
         let place = SimulationPlace(
             buffer: binding.vma.buffer, offset: Int(binding.vma.bufferOffset(of: UInt64(offset))!),
-            address: binding.start + UInt64(offset))
+            address: binding.start + UInt64(offset), generation: binding.generation)
         return (place, length)
     }
 
@@ -148,7 +147,8 @@ extension Simulation {
         }
         let waitHandles = waits.map(\.handle)
         var handle: OpaquePointer?
-        let status = native.withUnsafeBufferPointer { native in
+        let status = try withFailures("submit") {
+          native.withUnsafeBufferPointer { native in
             listed.withUnsafeBufferPointer { listed in
                 waitHandles.withUnsafeBufferPointer { waitHandles in
                     var submit = makeHeaderStruct(unbind_submit())
@@ -161,6 +161,7 @@ extension Simulation {
                     return unbind_queue_submit(queue.handle, &submit, &handle)
                 }
             }
+          }
         }
         say("submit on queue \(queue.id): \(commands.count) commands, \(bindings.count) vmas, \(waits.count) waits")
         if status != 0 { results.deallocate() }

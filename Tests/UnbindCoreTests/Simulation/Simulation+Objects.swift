@@ -26,7 +26,7 @@ extension Simulation {
         if hasTableModes { options.flags |= UInt32(UNBIND_VM_IPS) }
         options.page_sizes = subset == pageSizes && random.chance(50) ? 0 : subset
         var handle: OpaquePointer?
-        let status = unbind_vm_create(device, &options, &handle)
+        let status = try withFailures("vm_create") { unbind_vm_create(device, &options, &handle) }
         try require(status == 0 && handle != nil, "vm_create: \(status)")
         let space = SimulationSpace(
             index: spaces.count, id: unbind_vm_id(handle), handle: handle!, policy: options.policy,
@@ -40,7 +40,7 @@ extension Simulation {
 
     func makeQueue(in space: SimulationSpace) throws {
         var handle: OpaquePointer?
-        let status = unbind_queue_create(space.handle, 0, &handle)
+        let status = try withFailures("queue_create") { unbind_queue_create(space.handle, 0, &handle) }
         try require(status == (space.isClosed ? -ENOENT : 0), "queue_create: \(status), closed \(space.isClosed)")
         guard let handle else { return }
         let queue = SimulationQueue(handle: handle, space: space, id: unbind_queue_id(handle))
@@ -59,9 +59,13 @@ extension Simulation {
             let alignment = size >= 0x20_0000 ? 0x20_0000 : size >= 0x1_0000 ? 0x1_0000 : 0x1000
             posix_memalign(&wrapped, alignment, size)
             let data = Unmanaged.passUnretained(self).toOpaque()
-            status = unbind_bo_wrap(device, wrapped, UInt64(size), simulationReleased, data, &handle)
+            status = try withFailures("bo_wrap") {
+                unbind_bo_wrap(device, wrapped, UInt64(size), simulationReleased, data, &handle)
+            }
         } else {
-            status = unbind_bo_create(device, UInt64(size), UInt32(kind), 0, &handle)
+            status = try withFailures("bo_create") {
+                unbind_bo_create(device, UInt64(size), UInt32(kind), 0, &handle)
+            }
         }
         if status == -ENOMEM, kind == 1 {
             say("no local memory for \(size) bytes")
@@ -111,15 +115,13 @@ extension Simulation {
                 of: buffer.size, page: space.smallestPage, hasPlanes: !space.hasTableModes, &random)
         }
         var handle: OpaquePointer?
-        let status =
-            if let view {
-                withUnsafePointer(to: view.native) { native in
-                    options.view = native
-                    return unbind_vma_create(space.handle, buffer.handle, &options, &handle)
-                }
-            } else {
-                unbind_vma_create(space.handle, buffer.handle, &options, &handle)
+        let status = try withFailures("vma_create") {
+            guard let view else { return unbind_vma_create(space.handle, buffer.handle, &options, &handle) }
+            return withUnsafePointer(to: view.native) { native in
+                options.view = native
+                return unbind_vma_create(space.handle, buffer.handle, &options, &handle)
             }
+        }
         let size = view?.size ?? UInt64(buffer.size)
         var expected: Int32 = 0
         if (fixed ?? 0) + size + options.guard > space.size || (fixed ?? .max) < options.guard { expected = -ENODEV }
@@ -161,7 +163,7 @@ extension Simulation {
         if let binding = vma.binding {
             try schedule(binding, handle: nil, previous: vma.space.pending.last?.fence)
         }
-        unbind_vma_unref(vma.handle)
+        withoutMemory { unbind_vma_unref(vma.handle) }
         vma.handle = nil
         vma.space.vmas.removeAll { $0 === vma }
     }
@@ -181,7 +183,7 @@ extension Simulation {
     func close(_ space: SimulationSpace) throws {
         say("close vm \(space.index)")
         let alreadyClosed = space.isClosed
-        let status = unbind_vm_close(space.handle)
+        let status = withoutMemory { unbind_vm_close(space.handle) }
         try require(status == (alreadyClosed ? -ENOENT : 0), "vm_close: \(status), closed \(alreadyClosed)")
         try markClosed(space)
     }
@@ -192,7 +194,8 @@ extension Simulation {
         space.isClosed = true
         let bindings = space.bindings
         let previous = space.pending.last?.fence
-        let others = space.policy == UNBIND_POLICY_TIMELINE ? bindings.flatMap { $0.users + [$0.bind] } : []
+        outcome.coverage.closes += 1
+        let others = space.policy == UNBIND_POLICY_TIMELINE ? bindings.flatMap(\.dependencies) : []
         for binding in bindings { try schedule(binding, handle: nil, previous: previous, others: others) }
         for vma in space.vmas { vma.pins = 0 }
     }

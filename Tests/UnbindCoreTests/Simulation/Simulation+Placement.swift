@@ -91,7 +91,9 @@ extension Simulation {
             }
         }
         try chooseEviction(&request, isPlaced: request.fixed != nil || vma.fixed != nil)
-        try bind(vma, request, isAsync: random.chance(60))
+        // A move that overlaps its own place would wait for the hold.
+        let isAsync = random.chance(60)
+        try bind(vma, request, isAsync: isAsync || vma.binding?.isHeld == true)
     }
 
     // MARK: Predictions
@@ -100,6 +102,13 @@ extension Simulation {
     func predictedStatus(of vma: SimulationVMA, _ request: SimulationRequest) -> [Int32] {
         let space = vma.space
         if space.isClosed { return [-ENOENT] }
+        let moves = vma.buffer.moves
+        if moves.isLost { return [-EIO] }
+        return statusInSpace(of: vma, request) + (moves.mayBeLost ? [-EIO] : [])
+    }
+
+    private func statusInSpace(of vma: SimulationVMA, _ request: SimulationRequest) -> [Int32] {
+        let space = vma.space
         if let binding = vma.binding {
             if !request.isMisplaced(binding) { return [0] }
             if vma.pins > 0 { return [-EBUSY] }
@@ -121,9 +130,9 @@ extension Simulation {
     ) -> [Int32] {
         if fits(others) { return [0] }
         if !request.evicts { return [-ENOSPC] }
-        if !request.sparesUsed { return fits(others.filter { $0.vma.pins > 0 }) ? [0] : [-ENOSPC] }
-        let isUsed = others.filter { $0.vma.pins > 0 || $0.dependencies.contains { $0.isDone == false } }
-        let mayBeUsed = others.filter { $0.vma.pins > 0 || $0.dependencies.contains { $0.isDone != true } }
+        if !request.sparesUsed { return fits(others.filter(\.staysAnyway)) ? [0] : [-ENOSPC] }
+        let isUsed = others.filter { $0.staysAnyway || $0.dependencies.contains { $0.isDone == false } }
+        let mayBeUsed = others.filter { $0.staysAnyway || $0.dependencies.contains { $0.isDone != true } }
         return fits(mayBeUsed) ? [0] : fits(isUsed) ? [0, -ENOSPC] : [-ENOSPC]
     }
 
@@ -143,7 +152,7 @@ extension Simulation {
         for binding in gone {
             let index = binding.vma.index
             try require(request.evicts, "vma \(index) was evicted by a call that must not")
-            try require(binding.vma.pins == 0, "vma \(index) is pinned and was evicted")
+            try require(!binding.staysAnyway, "vma \(index) is pinned or held and was evicted")
             let isUsed = binding.dependencies.contains { $0.isDone == false }
             try require(!request.sparesUsed || !isUsed, "vma \(index) is used and was evicted")
             if let vma, let start = request.fixed ?? vma.fixed {
@@ -157,9 +166,19 @@ extension Simulation {
             gone.append(old)
             outcome.coverage.moves += 1
         }
-        let previous = space.pending.last?.fence
-        let others = space.policy == UNBIND_POLICY_TIMELINE ? gone.flatMap(\.dependencies) : []
-        return try gone.map { try schedule($0, handle: nil, previous: previous, others: others) }
+        return try scheduleGone(gone)
+    }
+
+    /// Bindings that one call has taken away, in an order nobody promised.
+    func scheduleGone(_ gone: [SimulationBinding]) throws -> [SimulationFence] {
+        let previous = spaces.map { $0.pending.last?.fence }
+        return try gone.map { binding in
+            let space = binding.vma.space
+            let isOrdered = space.policy == UNBIND_POLICY_TIMELINE
+            let siblings = isOrdered ? gone.filter { $0 !== binding && $0.vma.space === space } : []
+            return try schedule(
+                binding, handle: nil, previous: previous[space.index], others: siblings.flatMap(\.dependencies))
+        }
     }
 
     // MARK: Evicting on request
@@ -180,7 +199,7 @@ extension Simulation {
         let status: Int32
         switch random.below(8) {
         case 0:
-            status = unbind_vm_evict_all(space.handle, flags)
+            status = try withFailures("evict_all") { unbind_vm_evict_all(space.handle, flags) }
             say("evict all of vm \(space.index): \(status)")
         case 1...5:
             let target = random.pickOptional(space.bindings)
@@ -188,7 +207,9 @@ extension Simulation {
             expected = predictedRoom(request, beside: space.bindings) {
                 !space.isTaken(start, start + size, color: color, by: $0)
             }
-            status = unbind_vm_evict_range(space.handle, start, size, color, flags)
+            status = try withFailures("evict_range") {
+                unbind_vm_evict_range(space.handle, start, size, color, flags)
+            }
             say("evict \(hex(size)) at \(hex(start)) of vm \(space.index): \(status)")
         default:
             var native = makeHeaderStruct(unbind_evict_request())
@@ -198,7 +219,7 @@ extension Simulation {
             expected = predictedRoom(request, beside: space.bindings) {
                 space.hasRoom(native.size, alignment: space.smallestPage, color: color, beside: $0)
             }
-            status = unbind_vm_evict_something(space.handle, &native)
+            status = try withFailures("evict_something") { unbind_vm_evict_something(space.handle, &native) }
             say("evict something of \(hex(native.size)) in vm \(space.index): \(status)")
         }
         if space.isClosed { expected = [-ENOENT] }
@@ -218,4 +239,9 @@ extension Simulation {
         }
         space.forgetFinished()
     }
+}
+
+extension SimulationBinding {
+    /// No eviction takes it.
+    var staysAnyway: Bool { vma.pins > 0 || isHeld }
 }

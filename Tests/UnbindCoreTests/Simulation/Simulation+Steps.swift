@@ -5,9 +5,14 @@ import Glibc
 
 extension Simulation {
     func operate() throws {
-        switch random.below(118) {
+        switch random.below(148) {
         case 100..<110: try pinOrUnpinSomething()
         case 110..<118: try evictSomething()
+        case 118..<131: try holdSomething()
+        case 131..<140: try moveSomething()
+        case 140..<145: try unbindBuffer()
+        case 145..<147: try failCopies()
+        case 147: if let space = random.pickOptional(openSpaces) { try close(space) }
         case 0..<26: try bindSomething()
         case 26..<42: try unbindSomething()
         case 42..<57: try submitSomething()
@@ -43,7 +48,7 @@ extension Simulation {
             guard let old = random.pickOptional(candidates) else { return }
             fence = old
         }
-        let status = unbind_vma_add_user(vma.handle, fence.handle)
+        let status = try withFailures("add_user") { unbind_vma_add_user(vma.handle, fence.handle) }
         say("add_user \(fence.name) to vma \(vma.index): \(status)")
         let expected = vma.space.isClosed ? -ENOENT : vma.binding == nil ? -EINVAL : 0
         try require(
@@ -53,7 +58,7 @@ extension Simulation {
 
     private func makeFence() throws -> SimulationFence {
         var handle: OpaquePointer?
-        let status = unbind_fence_create(device, &handle)
+        let status = try withFailures("fence_create") { unbind_fence_create(device, &handle) }
         try require(status == 0 && handle != nil, "fence_create: \(status)")
         let fence = try record(.caller, handle)
         fence.isNeverSignalled = random.chance(6)
@@ -79,7 +84,7 @@ extension Simulation {
     }
 
     func signal(_ fence: SimulationFence, error: Int32) throws {
-        let status = unbind_fence_signal(fence.handle, error)
+        let status = withoutMemory { unbind_fence_signal(fence.handle, error) }
         say("signal \(fence.name) with \(error): \(status)")
         try require(status == 0, "signal of \(fence.name) gave \(status)")
         try require(fence.position != nil, "\(fence.name): the callback did not run within unbind_fence_signal")
@@ -92,7 +97,7 @@ extension Simulation {
         if random.chance(50) {
             let limit = UInt32(random.pick([0, 1, 1, 2, 5]))
             var ran: UInt32 = 0
-            let status = unbind_device_run(device, limit, &ran)
+            let status = withoutMemory { unbind_device_run(device, limit, &ran) }
             say("run \(limit): \(status), ran \(ran)")
             try require(status == 0 && (limit == 0 || ran <= limit), "run: \(status), ran \(ran) of \(limit)")
             if limit == 0 { try checkIdle() }
@@ -100,7 +105,7 @@ extension Simulation {
         }
         let now = unbind_device_now(device)
         let target = now + random.next() % random.pick([1_000, 50_000, 1_000_000])
-        let status = unbind_device_run_until(device, target)
+        let status = withoutMemory { unbind_device_run_until(device, target) }
         say("run_until \(target): \(status)")
         try require(status == 0, "run_until: \(status)")
         try require(unbind_device_now(device) == target, "run_until: the clock shows \(unbind_device_now(device))")
@@ -110,14 +115,14 @@ extension Simulation {
         let timeout = random.pick([0, 1_000, 100_000, UInt64.max])
         switch random.below(4) {
         case 0:
-            let status = unbind_device_wait_idle(device, UInt64.max, 0)
+            let status = withoutMemory { unbind_device_wait_idle(device, UInt64.max, 0) }
             say("wait_idle: \(status)")
             try require(status == 0, "wait_idle: \(status)")
             try checkIdle()
         case 1:
             guard let buffer = random.pickOptional(liveBuffers) else { return }
             let users = unfinishedUsers(of: buffer)
-            let status = unbind_bo_wait(buffer.handle, timeout, 0)
+            let status = withoutMemory { unbind_bo_wait(buffer.handle, timeout, 0) }
             say("bo_wait bo \(buffer.index) \(timeout): \(status)")
             try drainSignals()
             try checkWait(status, timeout, users, "bo_wait of bo \(buffer.index)")
@@ -125,8 +130,8 @@ extension Simulation {
             guard let fence = random.pickOptional(fences.filter { $0.handle != nil }) else { return }
             let isAbsolute = random.chance(30)
             let deadline = isAbsolute && timeout != UInt64.max ? unbind_device_now(device) + timeout : timeout
-            let status = unbind_fence_wait(
-                fence.handle, deadline, isAbsolute ? UInt32(UNBIND_WAIT_ABSOLUTE) : 0)
+            let flags = isAbsolute ? UInt32(UNBIND_WAIT_ABSOLUTE) : 0
+            let status = withoutMemory { unbind_fence_wait(fence.handle, deadline, flags) }
             say("wait \(fence.name) \(timeout): \(status)")
             try drainSignals()
             try checkWait(status, isAbsolute && timeout != UInt64.max ? 1 : timeout, [fence], "wait for \(fence.name)")
@@ -140,6 +145,7 @@ extension Simulation {
             for binding in space.bindings where binding.vma.buffer === buffer { users += binding.users }
             for unbind in space.pending where unbind.binding.vma.buffer === buffer { users.append(unbind.fence) }
         }
+        if let move = buffer.moves.last { users.append(move) }
         return users.filter { $0.isDone != true }
     }
 

@@ -22,7 +22,7 @@ extension Simulation {
         var expected = inFlight.isEmpty ? Int32(0) : -EBUSY
         if space.isSuspended { expected = -EINVAL }
         if space.isClosed { expected = -ENOENT }
-        let status = unbind_vm_suspend(space.handle)
+        let status = withoutMemory { unbind_vm_suspend(space.handle) }
         say("suspend vm \(space.index): \(status)")
         try require(status == expected, "suspend of vm \(space.index) gave \(status), not \(expected)")
         try drainSignals()

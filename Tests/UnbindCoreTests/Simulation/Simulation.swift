@@ -45,6 +45,13 @@ final class Simulation {
     var queues: [SimulationQueue] = []
     var jobs: [SimulationJob] = []
     var fences: [SimulationFence] = []
+    var holds: [SimulationHold] = []
+    /// How many of the next copies fail; nil if that is not known.
+    var failingCopies: Int? = 0
+    /// The copy queue's last one, and how many it was given.
+    var lastCopy: SimulationFence?
+    var queuedCopies = 0
+    var hasLittleLocalMemory = false
 
     /// Fences in the order in which they signalled; the first `processed` have been checked.
     var signalled: [SimulationFence] = []
@@ -88,7 +95,10 @@ final class Simulation {
         for buffer in buffers {
             buffer.writer = nil
             buffer.readers = []
+            buffer.moves = SimulationMoves()
         }
+        for hold in holds { hold.binding.holds = [] }
+        for fence in fences { fence.buffer = nil }
         for vma in vmas { vma.binding = nil }
         for space in spaces {
             space.vmas = []
@@ -122,6 +132,7 @@ final class Simulation {
         // Not for calm programs: when memory comes back depends on the policy.
         let localMemory: UInt64 = random.pick([0, 12 << 20])
         options.local_memory_bytes = plan.isCalm ? 0 : localMemory
+        hasLittleLocalMemory = options.local_memory_bytes != 0
         options.fault_data = Unmanaged.passUnretained(self).toOpaque()
         options.fault = { data, fault in
             Unmanaged<Simulation>.fromOpaque(data!).takeUnretainedValue().faults.append(fault!.pointee)

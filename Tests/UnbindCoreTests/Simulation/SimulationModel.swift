@@ -47,13 +47,13 @@ struct SimulationRandom {
 /// One thing that will finish: a fence of the library's or of the caller's. Without a handle (the program did not ask
 /// for the fence, or dropped it) it is known to have finished only by inference.
 final class SimulationFence {
-    enum Kind { case caller, job, bind, unbind }
+    enum Kind { case caller, job, bind, unbind, copy, move, hold }
 
     let id: Int
     let kind: Kind
     var handle: OpaquePointer?
     /// What must have signalled before this one does.
-    let must: [SimulationFence]
+    private(set) var must: [SimulationFence]
     /// What else it may rightly wait for.
     let may: [SimulationFence]
     /// Place in the order of signals; nil: not signalled, or not observed.
@@ -68,6 +68,9 @@ final class SimulationFence {
     var isNeverSignalled = false
     var callback: UnsafeMutablePointer<unbind_fence_callback>?
     unowned let owner: Simulation
+    /// Of binds and moves: whose memory they are about, and how many moves it had made by then.
+    var buffer: SimulationBuffer?
+    var generation = 0
     var stamp = 0
 
     init(
@@ -80,13 +83,16 @@ final class SimulationFence {
         self.may = may
     }
 
-    var isObserved: Bool { handle != nil || position != nil }
+    /// The end of a hold is the program's own doing.
+    var isObserved: Bool { handle != nil || position != nil || kind == .hold }
 
     /// True, false, or nil for what cannot be known.
     var isDone: Bool? {
         if position != nil || isInferredDone { return true }
-        return handle != nil ? false : nil
+        return handle != nil || kind == .hold ? false : nil
     }
+
+    func mustFollow(_ fence: SimulationFence) { must.append(fence) }
 
     var name: String { "\(kind) fence \(id)" }
 
@@ -104,19 +110,22 @@ final class SimulationFence {
     }
 
     /// True if it may rightly be unfinished when the device has nothing left to run: a fence of the caller's that was
-    /// not signalled is behind it.
+    /// not signalled, or a hold that has not ended, is behind it.
     func isBlocked() -> Bool {
         owner.stamp += 1
         func visit(_ fence: SimulationFence) -> Bool {
             if fence.isDone == true || fence.stamp == owner.stamp { return false }
             fence.stamp = owner.stamp
-            return fence.kind == .caller || fence.must.contains(where: visit) || fence.may.contains(where: visit)
+            return fence.kind == .caller || fence.kind == .hold || fence.must.contains(where: visit) || fence.may.contains(where: visit)
         }
         return visit(self)
     }
 
     /// False if something it has to wait for is known not to have finished.
     var couldBeDone: Bool { !observedDependencies().contains { $0.isDone == false } }
+
+    /// Of an unbind: whether the entries may be cleared. Holds do not keep them, only the fence.
+    var couldBeCleared: Bool { !observedDependencies().contains { $0.isDone == false && $0.kind != .hold } }
 }
 
 final class SimulationBuffer {
@@ -124,16 +133,18 @@ final class SimulationBuffer {
     let id: UInt64
     var handle: OpaquePointer?
     let size: Int
-    let isLocal: Bool
+    var isLocal: Bool
     /// The caller's memory, if it was wrapped.
     let wrapped: UnsafeMutableRawPointer?
-    let cpu: UnsafeMutableRawPointer
+    var cpu: UnsafeMutableRawPointer
     /// What the bytes should be.
     let expected: UnsafeMutableRawPointer
     var isReleased = false
     /// The last job that writes it, and the jobs that read it since.
     var writer: SimulationJob?
     var readers: [SimulationJob] = []
+    /// Its memory so far, and the moves between.
+    var moves = SimulationMoves()
 
     init(
         index: Int, id: UInt64, handle: OpaquePointer, size: Int, isLocal: Bool, wrapped: UnsafeMutableRawPointer?,
@@ -161,17 +172,24 @@ final class SimulationBinding {
     let start: UInt64
     /// Done when the entries are written; later, when write access has been added.
     var bind: SimulationFence
+    /// The first of them: the entries are written before it is done.
+    let written: SimulationFence
     var isBound = false
     var isReadOnly: Bool
     /// Write access was added, and is there when `bind` is done.
     var isUpgraded = false
     /// Fences attached to it.
     var users: [SimulationFence] = []
+    var holds: [SimulationHold] = []
+    /// Which of the buffer's memories it shows: how many moves there were before.
+    let generation: Int
 
     init(_ vma: SimulationVMA, start: UInt64, bind: SimulationFence, isReadOnly: Bool) {
+        generation = vma.buffer.moves.generation
         self.vma = vma
         self.start = start
         self.bind = bind
+        written = bind
         self.isReadOnly = isReadOnly
     }
 
@@ -180,7 +198,9 @@ final class SimulationBinding {
     var low: UInt64 { start - vma.guardSize }
     var high: UInt64 { end + vma.guardSize }
     /// What its unbind waits for.
-    var dependencies: [SimulationFence] { users + [bind] }
+    var dependencies: [SimulationFence] { users + [bind] + unfinishedHolds }
+    var unfinishedHolds: [SimulationFence] { holds.map(\.fence).filter { $0.isDone != true } }
+    var isHeld: Bool { !unfinishedHolds.isEmpty }
 }
 
 final class SimulationVMA {
@@ -227,6 +247,8 @@ struct SimulationUnbind {
     var wasBound: Bool
     /// The entries are sure to be lost.
     var isLost = false
+    /// Held, and its entries were cleared within the call all the same: no bind waits for it. Nil: perhaps.
+    var wasImmediate: Bool? = false
 }
 
 final class SimulationSpace {
@@ -295,17 +317,20 @@ final class SimulationSpace {
     func awaited(_ start: UInt64, _ end: UInt64) -> [SimulationUnbind] {
         let margin: UInt64 = hasColors ? 0x1000 : 0
         return pending.filter { unbind in
-            policy == UNBIND_POLICY_TIMELINE
-                || (start < unbind.binding.high + margin && unbind.binding.low < end + margin)
+            unbind.wasImmediate == false
+                && (policy == UNBIND_POLICY_TIMELINE
+                    || (start < unbind.binding.high + margin && unbind.binding.low < end + margin))
         }
     }
 
-    /// The unbinds that it may wait for besides: those in the tables at its ends, if their mode changes.
-    func awaitedForTables(_ start: UInt64, _ end: UInt64) -> [SimulationUnbind] {
-        if !hasTableModes { return [] }
+    /// The unbinds that it may wait for besides: those in the tables at its ends, if their mode changes, and those that
+    /// are held and may have been immediate.
+    func maybeAwaited(_ start: UInt64, _ end: UInt64) -> [SimulationUnbind] {
+        if policy == UNBIND_POLICY_TIMELINE { return pending.filter { $0.wasImmediate != false } }
+        if !hasTableModes { return pending.filter { $0.wasImmediate == nil } }
         let block: UInt64 = 0x20_0000
         let (first, limit) = (start / block * block, (end + block - 1) / block * block)
-        return pending.filter { $0.binding.low < limit && first < $0.binding.high }
+        return pending.filter { $0.wasImmediate == nil || ($0.binding.low < limit && first < $0.binding.high) }
     }
 
     func forgetFinished() { pending.removeAll { $0.fence.isDone == true } }
@@ -330,6 +355,8 @@ struct SimulationPlace {
     let buffer: SimulationBuffer
     let offset: Int
     let address: UInt64
+    /// Of the buffer's memory.
+    let generation: Int
 }
 
 enum SimulationCommand {
@@ -399,6 +426,16 @@ struct SimulationCoverage {
     var views = 0
     var evictions = 0
 
+    var holds = 0
+    var heldUnbinds = 0
+    var migrations = 0
+    var losses = 0
+    var cpuMoves = 0
+    var objectUnbinds = 0
+    var refusals = 0
+    var dyingJobs = 0
+    var closes = 0
+
     mutating func add(_ other: SimulationCoverage) {
         programs += 1
         steps += other.steps
@@ -413,6 +450,15 @@ struct SimulationCoverage {
         upgrades += other.upgrades
         views += other.views
         evictions += other.evictions
+        holds += other.holds
+        heldUnbinds += other.heldUnbinds
+        migrations += other.migrations
+        losses += other.losses
+        cpuMoves += other.cpuMoves
+        objectUnbinds += other.objectUnbinds
+        refusals += other.refusals
+        dyingJobs += other.dyingJobs
+        closes += other.closes
         suspends += other.suspends
         resumedPages += other.resumedPages
     }

@@ -9,7 +9,7 @@ import Testing
     static let chunks = 4
 
     static var seedCount: Int {
-        getenv("UNBIND_SEEDS").flatMap { Int(String(cString: $0)) } ?? 2000
+        getenv("UNBIND_SEEDS").flatMap { Int(String(cString: $0)) } ?? 5000
     }
 
     static var singleSeed: UInt64? {
@@ -40,6 +40,13 @@ import Testing
         #expect(coverage.upgrades > programs / 20 && coverage.views > programs / 4, "\(coverage)")
         #expect(coverage.evictions > programs / 4, "\(coverage)")
         #expect(coverage.suspends > programs / 4 && coverage.resumedPages > programs / 4, "\(coverage)")
+        #expect(coverage.migrations > programs / 2 && coverage.objectUnbinds > programs / 4, "\(coverage)")
+        // All of the first are calm.
+        if chunk == 0 { return }
+        #expect(coverage.holds > programs / 2 && coverage.heldUnbinds > programs / 20, "\(coverage)")
+        #expect(coverage.losses > programs / 100 && coverage.cpuMoves > programs / 100, "\(coverage)")
+        #expect(coverage.refusals > programs / 4, "\(coverage)")
+        #expect(coverage.dyingJobs > programs / 10 && coverage.closes > programs / 4, "\(coverage)")
     }
 
     /// One seed: every fourth is a calm program, run under the three policies; some are run twice.
