@@ -8,7 +8,19 @@ import Synchronization
 enum MemoryRegion: UInt32 { case system = 0, local = 1 }
 
 extension UnsafeMutablePointer where Pointee == BufferObject {
-    var region: MemoryRegion { pages.pointee.isLocal ? .local : .system }
+    /// - Locking: the reservation's lock must not be held. Without it another thread's move may free the pages.
+    var region: MemoryRegion {
+        pointee.reservation.pointee.lock.acquire()
+        defer { pointee.reservation.pointee.lock.release() }
+        return pages.pointee.isLocal ? .local : .system
+    }
+
+    /// - Locking: as of `region`.
+    private var isWrapped: Bool {
+        pointee.reservation.pointee.lock.acquire()
+        defer { pointee.reservation.pointee.lock.release() }
+        return pages.pointee.source == .wrapped
+    }
 
     /// The fence for the copy and the unbinds, with a reference; of the last move if the buffer is in the region
     /// already, nil if there was none.
@@ -18,7 +30,7 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     ///   from waiting when there was no memory for the move.
     func migrate(to region: MemoryRegion, _ options: MigrationOptions) throws(Status) -> FencePointer? {
         let device = pointee.device
-        if pages.pointee.source == .wrapped { throw Status.unsupported }
+        if isWrapped { throw Status.unsupported }
         if !device.tryBeginWork() { throw Status.closed }
         defer { device.workEnded() }
         if pointee.isLost.load(ordering: .relaxed) { throw Status.lost }

@@ -148,20 +148,20 @@ extension Simulation {
         let waitHandles = waits.map(\.handle)
         var handle: OpaquePointer?
         let status = try withFailures("submit") {
-          native.withUnsafeBufferPointer { native in
-            listed.withUnsafeBufferPointer { listed in
-                waitHandles.withUnsafeBufferPointer { waitHandles in
-                    var submit = makeHeaderStruct(unbind_submit())
-                    submit.commands = native.baseAddress
-                    submit.command_count = UInt32(native.count)
-                    submit.vmas = listed.baseAddress
-                    submit.vma_count = UInt32(listed.count)
-                    submit.wait_fences = waitHandles.baseAddress
-                    submit.wait_fence_count = UInt32(waitHandles.count)
-                    return unbind_queue_submit(queue.handle, &submit, &handle)
+            native.withUnsafeBufferPointer { native in
+                listed.withUnsafeBufferPointer { listed in
+                    waitHandles.withUnsafeBufferPointer { waitHandles in
+                        var submit = makeHeaderStruct(unbind_submit())
+                        submit.commands = native.baseAddress
+                        submit.command_count = UInt32(native.count)
+                        submit.vmas = listed.baseAddress
+                        submit.vma_count = UInt32(listed.count)
+                        submit.wait_fences = waitHandles.baseAddress
+                        submit.wait_fence_count = UInt32(waitHandles.count)
+                        return unbind_queue_submit(queue.handle, &submit, &handle)
+                    }
                 }
             }
-          }
         }
         say("submit on queue \(queue.id): \(commands.count) commands, \(bindings.count) vmas, \(waits.count) waits")
         if status != 0 { results.deallocate() }
