@@ -68,11 +68,7 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     /// page list is not the buffer's own (P10), and a policy under which every unbind is waited for. (A slot in the
     /// reservation was taken when the VMA was bound.)
     private func unbindAsynchronously(_ vma: VMAPointer, triesLock: Bool) -> UnbindOutcome {
-        // Under the lock: another thread may be moving the buffer.
-        pointee.reservation.pointee.lock.acquire()
-        let isCounted = pages.pointee.isCounted
-        pointee.reservation.pointee.lock.release()
-        if !isCounted || vma.pointee.vm.pointee.options.policy == .sync { return .refused(.busy) }
+        if !withPages({ $0.pointee.isCounted }) || vma.pointee.vm.pointee.options.policy == .sync { return .refused(.busy) }
         return vma.tryUnbind(UnbindManner(respectsPins: true, respectsViews: true, triesLock: triesLock))
     }
 }

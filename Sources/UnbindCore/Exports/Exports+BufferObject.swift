@@ -67,7 +67,7 @@ public func unbind_bo_unref(_ handle: OpaquePointer!) {
 @implementation @_cdecl("unbind_bo_cpu_pointer")
 public func unbind_bo_cpu_pointer(_ handle: OpaquePointer!) -> UnsafeMutableRawPointer! {
     guard let bo: BufferObjectPointer = try? object(handle) else { return nil }
-    return bo.pages.pointee.memory
+    return bo.withPages { $0.pointee.memory }
 }
 
 @implementation @_cdecl("unbind_bo_size")

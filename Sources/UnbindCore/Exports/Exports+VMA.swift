@@ -14,7 +14,7 @@ public func unbind_vma_create(
         let out = try required(outVMA)
         guard vm.pointee.device == bo.pointee.device else { throw Status.invalid }
         // Wrapped memory may be aligned to 4 KiB only, which no larger page can map.
-        guard isAligned(bo.pages.pointee.physical, to: vm.pointee.alignment) else { throw Status.invalid }
+        guard isAligned(bo.withPages { $0.pointee.physical }, to: vm.pointee.alignment) else { throw Status.invalid }
         var raw = unbind_vma_options()
         if let options { raw = try read(options, zero: raw) }
         let layout = try checkedViewLayout(raw.view, vm: vm, bo: bo)

@@ -8,19 +8,10 @@ import Synchronization
 enum MemoryRegion: UInt32 { case system = 0, local = 1 }
 
 extension UnsafeMutablePointer where Pointee == BufferObject {
-    /// - Locking: the reservation's lock must not be held. Without it another thread's move may free the pages.
-    var region: MemoryRegion {
-        pointee.reservation.pointee.lock.acquire()
-        defer { pointee.reservation.pointee.lock.release() }
-        return pages.pointee.isLocal ? .local : .system
-    }
+    /// - Locking: the reservation's lock must not be held.
+    var region: MemoryRegion { withPages { $0.pointee.isLocal ? .local : .system } }
 
-    /// - Locking: as of `region`.
-    private var isWrapped: Bool {
-        pointee.reservation.pointee.lock.acquire()
-        defer { pointee.reservation.pointee.lock.release() }
-        return pages.pointee.source == .wrapped
-    }
+    private var isWrapped: Bool { withPages { $0.pointee.source == .wrapped } }
 
     /// The fence for the copy and the unbinds, with a reference; of the last move if the buffer is in the region
     /// already, nil if there was none.

@@ -10,7 +10,9 @@ struct BufferObject: ~Copyable {
     let count = SharedCount()
     let device: DevicePointer
     let id: UInt64
-    /// Replaced when the buffer moves, under the reservation's lock. A reference.
+    let size: UInt64
+    /// Replaced when the buffer moves, under the reservation's lock; without that whoever reads it may find it freed.
+    /// A reference.
     let pagesWord: Atomic<PageListPointer>
     let reservation: UnsafeMutablePointer<Reservation>
     /// Its VMAs, bound or not, newest first; under `listLock`.
@@ -60,7 +62,7 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
         let bo = object.bindMemory(to: BufferObject.self, capacity: 1)
         bo.initialize(
             to: BufferObject(
-                device: device, id: device.nextID(.bufferObject), pagesWord: Atomic(pages), reservation: reservation,
+                device: device, id: device.nextID(.bufferObject), size: pages.pointee.size, pagesWord: Atomic(pages), reservation: reservation,
                 moves: device.nextContext()))
         device.retain()
         device.handleCreated(.bufferObject, bytes: pages.pointee.size)
@@ -70,13 +72,22 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     /// Where its memory is now. Stays so as long as the reservation's lock is held.
     var pages: PageListPointer { pointee.pagesWord.load(ordering: .acquiring) }
 
+    /// Looks at the present pages, which another thread's move cannot free meanwhile.
+    /// - Locking: the reservation's lock must not be held.
+    @inline(__always)
+    func withPages<R>(_ body: (PageListPointer) -> R) -> R {
+        pointee.reservation.pointee.lock.acquire()
+        defer { pointee.reservation.pointee.lock.release() }
+        return body(pages)
+    }
+
     /// Gives the buffer other pages, and those it had, with their references, to the caller.
     /// - Locking: the reservation's is held.
     func exchangePages(_ pages: PageListPointer) -> PageListPointer {
         pointee.pagesWord.exchange(pages, ordering: .acquiringAndReleasing)
     }
 
-    var size: UInt64 { pages.pointee.size }
+    var size: UInt64 { pointee.size }
 
     func retain() { pointee.count.retain() }
 

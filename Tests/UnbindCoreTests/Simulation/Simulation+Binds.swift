@@ -232,6 +232,8 @@ extension Simulation {
         var awaited = binding.users + [binding.bind]
         if binding.vma.space.policy == UNBIND_POLICY_TIMELINE, let previous { awaited.append(previous) }
         if awaited.contains(where: { $0.isDone == false }) { return false }
+        // What signalled within the call may have done so after the unbind was scheduled.
+        if awaited.contains(where: { ($0.position ?? -1) >= signalledBeforeStep }) { return nil }
         return others.isEmpty && awaited.allSatisfy { $0.isDone == true } ? true : nil
     }
 

@@ -56,6 +56,8 @@ final class Simulation {
     /// Fences in the order in which they signalled; the first `processed` have been checked.
     var signalled: [SimulationFence] = []
     var processed = 0
+    /// How many had when the present step began.
+    var signalledBeforeStep = 0
     var faults: [unbind_fault] = []
     var processedFaults = 0
     var expectedFaults = 0
@@ -78,6 +80,7 @@ final class Simulation {
             let count = 30 + random.below(31)
             while step < count {
                 step += 1
+                signalledBeforeStep = signalled.count
                 try operate()
                 try checkStep()
             }
