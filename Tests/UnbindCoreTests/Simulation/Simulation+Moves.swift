@@ -102,7 +102,8 @@ extension Simulation {
         case -ENOMEM: try require(gone.isEmpty, "\(name) gave -ENOMEM and has unbound")
         case -EDEADLK:
             let unbinds = spaces.flatMap(\.pending).filter { $0.binding.vma.buffer === buffer }.map(\.fence)
-            let blockers = users + unbinds + gone.flatMap(\.dependencies)
+            // An earlier copy of it may be behind one of another buffer.
+            let blockers = users + unbinds + gone.flatMap(\.dependencies) + (buffer.moves.last.map { [$0] } ?? [])
             let isHeldUp = blockers.contains { $0.isBlocked() } || spaces.contains { space in
                 space.policy == UNBIND_POLICY_TIMELINE && space.pending.contains { $0.fence.isBlocked() }
             }
