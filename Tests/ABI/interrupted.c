@@ -175,3 +175,59 @@ TEST(pin, "M10: an interrupted pin over a pending unbind pins and binds nothing"
 TEST(idle, "M10: an interrupted wait for the device") {
     for (int i = 0; i < 2; i++) interrupt(kinds[i], wait_idle);
 }
+
+struct move {
+    struct gpu gpu;
+    unbind_bo *bo;
+    int status;
+};
+
+static void *make_move(void *argument) {
+    struct move *move = (struct move *)argument;
+    move->status = unbind_bo_migrate(move->bo, UNBIND_REGION_LOCAL, UNBIND_WAIT_INTERRUPTIBLE, NULL);
+    return NULL;
+}
+
+TEST(migrate, "M10: a move that has no memory for its bookkeeping, and waits instead, can be interrupted and repeated") {
+    const uint32_t executors[] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUAL};
+    signal(SIGUSR1, on_signal);
+    for (int kind = 0; kind < 2; kind++) {
+        struct move move;
+        struct unbind_allocator allocator;
+        struct unbind_device_options options = gpu_options(&move.gpu, executors[kind], &allocator);
+        pthread_t thread;
+        int is_over = 0;
+        options.flags = UNBIND_DEVICE_NO_SLABS;
+        REQUIRE(unbind_device_open_software(&options, &move.gpu.device) == 0);
+        REQUIRE(unbind_vm_create(move.gpu.device, NULL, &move.gpu.vm) == 0);
+        move.bo = make_bo(&move.gpu, 2 * PAGE);
+        memset(unbind_bo_cpu_pointer(move.bo), 0x44, 2 * PAGE);
+        unbind_vma *vma = make_vma(&move.gpu, move.bo, 0x10000);
+        unbind_fence *user = make_fence(&move.gpu);
+        REQUIRE(unbind_vma_bind(vma, 0) == 0);
+        REQUIRE(unbind_vma_add_user(vma, user) == 0);
+        /* The first two are for the new memory, without which it fails at once. */
+        move.gpu.hooks.fail_at = move.gpu.hooks.calls + 3;
+        REQUIRE(pthread_create(&thread, NULL, make_move, &move) == 0);
+        for (int i = 0; i < 2000 && !is_over; i++) {
+            sleep_ms(2);
+            pthread_kill(thread, SIGUSR1);
+            is_over = pthread_tryjoin_np(thread, NULL) == 0;
+        }
+        REQUIRE(is_over);
+        CHECK_EQUAL(move.status, -EINTR);
+        CHECK_EQUAL(move.gpu.hooks.failed, 1);
+        CHECK_EQUAL(unbind_bo_region(move.bo), UNBIND_REGION_SYSTEM);
+        CHECK_EQUAL(device_stats(move.gpu.device).local_bytes, 0);
+        CHECK_EQUAL(*(unsigned char *)unbind_bo_cpu_pointer(move.bo), 0x44);
+        signal_and_drop(user);
+        CHECK_EQUAL(unbind_bo_migrate(move.bo, UNBIND_REGION_LOCAL, UNBIND_WAIT_INTERRUPTIBLE, NULL), 0);
+        CHECK_EQUAL(unbind_bo_wait(move.bo, FOREVER, 0), 0);
+        CHECK_EQUAL(unbind_bo_region(move.bo), UNBIND_REGION_LOCAL);
+        CHECK_EQUAL(*(unsigned char *)unbind_bo_cpu_pointer(move.bo), 0x44);
+        CHECK_EQUAL(unbind_vma_bind(vma, 0), 0);
+        unbind_vma_unref(vma);
+        unbind_bo_unref(move.bo);
+        gpu_close(&move.gpu);
+    }
+}
