@@ -407,3 +407,32 @@ TEST(bad_input, "holds: bad input is refused and changes nothing") {
     gpu_close(&gpu);
 }
 
+
+TEST(stays_put, "a pin that waits does not move a VMA that somebody holds: -EBUSY, and nothing has changed") {
+    const uint32_t executors[] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUAL, UNBIND_EXECUTOR_SIMULATED};
+    for (int kind = 0; kind < 3; kind++) {
+        struct gpu gpu;
+        struct unbind_pin_options options = UNBIND_PIN_OPTIONS_INIT;
+        unbind_fence *moved = NULL;
+        gpu_open(&gpu, executors[kind]);
+        unbind_vma *vma = bind_new(&gpu, 4 * PAGE, UNBIND_ADDRESS_NONE);
+        uint64_t address = unbind_vma_address(vma);
+        unbind_hold *hold = hold_of(vma);
+        options.flags = UNBIND_PIN_FIXED;
+        options.address = address + PAGE;
+        CHECK_EQUAL(unbind_vma_pin(vma, &options), -EBUSY);
+        CHECK_EQUAL(unbind_vma_address(vma), address);
+        CHECK_EQUAL(unbind_vma_state(vma), UNBIND_VMA_BOUND);
+        CHECK_EQUAL(unbind_vma_pin_count(vma), 0);
+        /* Without waiting it goes, and the hold delays the old place's unbind. */
+        options.flags |= UNBIND_PIN_ASYNC;
+        options.out_fence = &moved;
+        CHECK_EQUAL(unbind_vma_pin(vma, &options), 0);
+        CHECK_EQUAL(unbind_vma_address(vma), address + PAGE);
+        unbind_hold_unref(hold);
+        CHECK_EQUAL(finish(moved), 0);
+        CHECK_EQUAL(unbind_vma_unpin(vma), 0);
+        unbind_vma_unref(vma);
+        gpu_close(&gpu);
+    }
+}

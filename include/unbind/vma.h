@@ -213,8 +213,8 @@ int unbind_vma_bind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fe
  *
  * A VMA that is bound, but not as the options say (misplaced), is moved: unbound
  * asynchronously and bound anew at once, which waits for that unbind if the two
- * places overlap. LOW and HIGH alone do not move it. If it is pinned already it
- * cannot be: -EBUSY.
+ * places overlap. LOW and HIGH alone do not move it. If it is pinned already, or
+ * without ASYNC while somebody holds it (unbind_vma_hold), it cannot be: -EBUSY.
  *
  * options     NULL: no more than what the VMA was made with
  *
@@ -222,7 +222,7 @@ int unbind_vma_bind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fe
  * ASYNC: no, as unbind_vma_bind_async. Errors: -EINVAL (also: FIXED past the end
  * of the VM, or of the mappable part with MAPPABLE; FIXED elsewhere than the VMA
  * itself is), -ENOSPC (larger than the VM or the part of it that was asked for;
- * no room), -EBUSY (pinned, and misplaced), -EAGAIN (UNBIND_VMA_PIN_LIMIT pins),
+ * no room), -EBUSY (pinned or held, and misplaced), -EAGAIN (UNBIND_VMA_PIN_LIMIT pins),
  * -ENOENT (closed), -ENOMEM, -EIO, -EINTR, -EDEADLK as unbind_vma_bind. Since: 0.1
  */
 int unbind_vma_pin(unbind_vma *vma, const struct unbind_pin_options *options);

@@ -100,6 +100,8 @@ struct BindAttempt {
         if isMoving {
             if !vma.isMisplaced(for: request) { return try outcomeWhenBound() }
             if vma.pointee.pinCount != 0 { throw Status.busy }
+            // A wait for the end of the old binding could last for ever, with everything changed by then.
+            if reaction == .wait, let resource = vma.pointee.resource, resource.isHeld { throw Status.busy }
         }
         if let view = vma.pointee.view { viewPages = try pages.makeView(view.pointee) }
         let start = try isMoving ? eviction.makeRoom(for: request, moving: vma) : takeRange()

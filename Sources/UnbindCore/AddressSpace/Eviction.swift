@@ -252,7 +252,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// - Locking: the VM's lock is held.
     fileprivate func isEvictable(_ leave: BindRequest.Eviction) -> Bool {
         guard leave != .none, pointee.pinCount == 0, let resource = pointee.resource else { return false }
-        if resource.pointee.holds.load(ordering: .acquiring) != 1 { return false }
+        if resource.isHeld { return false }
         return leave == .any || !isUsed
     }
 

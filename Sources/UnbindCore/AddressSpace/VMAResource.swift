@@ -103,6 +103,10 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return false
     }
 
+    /// Whether somebody holds an installed binding.
+    /// - Locking: the VM's lock.
+    var isHeld: Bool { pointee.holds.load(ordering: .acquiring) != 1 }
+
     /// Ends a hold. The last one completes the unbind, on this thread.
     /// - Locking: nothing may be held.
     func unhold() { _ = dropHold(at: pointee.vm.pointee.device.now, power: .later) }
