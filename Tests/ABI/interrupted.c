@@ -60,6 +60,17 @@ static void *make_call(void *argument) {
     return NULL;
 }
 
+/* Again and again, as the first signal may come before the wait has begun. */
+static void interrupt_until_over(pthread_t thread) {
+    bool is_over = false;
+    for (int i = 0; i < 2000 && !is_over; i++) {
+        sleep_ms(2);
+        pthread_kill(thread, SIGUSR1);
+        is_over = pthread_tryjoin_np(thread, NULL) == 0;
+    }
+    REQUIRE(is_over);
+}
+
 /* The range of vma is that of pending, whose unbind waits for the gate. */
 static void world_open(struct world *w, uint32_t executor) {
     memset(w, 0, sizeof *w);
@@ -88,7 +99,6 @@ static void interrupt(uint32_t executor, waiting wait) {
     struct sigaction action;
     struct world world;
     pthread_t thread;
-    int is_over = 0;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
     action.sa_flags = SA_RESTART;
@@ -97,12 +107,7 @@ static void interrupt(uint32_t executor, waiting wait) {
     struct call call = {&world, wait, 1};
     struct unbind_vm_stats before = vm_stats(world.gpu.vm), after;
     REQUIRE(pthread_create(&thread, NULL, make_call, &call) == 0);
-    for (int i = 0; i < 2000 && !is_over; i++) {
-        sleep_ms(2);
-        pthread_kill(thread, SIGUSR1);
-        is_over = pthread_tryjoin_np(thread, NULL) == 0;
-    }
-    REQUIRE(is_over);
+    interrupt_until_over(thread);
     CHECK_EQUAL(call.status, -EINTR);
     after = vm_stats(world.gpu.vm);
     CHECK(memcmp(&before, &after, sizeof before) == 0);
@@ -118,7 +123,6 @@ static void interrupt(uint32_t executor, waiting wait) {
 static void interrupt_unbind(uint32_t executor, waiting wait) {
     struct world world;
     pthread_t thread;
-    int is_over = 0;
     world_open(&world, executor);
     signal(SIGUSR1, on_signal);
     CHECK_EQUAL(unbind_fence_signal(world.gate, 0), 0);
@@ -128,12 +132,7 @@ static void interrupt_unbind(uint32_t executor, waiting wait) {
     struct call call = {&world, wait, 1};
     struct unbind_vm_stats before = vm_stats(world.gpu.vm), after;
     REQUIRE(pthread_create(&thread, NULL, make_call, &call) == 0);
-    for (int i = 0; i < 2000 && !is_over; i++) {
-        sleep_ms(2);
-        pthread_kill(thread, SIGUSR1);
-        is_over = pthread_tryjoin_np(thread, NULL) == 0;
-    }
-    REQUIRE(is_over);
+    interrupt_until_over(thread);
     CHECK_EQUAL(call.status, -EINTR);
     CHECK_EQUAL(unbind_vma_state(world.vma), UNBIND_VMA_BOUND);
     after = vm_stats(world.gpu.vm);
@@ -196,7 +195,6 @@ TEST(migrate, "M10: a move that has no memory for its bookkeeping, and waits ins
         struct unbind_allocator allocator;
         struct unbind_device_options options = gpu_options(&move.gpu, executors[kind], &allocator);
         pthread_t thread;
-        int is_over = 0;
         options.flags = UNBIND_DEVICE_NO_SLABS;
         REQUIRE(unbind_device_open_software(&options, &move.gpu.device) == 0);
         REQUIRE(unbind_vm_create(move.gpu.device, NULL, &move.gpu.vm) == 0);
@@ -209,12 +207,7 @@ TEST(migrate, "M10: a move that has no memory for its bookkeeping, and waits ins
         /* The first two are for the new memory, without which it fails at once. */
         move.gpu.hooks.fail_at = move.gpu.hooks.calls + 3;
         REQUIRE(pthread_create(&thread, NULL, make_move, &move) == 0);
-        for (int i = 0; i < 2000 && !is_over; i++) {
-            sleep_ms(2);
-            pthread_kill(thread, SIGUSR1);
-            is_over = pthread_tryjoin_np(thread, NULL) == 0;
-        }
-        REQUIRE(is_over);
+        interrupt_until_over(thread);
         CHECK_EQUAL(move.status, -EINTR);
         CHECK_EQUAL(move.gpu.hooks.failed, 1);
         CHECK_EQUAL(unbind_bo_region(move.bo), UNBIND_REGION_SYSTEM);
