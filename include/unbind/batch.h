@@ -103,11 +103,11 @@ struct unbind_sync {
                                          library picks the moment; jobs that come later are not waited for */
 
 /* Flags of struct unbind_batch. */
-#define UNBIND_BATCH_SPLIT (1u << 0) /* a list that is too large may be cut into pieces that take effect
+#define UNBIND_BATCH_SPLIT (1u << 8) /* a list that is too large may be cut into pieces that take effect
                                         one after the other, each as a whole, in order */
-#define UNBIND_BATCH_EVICT (1u << 1) /* when memory is short idle VMAs that are neither pinned nor held may
+#define UNBIND_BATCH_EVICT (1u << 9) /* when memory is short idle VMAs that are neither pinned nor held may
                                         be unbound: see below */
-#define UNBIND_BATCH_NO_WAIT (1u << 2) /* when memory is short: -ENOMEM instead of waiting. Not with SYNC */
+#define UNBIND_BATCH_NO_WAIT (1u << 10) /* when memory is short: -ENOMEM instead of waiting. Not with SYNC */
 /* UNBIND_WAIT_INTERRUPTIBLE (unbind/fence.h) may be given, too: a signal handler ends the waits that come before
    anything is changed. */
 
