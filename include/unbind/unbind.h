@@ -18,6 +18,11 @@
  *     (a buffer's)    lock, and fences of its users       <unbind/resv.h>
  *     unbind_probe    which Intel GPUs are in the machine <unbind/probe.h>
  *
+ * and alone, without address spaces of the library's own:
+ *
+ *     unbind_range_allocator  who has which addresses     <unbind/range_allocator.h>
+ *     unbind_range_tracker    which fences concern them   <unbind/range_tracker.h>
+ *
  * CONVENTIONS
  *
  * Status      A function that returns int returns 0 (or a documented value
@@ -90,5 +95,7 @@
 #include "hold.h"
 #include "resv.h"
 #include "probe.h"
+#include "range_allocator.h"
+#include "range_tracker.h"
 
 #endif /* UNBIND_UNBIND_H */
