@@ -238,7 +238,8 @@ TEST(calls_refuse, "bad requests, addresses, fences and handles are refused, and
     struct unbind_range_request good = request_low(PAGE);
     CHECK_EQUAL(unbind_range_allocator_reserve(NULL, &good, &address, &out), -EINVAL);
     CHECK_EQUAL(unbind_range_allocator_reserve(wrong, &good, &address, &out), -EINVAL);
-    CHECK_EQUAL(unbind_range_allocator_reserve((unbind_range_allocator *)(void *)tracker, &good, &address, &out), -EINVAL);
+    unbind_range_allocator *kindred = (unbind_range_allocator *)(void *)tracker;
+    CHECK_EQUAL(unbind_range_allocator_reserve(kindred, &good, &address, &out), -EINVAL);
     CHECK_EQUAL(unbind_range_allocator_reserve(allocator, NULL, &address, &out), -EINVAL);
     CHECK_EQUAL(unbind_range_allocator_reserve(allocator, &good, NULL, &out), -EINVAL);
     CHECK_EQUAL(unbind_range_allocator_release(NULL, used), -EINVAL);

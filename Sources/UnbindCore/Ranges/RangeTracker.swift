@@ -1,9 +1,9 @@
 // RangeTracker: which fences concern which addresses, for programs that keep their own page tables (what PendingUnbinds
 // is to an address space).
 //
-// Records (TrackedFence) are in an IntervalIndex as long as their fences have not signalled. A fence that signals pushes
-// its record on a list, without any lock; every call takes those out of the index first. So a signal never waits for a
-// thread that holds the lock, and a look-up must tolerate fences that have signalled.
+// Records (TrackedFence) are in an IntervalIndex as long as their fences have not signalled. A fence that signals
+// pushes its record on a list, without any lock; every call takes those out of the index first. So a signal never waits
+// for a thread that holds the lock, and a look-up must tolerate fences that have signalled.
 //
 // A ZoneAllocator begins with one, and is told of each record that leaves the index.
 //
