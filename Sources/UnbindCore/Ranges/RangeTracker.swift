@@ -163,6 +163,7 @@ extension UnsafeMutablePointer where Pointee == RangeTracker {
     /// - Locking: held.
     func insert(_ record: TrackedFencePointer, start: UInt64, last: UInt64, fence: FencePointer) -> Bool {
         fence.retain()
+        record.set(fence)
         pointee.count.retain()
         index.insert(record.node, start: start, last: last)
         if fence.add(record.callback) { return true }

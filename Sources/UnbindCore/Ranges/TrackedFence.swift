@@ -9,11 +9,12 @@
 typealias TrackedFencePointer = UnsafeMutablePointer<TrackedFence>
 
 struct TrackedFence {
-    /// First: a pointer to it is a pointer to the TrackedFence. Its context is the tracker, its fence a counted
-    /// reference while the record is in the index.
+    /// First: a pointer to it is a pointer to the TrackedFence. Its context is the tracker.
     var callback: FenceCallback
     /// At `nodeOffset`.
     var node = IntervalNode()
+    /// A counted reference while the record is in the index.
+    fileprivate var fence: FencePointer?
     /// Of those whose fences have signalled, the one that did before.
     var next: TrackedFencePointer?
 
@@ -34,7 +35,10 @@ extension UnsafeMutablePointer where Pointee == TrackedFence {
     var callback: FenceCallbackPointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: FenceCallback.self) }
 
     /// Of one in the index.
-    var fence: FencePointer { pointee.callback.fence.unsafelyUnwrapped }
+    var fence: FencePointer { pointee.fence.unsafelyUnwrapped }
+
+    /// Before it is in the index; the reference is the record's then.
+    func set(_ fence: FencePointer) { pointee.fence = fence }
 }
 
 private func trackedFenceSignalled(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
