@@ -96,6 +96,7 @@ public func unbind_device_close(
         result.timelines = report.timelines
         result.holds = report.holds
         result.locks = report.locks
+        result.ranges = report.ranges
         try write(result, to: outReport)
     }
 }
