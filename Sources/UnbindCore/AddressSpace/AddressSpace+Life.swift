@@ -10,7 +10,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         guard let vm = memory.allocateArray(of: AddressSpace.self, count: 1) else { throw Status.noMemory }
         var parts = AddressSpaceParts(memory: memory, device: device)
         do throws(Status) {
-            try parts.make(id: id, options: options)
+            try parts.make(vm, id: id, options: options)
         } catch {
             parts.free()
             memory.deallocateArray(vm, count: 1)
@@ -19,7 +19,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         vm.initialize(
             to: AddressSpace(
                 device: device, id: id, options: options, ranges: parts.ranges!, pending: parts.pending!,
-                space: parts.space!, history: parts.history!, stats: parts.stats!, drain: parts.drain!))
+                space: parts.space!, history: parts.history!, stats: parts.stats!, drain: parts.drain!,
+                stream: parts.stream))
         parts.drain!.initialize(to: UnbindDrain(vm: vm))
         guard device.add(vm) else {
             vm.deinitialize(count: 1)
@@ -95,13 +96,14 @@ private struct AddressSpaceParts {
     var stats: UnsafeMutablePointer<AddressSpaceStats>?
     /// Memory only: initialised and deinitialised by the caller.
     var drain: UnsafeMutablePointer<UnbindDrain>?
+    var stream: BindingStreamPointer?
 
     init(memory: UnsafeMutablePointer<Memory>, device: DevicePointer) {
         self.memory = memory
         self.device = device
     }
 
-    mutating func make(id: UInt64, options: AddressSpaceOptions) throws(Status) {
+    mutating func make(_ vm: VMPointer, id: UInt64, options: AddressSpaceOptions) throws(Status) {
         guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
         ranges.initialize(
             to: RangeAllocator(
@@ -116,7 +118,8 @@ private struct AddressSpaceParts {
         self.stats = stats
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
-        history = try UnsafeMutablePointer<History>.make(memory: memory)
+        history = try UnsafeMutablePointer<History>.make(capacity: options.historyCapacity, memory: memory)
+        if device.pointee.host.binding != nil { stream = try .make(vm: vm, id: id, memory: memory) }
         space = try device.pointee.gpu.makeSpace(
             id: id, pageSizes: options.pageSizes, hasTableModes: options.hasTableModes, keepsLeaf: true)
     }
@@ -128,11 +131,13 @@ private struct AddressSpaceParts {
         history = vm.pointee.history
         stats = vm.pointee.stats
         drain = vm.pointee.drain
+        stream = vm.pointee.stream
     }
 
     func free() {
         if let space { device.pointee.gpu.freeSpace(space) }
         if let history { history.free() }
+        if let stream { stream.free(memory: memory) }
         if let drain { memory.deallocateArray(drain, count: 1) }
         if let stats {
             stats.deinitialize(count: 1)

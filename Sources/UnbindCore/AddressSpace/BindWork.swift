@@ -95,6 +95,9 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         if pointee.isUpgrade { vm.invalidate(start: binding.start, size: binding.size) }
         vm.pointee.history.record(
             .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
+        if let stream = vm.pointee.stream, !pointee.isUpgrade {
+            stream.recordBindDone(resource, error: pointee.gate.error, at: time)
+        }
         fence.signal(error: pointee.gate.error, at: time)
         SignallingSection.end()
         pointee.power?.put()

@@ -197,6 +197,7 @@ struct Eviction {
                 resource.pointee.holdsPower = true
                 powerReferences -= 1
             }
+            resource.pointee.makesWay = true
             victims![index].schedule = vma.scheduleUnbind(of: resource)
         }
     }

@@ -29,6 +29,8 @@ struct VMAResource: ~Copyable {
     var isScheduled = false
     /// Scheduled with a reference that keeps the device awake until completed.
     var holdsPower = false
+    /// Unbound for the sake of others, or of a move.
+    var makesWay = false
     /// See VMAResource+Entries.
     var writtenIn: UInt64 = 0
     /// Its place in the order in which the VM's unbinds were scheduled.
@@ -153,6 +155,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let pages = pointee.pages
         record(.unbindCompleted, at: time)
         _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
+        if let stream = vm.pointee.stream, pointee.isPublished { stream.recordUnbindDone(self, at: time) }
         fence.signal(at: time)
         if pointee.isPublished {
             vm.pointee.pending.push(self)

@@ -158,6 +158,7 @@ private struct OpeningDevice {
         make(.hold, Hold.self)
         make(.migration, Migration.self)
         make(.timedFence, TimedFence.self)
+        make(.bindingEvent, BindingEvent.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {

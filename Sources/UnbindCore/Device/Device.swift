@@ -60,6 +60,8 @@ struct HostCallbacks {
     var fault: FaultCallback?
     var faultData: UnsafeMutableRawPointer?
     var power: PowerCallbacks?
+    var binding: BindingCallback?
+    var bindingData: UnsafeMutableRawPointer?
 }
 
 /// The kinds of object with a C handle, for ids and for the leak report.
@@ -88,9 +90,9 @@ enum LiveHandles {
 /// The slab caches of a device.
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
-    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence
+    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence, bindingEvent
 
-    static var count: Int { timedFence.rawValue + 1 }
+    static var count: Int { bindingEvent.rawValue + 1 }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {

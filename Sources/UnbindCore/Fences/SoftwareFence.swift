@@ -49,6 +49,9 @@ struct SoftwareFence: ~Copyable {
     /// Everything is done and the gate is committed.
     var isOpen: Bool { pending.load(ordering: .acquiring) == 0 }
 
+    /// Of a committed one: so many fences are not yet done.
+    var awaitedCount: Int32 { pending.load(ordering: .acquiring) }
+
     @inline(__always)
     var error: Int32 { firstError.load(ordering: .relaxed) }
 }

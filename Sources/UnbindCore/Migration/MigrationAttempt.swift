@@ -189,6 +189,7 @@ struct MigrationAttempt {
                 entry.pointee.resource.pointee.holdsPower = true
                 powerReferences -= 1
             }
+            entry.pointee.resource.pointee.makesWay = true
             entry.pointee.schedule = entry.pointee.vma.scheduleUnbind(of: entry.pointee.resource)
             vm.pointee.lock.release()
         }
