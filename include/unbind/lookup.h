@@ -144,9 +144,9 @@ struct unbind_binding_event {
  * unbind_device_options, binding. (VK_EXT_device_address_binding_report has this
  * shape.)
  *
- * Called by a piece of the device's own work, with no lock held and never from
- * within the call that binds or unbinds: on a worker of the pool, or where the
- * manual or simulated executor runs work. The events of one VM come one by one
+ * Called by a piece of the device's own work, with no lock held: on a worker of
+ * the pool, or where the manual or simulated executor runs work, which is also
+ * within calls that wait or, on the simulated one, take time. The events of one VM come one by one
  * in the order of their numbers, which is the order in which the ranges changed
  * hands; those of different VMs may come at the same time on different
  * threads. A DONE event belongs to the oldest pending bind (or unbind) of that

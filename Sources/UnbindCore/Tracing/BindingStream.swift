@@ -86,7 +86,7 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
         memory.deallocateArray(self, count: 1)
     }
 
-    private var itemPointer: WorkItemPointer { memberPointer(of: self, at: BindingStream.itemOffset, as: WorkItem.self) }
+    var itemPointer: WorkItemPointer { memberPointer(of: self, at: BindingStream.itemOffset, as: WorkItem.self) }
 
     private var cache: UnsafeMutablePointer<SlabCache> { pointee.vm.pointee.device.cache(.bindingEvent) }
 
@@ -217,7 +217,7 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
         pointee.lock.release()
         while left > 0 {
             left -= 1
-            deliverFirst(of: vm, to: device.pointee.host)
+            deliverFirst(of: vm)
         }
         pointee.lock.acquire()
         let isEmpty = pointee.first == nil
@@ -230,7 +230,7 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
         device.drop()
     }
 
-    private func deliverFirst(of vm: VMPointer, to host: HostCallbacks) {
+    private func deliverFirst(of vm: VMPointer) {
         pointee.lock.acquire()
         let event = pointee.first.unsafelyUnwrapped
         pointee.first = event.pointee.next
@@ -251,7 +251,9 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
         cache.give(UnsafeMutableRawPointer(event))
         LockOrder.assertNoneHeld("a binding event was delivered with a lock held")
         SignallingSection.assertNotInside("a binding event was delivered inside a signalling section")
-        host.binding?(host.bindingData, &report)
+        let device = vm.pointee.device
+        guard let callback = device.pointee.host.binding else { return }
+        callback(device.pointee.host.bindingData, &report)
     }
 }
 
