@@ -66,6 +66,9 @@ struct unbind_pending_unbind {
 #define UNBIND_LOOKUP_LOCAL (1u << 1)     /* the buffer is in the device's local memory */
 #define UNBIND_LOOKUP_VIEW (1u << 2)      /* a view: not the whole buffer as it is */
 #define UNBIND_LOOKUP_GUARD (1u << 3)     /* no mapping, but kept free as a guard or padding of one */
+#define UNBIND_LOOKUP_BATCH (1u << 4)     /* made by a batch (batch.h), as a whole or part of what one made */
+#define UNBIND_LOOKUP_NULL (1u << 5)      /* without memory, UNBIND_OP_MAP_NULL: state says that it is
+                                             there, bo_id is 0 */
 
 /*
  * In: the arrays and their capacities. Out: all else. Of a mapping is told only
@@ -123,8 +126,11 @@ int unbind_vm_lookup(unbind_vm *vm, uint64_t address, struct unbind_lookup *look
 #define UNBIND_EVENT_PENDING (1u << 0)  /* BIND: its entries are written later, when what is in its
                                            way has gone. UNBIND: they are there until the GPU work
                                            is done. A DONE event follows, once */
-#define UNBIND_EVENT_INTERNAL (1u << 1) /* UNBIND: nobody asked for it of this VMA: it made way
-                                           (eviction), or moves with its buffer or by a pin */
+#define UNBIND_EVENT_INTERNAL (1u << 1) /* nobody asked for it: a VMA makes way (eviction), or moves with
+                                           its buffer or by a pin; a mapping of which a batch takes a
+                                           part becomes several: it is unbound, and they are bound,
+                                           those to be unbound too, and nothing touches the entries
+                                           of what stays */
 
 struct unbind_binding_event {
     uint32_t struct_size; /* sizeof in the library: do not copy more than this */
@@ -136,7 +142,7 @@ struct unbind_binding_event {
     uint64_t number;      /* of the events of this VM, from 1, without a gap */
     uint64_t address;     /* of the mapping, without guards */
     uint64_t size;
-    uint64_t bo_id;       /* unbind_bo_id of its buffer */
+    uint64_t bo_id;       /* unbind_bo_id of its buffer; 0: a null mapping */
 };
 
 /*

@@ -15,6 +15,9 @@ struct BoundMapping {
     var isReadOnly = false
     var isLocal = false
     var isView = false
+    /// Made by a batch; of those, without memory.
+    var isOfBatch = false
+    var isNull = false
     /// Nothing is bound, but somebody's guard or padding is there.
     var isGuard = false
 }
@@ -51,7 +54,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         }
         pointee.pending.forEachUnfinished(overlapping: address...address) { resource, _ in
             // Its range has guards, too.
-            if resource.pointee.binding.covers(address) {
+            if resource.pointee.covers(address) {
                 look.unbindCount &+= 1
                 body(resource.asPendingUnbind)
             }
@@ -76,12 +79,15 @@ extension UnsafeMutablePointer where Pointee == VMA {
         mapping.start = binding.start
         mapping.size = binding.size
         mapping.boID = resource.pointee.boID
-        mapping.boOffset = resource.pointee.pages.bufferOffset(of: address &- binding.start)
-        mapping.pins = pointee.pinCount
+        mapping.boOffset = resource.pointee.isNull ? 0 : resource.pointee.pages.bufferOffset(of: address &- binding.start)
+        // Those of batches have a pin that nobody asked for.
+        mapping.pins = isMapping ? 0 : pointee.pinCount
         mapping.holds = resource.installedHolds
         mapping.isReadOnly = binding.isReadOnly
         mapping.isLocal = binding.isLocal
-        mapping.isView = pointee.view != nil
+        mapping.isView = !isMapping && pointee.view != nil
+        mapping.isOfBatch = isMapping
+        mapping.isNull = resource.pointee.isNull
         return mapping
     }
 }
@@ -93,7 +99,6 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// - Locking: the VM's lock is held.
     var asPendingUnbind: PendingUnbind {
-        let binding = pointee.binding
         let awaited = pointee.gate.awaitedCount
         var obstacle = UnbindObstacle.work
         var count = UInt32(max(0, awaited))
@@ -105,7 +110,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             if !isCleared { count = 0 }
         }
         return PendingUnbind(
-            start: binding.start, size: binding.size, boID: pointee.boID, order: pointee.order, obstacle: obstacle,
+            start: pointee.start, size: pointee.size, boID: pointee.boID, order: pointee.order, obstacle: obstacle,
             count: count)
     }
 }

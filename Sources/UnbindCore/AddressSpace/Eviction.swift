@@ -194,10 +194,10 @@ struct Eviction {
             vma.retain()
             victims![index].resource = resource
             if vm.power != nil {
-                resource.pointee.holdsPower = true
+                resource.set(.holdsPower)
                 powerReferences -= 1
             }
-            resource.pointee.makesWay = true
+            resource.set(.makesWay)
             victims![index].schedule = vma.scheduleUnbind(of: resource)
         }
     }

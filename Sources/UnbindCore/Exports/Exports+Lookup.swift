@@ -49,6 +49,8 @@ extension BoundMapping {
         if isReadOnly { flags |= UNBIND_LOOKUP_READ_ONLY }
         if isLocal { flags |= UNBIND_LOOKUP_LOCAL }
         if isView { flags |= UNBIND_LOOKUP_VIEW }
+        if isOfBatch { flags |= UNBIND_LOOKUP_BATCH }
+        if isNull { flags |= UNBIND_LOOKUP_NULL }
         if isGuard { flags |= UNBIND_LOOKUP_GUARD }
         return flags
     }

@@ -155,8 +155,9 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
 
     /// A binding has got its range. Was reserved.
     /// - Locking: the VM's lock is held.
-    func recordBind(_ resource: ResourcePointer, isPending: Bool) {
-        record(.bind, resource, flags: isPending ? UNBIND_EVENT_PENDING : 0, at: now)
+    func recordBind(_ resource: ResourcePointer, isPending: Bool, isInternal: Bool = false) {
+        let flags = isPending ? UNBIND_EVENT_PENDING : 0
+        record(.bind, resource, flags: flags | (isInternal ? UNBIND_EVENT_INTERNAL : 0), at: now)
         if !isPending { unreserve(1) }
     }
 
@@ -183,7 +184,6 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
     private func record(
         _ kind: BindingEventKind, _ resource: ResourcePointer, flags: UInt32 = 0, error: Int32 = 0, at time: UInt64
     ) {
-        let binding = resource.pointee.binding
         pointee.lock.acquire()
         let event = takeSpare()
         let time = max(time, pointee.latest)
@@ -191,8 +191,8 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
         pointee.count = pointee.count &+ 1
         event.initialize(
             to: BindingEvent(
-                kind: kind, flags: flags, error: error, time: time, number: pointee.count, start: binding.start,
-                size: binding.size, boID: resource.pointee.boID))
+                kind: kind, flags: flags, error: error, time: time, number: pointee.count, start: resource.pointee.start,
+                size: resource.pointee.size, boID: resource.pointee.boID))
         if let last = pointee.last { last.pointee.next = event } else { pointee.first = event }
         pointee.last = event
         pointee.waiting = pointee.waiting &+ 1

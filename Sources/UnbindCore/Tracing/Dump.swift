@@ -159,11 +159,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
             next = pointee.ranges.next(after: node)
             let vma = VMAPointer(containing: node)
             guard let resource = vma.pointee.resource else { continue }
-            let binding = resource.pointee.binding
             (ranges + count).initialize(
                 to: DumpedRange(
-                    state: vma.lockedState == .bound ? .bound : .binding, start: binding.start, size: binding.size,
-                    boID: vma.pointee.bo.pointee.id, isReadOnly: binding.isReadOnly,
+                    state: vma.lockedState == .bound ? .bound : .binding, start: resource.pointee.start, size: resource.pointee.size,
+                    boID: vma.pointee.bo.pointee.id, isReadOnly: resource.pointee.isReadOnly,
                     view: vma.pointee.view?.pointee.kind ?? .normal, pins: vma.pointee.pinCount,
                     holds: resource.installedHolds))
             count += 1
