@@ -91,6 +91,7 @@
 #include "fence.h"
 #include "device.h"
 #include "vm.h"
+#include "lookup.h"
 #include "bo.h"
 #include "vma.h"
 #include "queue.h"

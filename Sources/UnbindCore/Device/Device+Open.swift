@@ -196,6 +196,7 @@ private struct OpeningDevice {
         make(.bindQueue, BindQueue.self)
         make(.trackedFence, TrackedFence.self)
         make(.ownedRange, OwnedRange.self)
+        make(.bindingEvent, BindingEvent.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {

@@ -64,6 +64,8 @@ struct HostCallbacks {
     var fault: FaultCallback?
     var faultData: UnsafeMutableRawPointer?
     var power: PowerCallbacks?
+    var binding: BindingCallback?
+    var bindingData: UnsafeMutableRawPointer?
 }
 
 /// The kinds of object with a C handle, for ids and for the leak report.
@@ -95,8 +97,9 @@ enum LiveHandles {
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
     case job, eventfd, timeline, timelinePoint, hold, migration, timedFence, join, bindQueue, trackedFence, ownedRange
+    case bindingEvent
 
-    static var count: Int { ownedRange.rawValue + 1 }
+    static var count: Int { bindingEvent.rawValue + 1 }
 }
 
 /// The sorts of fences that are a device's own.
