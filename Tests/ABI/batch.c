@@ -924,3 +924,65 @@ TEST(memory_ladder, "memory that is short is made by evicting, by waiting, by cu
     unbind_bo_unref(bo);
     gpu_close(&gpu);
 }
+
+TEST(merging, "neighbours that show neighbouring parts of a buffer are one mapping, with its large pages") {
+    struct gpu gpu;
+    struct unbind_page page;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_queue *queue = make_queue(&gpu);
+    unbind_bo *bo = make_bo(&gpu, 4 * MIB);
+    struct unbind_op op;
+    /* Page by page, from both ends to the middle. */
+    for (uint64_t i = 0; i < 512; i++) {
+        for (int end = 0; end < 2; end++) {
+            uint64_t offset = (end ? 1023 - i : i) * PAGE;
+            op = map_op(bo, offset, 8 * MIB + offset, PAGE);
+            CHECK_EQUAL(apply(&gpu, &op, 1), 0);
+        }
+        if (i == 100) CHECK_EQUAL(gpu_store(&gpu, queue, 8 * MIB, i), 0); /* the TLB knows small pages */
+        if (i == 300) CHECK_EQUAL(stats_of(&gpu).mappings, 2);
+    }
+    CHECK_EQUAL(stats_of(&gpu).mappings, 1);
+    CHECK_EQUAL(stats_of(&gpu).merges, 1023);
+    for (uint64_t address = 8 * MIB; address < 12 * MIB; address += 2 * MIB) {
+        CHECK(page_at(&gpu, address, &page));
+        CHECK_EQUAL(page.size, 2 * MIB);
+        CHECK_EQUAL(page.bo_offset, address - 8 * MIB);
+        CHECK_EQUAL(gpu_store(&gpu, queue, address, 1), 0);
+        CHECK_EQUAL(gpu_store(&gpu, queue, address + MIB, 1), 0);
+    }
+    /* A hole, and it is closed again. */
+    op = range_op(UNBIND_OP_UNMAP, 8 * MIB + 0x5000, PAGE);
+    CHECK_EQUAL(apply(&gpu, &op, 1), 0);
+    CHECK_EQUAL(stats_of(&gpu).mappings, 2);
+    CHECK_EQUAL(gpu_store(&gpu, queue, 8 * MIB + 0x5000, 1), -EFAULT);
+    op = map_op(bo, 0x5000, 8 * MIB + 0x5000, PAGE);
+    CHECK_EQUAL(apply(&gpu, &op, 1), 0);
+    CHECK_EQUAL(stats_of(&gpu).mappings, 1);
+    CHECK(page_at(&gpu, 8 * MIB, &page));
+    CHECK_EQUAL(page.size, 2 * MIB);
+    CHECK_EQUAL(gpu_store(&gpu, queue, 8 * MIB + 0x5000, 1), 0);
+    /* Other flags, another place in the buffer, or a hold: not one. */
+    op = map_op(bo, 0, 12 * MIB, PAGE);
+    CHECK_EQUAL(apply(&gpu, &op, 1), 0);
+    CHECK_EQUAL(stats_of(&gpu).mappings, 2);
+    op = map_op(bo, PAGE, 12 * MIB + PAGE, PAGE);
+    op.flags = UNBIND_OP_READ_ONLY;
+    CHECK_EQUAL(apply(&gpu, &op, 1), 0);
+    CHECK_EQUAL(stats_of(&gpu).mappings, 3);
+    unbind_hold *hold = NULL;
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, 12 * MIB + PAGE, &hold), 0);
+    op = map_op(bo, 2 * PAGE, 12 * MIB + 2 * PAGE, PAGE);
+    op.flags = UNBIND_OP_READ_ONLY;
+    CHECK_EQUAL(apply(&gpu, &op, 1), 0);
+    CHECK_EQUAL(stats_of(&gpu).mappings, 4);
+    unbind_hold_unref(hold);
+    op.address += PAGE;
+    op.offset += PAGE;
+    CHECK_EQUAL(apply(&gpu, &op, 1), 0);
+    CHECK_EQUAL(stats_of(&gpu).mappings, 3);
+    CHECK_EQUAL(gpu.faults, 1);
+    unbind_bo_unref(bo);
+    unbind_queue_unref(queue);
+    gpu_close(&gpu);
+}

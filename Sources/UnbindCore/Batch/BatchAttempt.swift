@@ -67,7 +67,11 @@ struct BatchAttempt: ~Copyable {
             undo()
             throw status
         }
-        return finish()
+        let fence = finish()
+        for index in 0..<plan.new.count where plan.new.elements[index].isBound {
+            vm.mergeNeighbours(of: plan.new.elements[index].start)
+        }
+        return fence
     }
 
     // MARK: Looking

@@ -67,6 +67,8 @@ struct NewMapping {
     var pieceEnd = 0
     var workMemory: UnsafeMutableRawPointer?
     var bindUser: UnsafeMutableRawPointer?
+    /// Within the call.
+    var isBound = false
 }
 
 struct BatchPlan: ~Copyable {
