@@ -65,7 +65,7 @@ extension BatchAttempt {
             touched.pointee.workMemory = try take(.bindWork)
             touched.pointee.bindEdge = try device.makeAwait(on: bindFence!, function: bindAwaitFired)
         }
-        let content = touched.pointee.vma.pointee.options.mapping!
+        let content = touched.pointee.vma.mapping!
         // The buffer does not move while it is mapped.
         let pages = content.bo.pages
         for index in 0..<touched.pointee.pieceCount {
@@ -100,9 +100,13 @@ extension BatchAttempt {
         }
         let isTimeline = vm.pointee.options.policy == .timeline
         if isTimeline {
-            if let last = vm.pointee.pending.pointee.lastScheduled, !last.isSignalled { depend(on: last) }
+            if let last = vm.pointee.pending.pointee.lastScheduled, !last.isSignalled {
+                new.pointee.awaited = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
+                depend(on: last)
+            }
         } else {
             let unbinds = vm.pointee.pending.unfinished(in: range)
+            new.pointee.awaited = UInt64(unbinds.count)
             vm.pointee.pending.forEachToAwait(of: unbinds) { depend(on: $0.fence) }
         }
         var index = isTimeline ? 0 : firstPiece(endingAfter: range.lowerBound)
@@ -312,7 +316,8 @@ extension BatchAttempt {
             history.record(.bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: now)
             return
         }
-        stats.pointee.bindsWaited = stats.pointee.bindsWaited &+ 1
+        if new.pointee.awaited > 0 { stats.pointee.bindsWaited = stats.pointee.bindsWaited &+ 1 }
+        stats.pointee.awaited = stats.pointee.awaited &+ new.pointee.awaited
         let work = BindWorkPointer.initialize(new.pointee.workMemory!, vm: vm, resource: resource, calledAt: now)
         new.pointee.workMemory = nil
         work.fence.retain()
@@ -343,6 +348,7 @@ extension BatchAttempt {
             case .ready, .deferred:
                 edge.pointee.next = new.pointee.edges
                 new.pointee.edges = edge
+                new.pointee.awaited &+= 1
             }
         }
     }

@@ -69,7 +69,7 @@ struct MappingMerge: ~Copyable {
         (parts.elements[0].vma.node.pointee.start, parts.elements[parts.count - 1].vma.node.pointee.end)
     }
 
-    private var content: MappingContent { parts.elements[0].vma.pointee.options.mapping! }
+    private var content: MappingContent { parts.elements[0].vma.mapping! }
 
     private mutating func prepare() throws(Status) {
         let (start, end) = range
@@ -216,8 +216,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// - Locking: the VM's lock is held.
     fileprivate func isContinued(by other: VMAPointer) -> Bool {
         let (node, next) = (node.pointee, other.node.pointee)
-        guard node.end == next.start, let content = pointee.options.mapping, let following = other.pointee.options.mapping
-        else { return false }
+        guard node.end == next.start, let content = mapping, let following = other.mapping else { return false }
         return following.equals(content.advanced(by: node.size))
     }
 }

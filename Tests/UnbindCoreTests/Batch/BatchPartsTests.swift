@@ -91,7 +91,8 @@ import Testing
                 MappingContent(bo: rig.bos[0], offset: page * 4096), start: page * 4096, size: 4096, replaces: true)
         }
         try overlay.map(
-            MappingContent(bo: rig.bos[0], offset: 0x4000, flags: 1), start: 0x4000, size: 4096, replaces: true)
+            MappingContent(bo: rig.bos[0], offset: 0x4000, flags: MappingFlags(flags: 1)), start: 0x4000, size: 4096,
+            replaces: true)
         var ranges: [UInt64] = []
         try overlay.forEachRange { (start, end, _) throws(Status) in ranges += [start, end] }
         #expect(ranges == [0, 0x4000, 0x4000, 0x5000])

@@ -35,7 +35,7 @@ private func translations(_ space: SoftwareSpacePointer, _ start: UInt64, _ end:
         return pieces
     }
 
-    @Test("a binding that is split translates as before, piece by piece, until each is cleared", arguments: 0..<60)
+    @Test("a binding that is split translates as before, piece by piece, until each is cleared", arguments: 0..<24)
     func keepsTranslations(seed: Int) {
         let test = TestGPU(uncached: seed % 2 == 0)
         var random = RandomSource(seed: UInt64(seed) &* 7919 &+ 3)
@@ -105,6 +105,95 @@ private func translations(_ space: SoftwareSpacePointer, _ start: UInt64, _ end:
         pieces = split(space, pieces[1], at: [0x41_1000]) + [pieces[0], pieces[2]]
         #expect(test.gpu.totals.written == written + 512 + 16, "the marks of one page of 64 KiB")
         for piece in pieces { _ = space.clear(piece) }
+        test.gpu.freeSpace(space)
+    }
+
+    @Test("bindings that are split and joined again have the entries of one that never was", arguments: 0..<24)
+    func joinsAgain(seed: Int) {
+        let test = TestGPU(uncached: seed % 2 == 0)
+        var random = RandomSource(seed: UInt64(seed) &* 104_729 &+ 11)
+        let sizes = [
+            PageSize.all, PageSize.small, PageSize.small | PageSize.large, PageSize.small | PageSize.medium,
+            PageSize.medium | PageSize.large, PageSize.medium,
+        ][seed % 6]
+        let unit = sizes & (~sizes &+ 1)
+        let space = test.space(pageSizes: sizes)
+        for _ in 0..<8 {
+            let start = 0x4000_0000 - 0x60_0000 + UInt64(random.next(below: 600)) * unit
+            let count = UInt64(random.next(below: 1600) + 2)
+            let skew = [0, 0, UInt64(random.next(below: 32)) << 16][random.next(below: 3)]
+            let whole = Binding(
+                start: start, size: count * unit, physical: 0x10_0000_0000 + start + skew, isLocal: false,
+                isReadOnly: false)
+            try! space.reserve(whole)
+            _ = space.write(whole)
+            let (before, leaves) = (translations(space, whole.start, whole.end), leaves(space, whole))
+            var cuts = Set<UInt64>()
+            for _ in 0..<(random.next(below: 6) + 1) {
+                cuts.insert(start + UInt64(random.next(below: Int(count - 1)) + 1) * unit)
+            }
+            var pieces = split(space, whole, at: cuts.sorted())
+            while pieces.count > 1 {
+                let first = random.next(below: pieces.count - 1)
+                let joined = min(pieces.count - first, random.next(below: 3) + 2)
+                var one = pieces[first]
+                for piece in pieces[(first + 1)..<(first + joined)] { one.size += piece.size }
+                try! space.reserve(one)
+                space.pointee.lock.acquire()
+                let parts = Array(pieces[first..<(first + joined)])
+                let isJoined = space.joinLocked(one, from: joined) { parts[$0] }
+                space.pointee.lock.release()
+                #expect(isJoined)
+                pieces.replaceSubrange(first..<(first + joined), with: [one])
+                #expect(translations(space, whole.start, whole.end) == before)
+                if random.next(below: 2) == 0 {
+                    test.gpu.invalidate(space, start: 0, size: .max)
+                    space.freeRetired()
+                }
+                space.checkInvariants()
+            }
+            #expect(self.leaves(space, whole) == leaves)
+            _ = space.clear(whole)
+            #expect(space.findPage(endingAfter: 0) == nil)
+        }
+        test.gpu.invalidate(space, start: 0, size: .max)
+        space.freeRetired()
+        #expect(test.gpu.pointee.tables.liveCount == 1, "only the root is left")
+        test.gpu.freeSpace(space)
+    }
+
+    private func leaves(_ space: SoftwareSpacePointer, _ binding: Binding) -> [MappedPage] {
+        var pages: [MappedPage] = []
+        var address = binding.start
+        while let page = space.findPage(endingAfter: address), page.address < binding.end {
+            pages.append(page)
+            address = page.address + page.leaf.size
+        }
+        return pages
+    }
+
+    @Test("a table that somebody else has reserved does not give way")
+    func keepsReservedTable() {
+        let test = TestGPU()
+        let space = test.space(pageSizes: PageSize.all)
+        let whole = Binding(
+            start: 0x20_0000, size: 0x20_0000, physical: 0x10_0020_0000, isLocal: false, isReadOnly: false)
+        try! space.reserve(whole)
+        _ = space.write(whole)
+        let pieces = split(space, whole, at: [0x30_0000])
+        let other = part(whole, from: 0x20_1000, to: 0x20_2000)
+        try! space.reserve(other)
+        try! space.reserve(whole)
+        space.pointee.lock.acquire()
+        #expect(!space.joinLocked(whole, from: 2) { pieces[$0] })
+        space.pointee.lock.release()
+        space.checkInvariants()
+        space.cancel(other)
+        space.pointee.lock.acquire()
+        #expect(space.joinLocked(whole, from: 2) { pieces[$0] })
+        space.pointee.lock.release()
+        #expect(space.walk(0x30_0000)?.size == PageSize.large)
+        _ = space.clear(whole)
         test.gpu.freeSpace(space)
     }
 }
