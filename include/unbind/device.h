@@ -169,7 +169,7 @@ struct unbind_leak_report {
     uint32_t timelines;          /* as vms to fences */
     uint32_t holds;              /* as vms to fences; what they delayed was finished by the close */
     uint32_t locks;              /* of buffers, that contexts still have: each keeps its buffer */
-    uint32_t reserved;
+    uint32_t ranges;             /* allocators and trackers of ranges, as vms to fences */
 };
 #define UNBIND_LEAK_REPORT_INIT { sizeof(struct unbind_leak_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 

@@ -20,7 +20,10 @@ struct Device: ~Copyable {
     let caches: UnsafeMutablePointer<SlabCache>
     let fenceHomes: FenceHomePointer
     let executor: ExecutorPointer
+    /// With a backend it has no page tables: what is left of it runs the queues.
     let gpu: UnsafeMutablePointer<SoftwareGPU>
+    /// Nil: a software GPU.
+    let backend: BackendPointer?
     let localMemory: UnsafeMutablePointer<LocalMemory>
     let stubFence: FencePointer
     let host: HostCallbacks
@@ -68,6 +71,8 @@ struct HostCallbacks {
 /// The kinds of object with a C handle, for ids and for the leak report.
 enum ObjectKind: Int {
     case vm, bufferObject, vma, queue, fence, timeline, hold
+    /// Allocators and trackers of ranges.
+    case rangeTracker
     /// Not an object: what a lock context has of a buffer.
     case lock
 
@@ -91,7 +96,8 @@ enum LiveHandles {
 /// The slab caches of a device.
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
-    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence, join, bindQueue, bindingEvent
+    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence, join, bindQueue, trackedFence, ownedRange
+    case bindingEvent
 
     static var count: Int { bindingEvent.rawValue + 1 }
 }
