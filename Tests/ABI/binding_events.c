@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The stream of binding events: which come, when, in what order, and what is left when they are replayed. */
-#include "support.h"
+#include "toy_backend.h"
 
 enum { MOST = 40000 };
 
@@ -482,6 +482,54 @@ TEST(batch_without_memory, "a batch that fails says nothing and keeps no memory 
     CHECK_EQUAL(event_count(gpu.vm), before + 1 + 5 + 2 + 1); /* whole, pieces, two unbound, one bound */
     unbind_bo_unref(bo);
     close_with_tape(&gpu, &tape);
+}
+
+TEST(custom_backend, "on a backend of the program's own every bind is pending until the backend has done it, or refused") {
+    for (unsigned way = 0; way < 4; way++) {
+        struct toy toy;
+        struct tape tape;
+        struct unbind_allocator allocator;
+        toy_init(&toy, way % 2 ? TOY_BEFORE_RETURN : TOY_AT_ONCE);
+        struct unbind_device_options options =
+            gpu_options(&toy.gpu, way < 2 ? UNBIND_EXECUTOR_MANUAL : UNBIND_EXECUTOR_POOL, &allocator);
+        memset(&tape, 0, sizeof tape);
+        tape.events = (struct unbind_binding_event *)calloc(MOST, sizeof tape.events[0]);
+        REQUIRE(tape.events != NULL);
+        options.binding = play;
+        options.binding_data = &tape;
+        REQUIRE(unbind_device_open_custom(&toy.ops, &toy, &options, &toy.gpu.device) == 0);
+        REQUIRE(unbind_vm_create(toy.gpu.device, NULL, &toy.gpu.vm) == 0);
+        unbind_bo *bo = make_bo(&toy.gpu, PAGE);
+        unbind_vma *vma = make_vma(&toy.gpu, bo, 0x10000);
+        unbind_fence *fence = NULL;
+        for (unsigned i = 0; i < 5; i++) {
+            if (i == 2) toy_fail(&toy, TOY_MAP, -E2BIG, 1);
+            CHECK_EQUAL(unbind_vma_bind_async(vma, 0, &fence), 0);
+            CHECK_EQUAL(finish(fence), i == 2 ? -E2BIG : 0);
+            CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, &fence), 0);
+            CHECK_EQUAL(finish(fence), 0);
+        }
+        CHECK_EQUAL(unbind_device_wait_idle(toy.gpu.device, FOREVER, 0), 0);
+        CHECK_EQUAL(tape.count, event_count(toy.gpu.vm));
+        unsigned done = 0, bound = 0;
+        for (unsigned i = 0; i < tape.count; i++) {
+            const struct unbind_binding_event *event = &tape.events[i];
+            CHECK_EQUAL(event->number, i + 1);
+            if (event->type == UNBIND_EVENT_BIND) CHECK_EQUAL(event->flags, UNBIND_EVENT_PENDING);
+            bound += event->type == UNBIND_EVENT_BIND;
+            if (event->type != UNBIND_EVENT_BIND_DONE) continue;
+            CHECK_EQUAL(event->error, done == 2 ? -E2BIG : 0);
+            done++;
+        }
+        CHECK(bound == 5 && done == 5);
+        unbind_vma_unref(vma);
+        unbind_bo_unref(bo);
+        unbind_vm_unref(toy.gpu.vm);
+        CHECK_EQUAL(unbind_device_close(toy.gpu.device, NULL), 0);
+        unbind_device_unref(toy.gpu.device);
+        toy_end(&toy);
+        free(tape.events);
+    }
 }
 
 /* MARK: threads */
