@@ -86,6 +86,7 @@
 #include "bo.h"
 #include "vma.h"
 #include "queue.h"
+#include "batch.h"
 #include "timeline.h"
 #include "hold.h"
 #include "resv.h"
