@@ -19,7 +19,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         vm.initialize(
             to: AddressSpace(
                 device: device, id: id, options: options, ranges: parts.ranges!, pending: parts.pending!,
-                space: parts.space!, history: parts.history!, stats: parts.stats!, drain: parts.drain!))
+                space: parts.space!, history: parts.history!, stats: parts.stats!,
+                batches: parts.batches!, drain: parts.drain!))
         parts.drain!.initialize(to: UnbindDrain(vm: vm))
         guard device.add(vm) else {
             vm.deinitialize(count: 1)
@@ -35,9 +36,11 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Unbinds every VMA asynchronously and refuses new binds and jobs.
     /// - Failure: closed, if it is already.
     func close() throws(Status) {
+        pointee.batches.pointee.lock.acquire()
         pointee.lock.acquire()
         let wasClosed = pointee.closedFlag.exchange(true, ordering: .acquiringAndReleasing)
         pointee.lock.release()
+        pointee.batches.pointee.lock.release()
         if wasClosed { throw Status.closed }
         unbindAll()
     }
@@ -45,7 +48,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Of a closed VM. Several threads may do it at once; each returns when nothing is bound.
     func unbindAll() {
         while let vma = firstBoundVMA() {
-            _ = vma.unbindWithoutWaiting()?.drop()
+            if let fence = vma.unbindWithoutWaiting() {
+                fence.drop()
+                if vma.isMapping { vma.drop() }
+            }
             vma.drop()
         }
     }
@@ -66,6 +72,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         invariant(pending == 0, "an address space was freed with unbinds pending")
         pointee.device.remove(self)
         pointee.pending.reapAll()
+        pointee.batches.end()
         pointee.magic = 0
         dropBias()
     }
@@ -93,6 +100,7 @@ private struct AddressSpaceParts {
     var space: UnsafeMutablePointer<SoftwareSpace>?
     var history: UnsafeMutablePointer<History>?
     var stats: UnsafeMutablePointer<AddressSpaceStats>?
+    var batches: UnsafeMutablePointer<BatchState>?
     /// Memory only: initialised and deinitialised by the caller.
     var drain: UnsafeMutablePointer<UnbindDrain>?
 
@@ -114,6 +122,9 @@ private struct AddressSpaceParts {
         guard let stats = memory.allocateArray(of: AddressSpaceStats.self, count: 1) else { throw Status.noMemory }
         stats.initialize(to: AddressSpaceStats())
         self.stats = stats
+        guard let batches = memory.allocateArray(of: BatchState.self, count: 1) else { throw Status.noMemory }
+        batches.initialize(to: BatchState())
+        self.batches = batches
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
         history = try UnsafeMutablePointer<History>.make(memory: memory)
@@ -127,6 +138,7 @@ private struct AddressSpaceParts {
         space = vm.pointee.space
         history = vm.pointee.history
         stats = vm.pointee.stats
+        batches = vm.pointee.batches
         drain = vm.pointee.drain
     }
 
@@ -134,6 +146,10 @@ private struct AddressSpaceParts {
         if let space { device.pointee.gpu.freeSpace(space) }
         if let history { history.free() }
         if let drain { memory.deallocateArray(drain, count: 1) }
+        if let batches {
+            batches.deinitialize(count: 1)
+            memory.deallocateArray(batches, count: 1)
+        }
         if let stats {
             stats.deinitialize(count: 1)
             memory.deallocateArray(stats, count: 1)

@@ -61,6 +61,7 @@ struct AddressSpace: ~Copyable {
     let space: UnsafeMutablePointer<SoftwareSpace>
     let history: UnsafeMutablePointer<History>
     let stats: UnsafeMutablePointer<AddressSpaceStats>
+    let batches: UnsafeMutablePointer<BatchState>
     /// Clears what is ready to be cleared; see AddressSpace+Drain.
     let drain: UnsafeMutablePointer<UnbindDrain>
 

@@ -27,6 +27,9 @@ struct BindWork: ~Copyable {
     let isUpgrade: Bool
     /// The bind's reference that keeps the device awake, until the entries are there.
     let power: UnsafeMutablePointer<PowerReferences>?
+    /// It is the split of a mapping, whose bind it awaits.
+    var split: MappingSplitPointer?
+    var isSplit = false
     /// The entries are there; what is left is the time that writing them takes.
     var isWritten = false
     /// Upgrade: the time that the TLB invalidation takes has begun.
@@ -68,7 +71,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         edge.pointee.callback.context = UnsafeMutableRawPointer(self)
         pointee.gate.await()
         if !edge.arm() {
-            let isOpen = pointee.gate.complete(error: edge.pointee.fence.error)
+            let isOpen = pointee.gate.complete(error: edge.error)
             invariant(!isOpen, "a bind's gate opened before it was committed")
             pointee.vm.pointee.device.free(edge)
         }
@@ -93,8 +96,10 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         }
         SignallingSection.begin()
         if pointee.isUpgrade { vm.invalidate(start: binding.start, size: binding.size) }
-        vm.pointee.history.record(
-            .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
+        if !pointee.isSplit {
+            vm.pointee.history.record(
+                .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
+        }
         fence.signal(error: pointee.gate.error, at: time)
         SignallingSection.end()
         pointee.power?.put()
@@ -129,6 +134,11 @@ extension UnsafeMutablePointer where Pointee == BindWork {
 extension UnsafeMutablePointer where Pointee == BindWork {
     /// How many entries were written: none if the memory was lost on its way.
     private func writeUnlessLost() -> UInt64 {
+        if let split = pointee.split {
+            pointee.split = nil
+            split.run()
+            return 0
+        }
         if pointee.gate.error != 0 { return 0 }
         return pointee.isUpgrade
             ? pointee.resource.upgradeEntries(to: pointee.binding)

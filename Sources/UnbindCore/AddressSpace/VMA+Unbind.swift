@@ -358,11 +358,15 @@ private struct AwaitedEdges {
 
 extension UnsafeMutablePointer where Pointee == VMA {
     /// The binding is the resource's alone now; the range is free.
-    fileprivate func detachBinding() {
+    func detachBinding() {
         pointee.vm.leaveByRecency(self)
         pointee.vm.pointee.ranges.remove(node)
         _ = pointee.bo.pointee.boundCount.wrappingSubtract(1, ordering: .relaxed)
         pointee.pinCount = 0
+        if isMapping {
+            pointee.bo.mappingEnds()
+            pointee.vm.pointee.batches.mappingEnded()
+        }
         pointee.resource = nil
         pointee.stateHint.store(VMAState.unbound.rawValue, ordering: .releasing)
         pointee.bindFence?.drop()

@@ -158,6 +158,8 @@ private struct OpeningDevice {
         make(.hold, Hold.self)
         make(.migration, Migration.self)
         make(.timedFence, TimedFence.self)
+        make(.join, JoinFence.self)
+        make(.bindQueue, BindQueue.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {

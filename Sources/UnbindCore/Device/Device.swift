@@ -88,9 +88,9 @@ enum LiveHandles {
 /// The slab caches of a device.
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
-    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence
+    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence, join, bindQueue
 
-    static var count: Int { timedFence.rawValue + 1 }
+    static var count: Int { bindQueue.rawValue + 1 }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {

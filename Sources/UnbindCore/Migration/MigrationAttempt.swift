@@ -67,6 +67,7 @@ struct MigrationAttempt {
             return nil
         }
         do throws(Status) {
+            if bo.pointee.mappingCount.load(ordering: .relaxed) != 0 { throw Status.busy }
             try prepare(queue)
         } catch {
             if reserved > 0 { reservation.unreserve(reserved) }
