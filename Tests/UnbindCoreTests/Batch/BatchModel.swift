@@ -142,9 +142,9 @@ struct BatchModel {
         var result: Set<Int32> = []
         var scratch = contents
         for operation in operations {
-            if let status = BatchModel.problem(of: operation, scratch, before: self, regions) {
-                result.insert(status)
-            } else {
+            let problems = BatchModel.problems(of: operation, scratch, before: self, regions)
+            result.formUnion(problems)
+            if problems.isEmpty {
                 BatchModel.carryOut(operation, &scratch)
             }
         }
@@ -158,23 +158,22 @@ struct BatchModel {
         return scratch
     }
 
-    private static func problem(
+    private static func problems(
         of operation: BatchOperation, _ scratch: [BatchPage], before: BatchModel, _ regions: [UInt32?]
-    ) -> Int32? {
-        if let flaw = operation.flaw { return flaw.status }
+    ) -> [Int32] {
+        if let flaw = operation.flaw { return [flaw.status] }
         switch operation.kind {
         case UNBIND_OP_PREFETCH:
-            if regions[operation.memory] == operation.region { return nil }
+            if regions[operation.memory] == operation.region { return [] }
             let isMapped = before.pages.contains { $0.last.memory == operation.memory && $0.last.kind == .memory }
-            return isMapped ? -EBUSY : nil
-        case UNBIND_OP_UNMAP_ALL, UNBIND_OP_SYNC_ONLY: return nil
+            return isMapped ? [-EBUSY] : []
+        case UNBIND_OP_UNMAP_ALL, UNBIND_OP_SYNC_ONLY: return []
         default: break
         }
-        if operation.flags & UNBIND_OP_NO_REPLACE != 0, scratch[operation.range].contains(where: \.isThere) {
-            // A VMA in the way may be named as such.
-            return scratch[operation.range].contains { $0.kind == .vma } ? -EBUSY : -EEXIST
-        }
-        return scratch[operation.range].contains { $0.kind == .vma } ? -EBUSY : nil
+        // A VMA in the way of what may not replace anything has two reasons to be refused.
+        let isInTheWay = scratch[operation.range].contains(where: \.isThere)
+        let isVMA = scratch[operation.range].contains { $0.kind == .vma }
+        return (operation.flags & UNBIND_OP_NO_REPLACE != 0 && isInTheWay ? [-EEXIST] : []) + (isVMA ? [-EBUSY] : [])
     }
 
     private static func carryOut(_ operation: BatchOperation, _ pages: inout [BatchPage]) {
