@@ -18,6 +18,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         }
         vm.initialize(
             to: AddressSpace(
+                unbindHome: FenceHome(
+                    owner: UnsafeMutableRawPointer(device), isOwnWork: true, release: releaseResource),
                 device: device, id: id, options: options, ranges: parts.ranges!, pending: parts.pending!,
                 space: parts.space!, history: parts.history!, stats: parts.stats!,
                 batches: parts.batches!, drain: parts.drain!))

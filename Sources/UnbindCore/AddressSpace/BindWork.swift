@@ -49,8 +49,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         let work = memory.bindMemory(to: BindWork.self, capacity: 1)
         work.initialize(
             to: BindWork(
-                fence: Fence(
-                    owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseBindWork),
+                fence: Fence(home: vm.pointee.device.fenceHome(.bindWork)),
                 item: WorkItem(label: vm.pointee.id << 8 | WorkLabel.bind, context: memory, function: runBind),
                 vm: vm, resource: resource, binding: resource.pointee.binding, calledAt: calledAt,
                 isUpgrade: isUpgrade, power: vm.power))
@@ -68,10 +67,9 @@ extension UnsafeMutablePointer where Pointee == BindWork {
 
     /// Hangs the bind on something, with an edge that was reserved for it.
     func await(_ edge: AwaitPointer) {
-        edge.pointee.callback.context = UnsafeMutableRawPointer(self)
         pointee.gate.await()
-        if !edge.arm() {
-            let isOpen = pointee.gate.complete(error: edge.error)
+        if !edge.arm(for: UnsafeMutableRawPointer(self)) {
+            let isOpen = pointee.gate.complete(error: edge.pointee.fence.error)
             invariant(!isOpen, "a bind's gate opened before it was committed")
             pointee.vm.pointee.device.free(edge)
         }
@@ -150,7 +148,7 @@ private func runBind(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
     context.assumingMemoryBound(to: BindWork.self).run(at: time)
 }
 
-private func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
+func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
     let work = memory.assumingMemoryBound(to: BindWork.self)
     let vm = work.pointee.vm
     work.deinitialize(count: 1)
@@ -162,8 +160,9 @@ private func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
 /// that it waited for, or a move of the buffer's memory.
 func bindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     let edge = callback.assumingMemoryBound(to: Await.self)
-    let work = edge.pointee.callback.context!.assumingMemoryBound(to: BindWork.self)
-    let error = edge.pointee.fence.error
-    work.pointee.vm.pointee.device.free(edge)
+    let work = edge.pointee.waiter.assumingMemoryBound(to: BindWork.self)
+    let fence = fence.assumingMemoryBound(to: Fence.self)
+    let error = fence.error
+    work.pointee.vm.pointee.device.free(edge, on: fence)
     if work.pointee.gate.complete(error: error) { work.makeReady() }
 }

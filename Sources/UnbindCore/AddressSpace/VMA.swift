@@ -198,5 +198,9 @@ extension UnsafeMutablePointer where Pointee == Device {
         return edge
     }
 
+    /// One that was not armed.
     func free(_ edge: AwaitPointer) { cache(.await).give(edge) }
+
+    /// One that was on the fence.
+    func free(_ edge: AwaitPointer, on fence: FencePointer) { cache(.await).give(edge, on: fence) }
 }

@@ -113,8 +113,7 @@ extension BatchAttempt {
     }
 
     private func discard(_ resource: ResourcePointer) {
-        if let memory = resource.pointee.timelineAwait { device.cache(.await).give(memory) }
-        resource.pointee.timelineAwait = nil
+        resource.freeTimelineAwait()
         let pages = resource.pointee.pages
         resource.fence.drop()
         pages.drop()
@@ -145,6 +144,7 @@ extension BatchAttempt {
 
     private func undo(_ new: UnsafeMutablePointer<NewMapping>) {
         device.free(all: &new.pointee.edges)
+        device.free(all: &new.pointee.pieceEdges)
         if let memory = new.pointee.workMemory { device.cache(.bindWork).give(memory) }
         if let memory = new.pointee.bindUser { device.cache(.await).give(memory) }
         if let resource = new.pointee.resource { discard(resource) }

@@ -87,7 +87,7 @@ extension BatchAttempt {
         try reserveRoom(of: new.pointee.resource!, &new.pointee.hasTables, &new.pointee.hasIndexSlot)
         try awaitUnbinds(in: range, new)
         if let start { try add(bindEdgeOn: start.fence, to: &new.pointee.edges) }
-        if new.pointee.edges == nil { return }
+        if new.pointee.edges == nil, new.pointee.pieceEdges == nil { return }
         new.pointee.workMemory = try take(.bindWork)
         new.pointee.bindUser = try take(.await)
     }
@@ -111,9 +111,13 @@ extension BatchAttempt {
             let piece = plan.pieces.elements + index
             index += 1
             if piece.pointee.isLeft { continue }
-            depend(on: piece.pointee.resource!.fence)
-            // Whether that is still to come is known when it has been scheduled.
-            new.pointee.edges?.pointee.callback.context = UnsafeMutableRawPointer(piece)
+            if status != nil { continue }
+            do throws(Status) {
+                try add(bindEdgeOn: piece.pointee.resource!.fence, to: &new.pointee.pieceEdges)
+                new.pointee.pieceEnd = index
+            } catch {
+                status = error
+            }
         }
         if let status { throw status }
     }
@@ -160,8 +164,8 @@ extension BatchAttempt {
         }
         let resource = ResourcePointer.initialize(
             memory, vm: vm, pages: own, binding: content.binding(at: start, size: end &- start, of: own),
-            range: start...(end &- 1), boID: content.isNull ? 0 : content.bo.pointee.id, timelineAwait: timelineAwait)
-        resource.pointee.keepsPages = true
+            boID: content.isNull ? 0 : content.bo.pointee.id, timelineAwait: timelineAwait)
+        resource.set(.keepsPages)
         result = resource
     }
 
@@ -218,7 +222,7 @@ extension BatchAttempt {
         outMemory = memory.load(as: UnsafeMutableRawPointer?.self)
         fence.retain()
         let edge = memory.bindMemory(to: Await.self, capacity: 1)
-        edge.initialize(to: Await(fence: fence, function: joinAwaitFired, context: nil))
+        edge.initialize(to: Await(fence: fence, function: joinAwaitFired))
         out!.await(edge)
     }
 
@@ -235,7 +239,7 @@ extension BatchAttempt {
         }
         // Its slot among the pending unbinds; the pieces have theirs.
         vm.pointee.pending.unreserve()
-        resource.pointee.isScheduled = true
+        resource.set(.isScheduled)
         var next = vma.pointee.users
         vma.pointee.users = nil
         vma.detachBinding()
@@ -248,7 +252,9 @@ extension BatchAttempt {
             let piece = pieces + index
             let edges = piece.pointee.edges
             piece.pointee.edges = nil
-            piece.pointee.schedule = piece.pointee.resource!.schedule(awaiting: edges) {}
+            piece.pointee.schedule = piece.pointee.resource!.schedule(
+                awaiting: edges, range: piece.pointee.start...(piece.pointee.end &- 1)
+            ) {}
             awaitIfPending(piece)
         }
     }
@@ -296,7 +302,7 @@ extension BatchAttempt {
             let user = piece.pointee.splitUser!.bindMemory(to: Await.self, capacity: 1)
             piece.pointee.splitUser = nil
             work.fence.retain()
-            user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired, context: nil))
+            user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired))
             if piece.pointee.isLeft {
                 install(piece.pointee.vma!, piece.pointee.resource!, isBound: false)
                 user.pointee.next = nil
@@ -333,7 +339,7 @@ extension BatchAttempt {
 
     private mutating func commit(_ new: UnsafeMutablePointer<NewMapping>) {
         let resource = new.pointee.resource!
-        dropCleared(&new.pointee.edges)
+        awaitPieces(new)
         let binding = resource.pointee.binding
         let vma = new.pointee.vma!
         install(vma, resource, isBound: new.pointee.edges == nil)
@@ -356,7 +362,7 @@ extension BatchAttempt {
         work.fence.retain()
         let user = new.pointee.bindUser!.bindMemory(to: Await.self, capacity: 1)
         new.pointee.bindUser = nil
-        user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired, context: nil))
+        user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired))
         vma.pointee.users = user
         awaitInOut(work.fence)
         while let edge = new.pointee.edges {
@@ -366,22 +372,20 @@ extension BatchAttempt {
         work.commit()
     }
 
-    /// Of the edges to unbinds of this batch, those that are done need not be awaited.
-    private func dropCleared(_ edges: inout AwaitPointer?) {
-        var next = edges
-        edges = nil
-        while let edge = next {
-            next = edge.pointee.next
-            if let context = edge.pointee.callback.context {
-                switch context.assumingMemoryBound(to: MappingPiece.self).pointee.schedule {
-                case .atOnce, .immediate:
-                    device.free(edge)
-                    continue
-                case .ready, .deferred: break
-                }
+    /// Of the edges to unbinds of this batch, those that are done need not be awaited. The last one is the first.
+    private func awaitPieces(_ new: UnsafeMutablePointer<NewMapping>) {
+        var index = new.pointee.pieceEnd
+        while let edge = new.pointee.pieceEdges {
+            index -= 1
+            let piece = plan.pieces.elements[index]
+            if piece.isLeft { continue }
+            new.pointee.pieceEdges = edge.pointee.next
+            switch piece.schedule {
+            case .atOnce, .immediate: device.free(edge)
+            case .ready, .deferred:
+                edge.pointee.next = new.pointee.edges
+                new.pointee.edges = edge
             }
-            edge.pointee.next = edges
-            edges = edge
         }
     }
 }

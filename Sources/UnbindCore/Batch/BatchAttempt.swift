@@ -106,27 +106,25 @@ struct BatchAttempt: ~Copyable {
         for index in 0..<plan.touched.count where plan.touched.elements[index].isSplit {
             try prepareSplit(plan.touched.elements + index)
         }
-        let out = try JoinFencePointer.make(device: device)
+        let out = try JoinFencePointer.make(device: device, ignoresErrors: false)
         self.out = out
         for index in 0..<request.waitCount { try awaitAtStart(request.waits[index]) }
         if let last = request.queue?.pointee.last { try awaitAtStart(last) }
-        if let previous, !previous.isSignalled { try addOutEdge(previous, ignoringError: false) }
+        if let previous, !previous.isSignalled { try addOutEdge(previous) }
         try signals.prepare(device: device, out: out.fence)
     }
 
     /// An edge from the start of the batch to that.
     mutating func awaitAtStart(_ fence: FencePointer) throws(Status) {
         if fence.isSignalled { return }
-        if start == nil { start = try JoinFencePointer.make(device: device) }
+        if start == nil { start = try JoinFencePointer.make(device: device, ignoresErrors: true) }
         let edge = try device.makeAwait(on: fence, function: joinAwaitFired)
-        edge.pointee.ignoresError = true
         edge.pointee.next = startEdges
         startEdges = edge
     }
 
-    mutating func addOutEdge(_ fence: FencePointer, ignoringError: Bool) throws(Status) {
+    mutating func addOutEdge(_ fence: FencePointer) throws(Status) {
         let edge = try device.makeAwait(on: fence, function: joinAwaitFired)
-        edge.pointee.ignoresError = ignoringError
         edge.pointee.next = outEdges
         outEdges = edge
     }

@@ -62,6 +62,9 @@ struct NewMapping {
     var hasTables = false
     var hasIndexSlot = false
     var edges: AwaitPointer?
+    /// To the unbinds of pieces that are in the way, in reverse order; the last one comes before `pieceEnd`.
+    var pieceEdges: AwaitPointer?
+    var pieceEnd = 0
     var workMemory: UnsafeMutableRawPointer?
     var bindUser: UnsafeMutableRawPointer?
 }

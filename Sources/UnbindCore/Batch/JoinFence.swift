@@ -2,7 +2,7 @@
 //
 // A batch has two: one for all it waits for, which its unbinds and binds await, and the one that it hands out. Unlike
 // an array of fences (FenceArray) it is made, and the edges to what it awaits are taken, before anything is changed;
-// hanging it up cannot fail. What the awaited fences carry is nothing to it, but for edges that say otherwise.
+// hanging it up cannot fail. What the awaited fences carry is nothing to it, if it is made so.
 //
 // Life: whoever made it has one reference; from `begin` until it has signalled it has one of its own, and counts as
 // work of the device.
@@ -17,17 +17,17 @@ struct JoinFence: ~Copyable {
     /// At `relayOffset`.
     var relay = RelayItem()
     fileprivate let gate = SoftwareFence()
+    fileprivate let ignoresErrors: Bool
 
     static var relayOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<RelayItem>.alignment) }
 }
 
 extension UnsafeMutablePointer where Pointee == JoinFence {
     /// - Failure: noMemory.
-    static func make(device: DevicePointer) throws(Status) -> JoinFencePointer {
+    static func make(device: DevicePointer, ignoresErrors: Bool) throws(Status) -> JoinFencePointer {
         guard let memory = device.cache(.join).take() else { throw Status.noMemory }
         let join = memory.bindMemory(to: JoinFence.self, capacity: 1)
-        join.initialize(
-            to: JoinFence(fence: Fence(owner: UnsafeMutableRawPointer(device), release: releaseJoinFence)))
+        join.initialize(to: JoinFence(fence: Fence(home: device.fenceHome(.join)), ignoresErrors: ignoresErrors))
         device.retain()
         return join
     }
@@ -44,10 +44,9 @@ extension UnsafeMutablePointer where Pointee == JoinFence {
 
     /// Hangs it on a fence, with an edge that was taken for it. Any lock below that of a fence may be held.
     func await(_ edge: AwaitPointer) {
-        edge.pointee.callback.context = UnsafeMutableRawPointer(self)
         pointee.gate.await()
-        if edge.arm() { return }
-        let isOpen = pointee.gate.complete(error: edge.error)
+        if edge.arm(for: UnsafeMutableRawPointer(self)) { return }
+        let isOpen = complete(edge.pointee.fence)
         invariant(!isOpen, "a join of fences was complete before all of them were known")
         fence.device.free(edge)
     }
@@ -58,10 +57,15 @@ extension UnsafeMutablePointer where Pointee == JoinFence {
         if pointee.gate.commit() { Relay.open { self.signal() } }
     }
 
-    fileprivate func completed(_ edge: AwaitPointer) {
-        let error = edge.error
-        fence.device.free(edge)
-        guard pointee.gate.complete(error: error) else { return }
+    private func complete(_ member: FencePointer) -> Bool {
+        pointee.gate.complete(error: pointee.ignoresErrors ? 0 : member.error)
+    }
+
+    fileprivate func completed(_ edge: AwaitPointer, by member: FencePointer) {
+        let isOpen = complete(member)
+        // Still there: until it has signalled it has a reference of its own, and this is what it waits for.
+        fence.device.free(edge, on: member)
+        guard isOpen else { return }
         Relay.hand(relay, context: UnsafeMutableRawPointer(self)) { join in
             join.assumingMemoryBound(to: JoinFence.self).signal()
         }
@@ -80,10 +84,11 @@ extension UnsafeMutablePointer where Pointee == JoinFence {
 /// Something that a join awaits has signalled.
 func joinAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     let edge = callback.assumingMemoryBound(to: Await.self)
-    edge.pointee.callback.context.unsafelyUnwrapped.assumingMemoryBound(to: JoinFence.self).completed(edge)
+    let join = edge.pointee.waiter.assumingMemoryBound(to: JoinFence.self)
+    join.completed(edge, by: fence.assumingMemoryBound(to: Fence.self))
 }
 
-private func releaseJoinFence(_ memory: UnsafeMutableRawPointer) {
+func releaseJoinFence(_ memory: UnsafeMutableRawPointer) {
     let join = memory.assumingMemoryBound(to: JoinFence.self)
     let device = join.fence.device
     join.deinitialize(count: 1)

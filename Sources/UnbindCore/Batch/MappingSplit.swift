@@ -81,10 +81,15 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// - Locking: nothing may be held.
     func endUnscheduled() {
         let pages = pointee.pages
-        if let memory = pointee.timelineAwait { pointee.vm.pointee.device.cache(.await).give(memory) }
-        pointee.timelineAwait = nil
+        freeTimelineAwait()
         pointee.holds.store(0, ordering: .relaxed)
         fence.signal(at: pointee.vm.pointee.device.now)
         pages.drop()
+    }
+
+    /// Of what is not going to be scheduled.
+    func freeTimelineAwait() {
+        let vm = pointee.vm
+        if vm.pointee.options.policy == .timeline { vm.pointee.device.cache(.await).give(takeTimelineAwait()) }
     }
 }

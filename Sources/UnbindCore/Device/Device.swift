@@ -18,6 +18,7 @@ struct Device: ~Copyable {
     let count = SharedCount()
     let memory: UnsafeMutablePointer<Memory>
     let caches: UnsafeMutablePointer<SlabCache>
+    let fenceHomes: FenceHomePointer
     let executor: ExecutorPointer
     let gpu: UnsafeMutablePointer<SoftwareGPU>
     let localMemory: UnsafeMutablePointer<LocalMemory>
@@ -93,7 +94,17 @@ enum CacheKind: Int {
     static var count: Int { bindQueue.rawValue + 1 }
 }
 
+/// The sorts of fences that are a device's own.
+enum FenceSort: Int {
+    case stub, caller, timed, array, timelinePoint, migration, bindWork, job, join
+
+    static var count: Int { join.rawValue + 1 }
+}
+
 extension UnsafeMutablePointer where Pointee == Device {
+    @inline(__always)
+    func fenceHome(_ sort: FenceSort) -> FenceHomePointer { pointee.fenceHomes + sort.rawValue }
+
     @inline(__always)
     func cache(_ kind: CacheKind) -> UnsafeMutablePointer<SlabCache> { pointee.caches + kind.rawValue }
 

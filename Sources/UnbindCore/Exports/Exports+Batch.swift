@@ -125,7 +125,7 @@ private struct BatchLists: ~Copyable {
                 signal.point = sync.point
             } else {
                 let fence = try fence(of: sync)
-                if !fence.pointee.isSignalledByCaller || fence.isSignalled { throw Status.invalid }
+                if !fence.pointee.home.pointee.isSignalledByCaller || fence.isSignalled { throw Status.invalid }
                 fence.retain()
                 signal.fence = fence
             }
