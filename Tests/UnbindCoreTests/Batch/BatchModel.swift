@@ -140,12 +140,13 @@ struct BatchModel {
     /// The statuses that a list may be refused with: empty if it must succeed. `regions`: where each memory is.
     func problems(of operations: [BatchOperation], regions: [UInt32?]) -> Set<Int32> {
         var result: Set<Int32> = []
-        var scratch = contents
-        for operation in operations {
-            let problems = BatchModel.problems(of: operation, scratch, before: self, regions)
-            result.formUnion(problems)
-            if problems.isEmpty {
-                BatchModel.carryOut(operation, &scratch)
+        // What else is found depends on whether the library has gone on.
+        for goesOn in [false, true] {
+            var scratch = contents
+            for operation in operations {
+                let problems = BatchModel.problems(of: operation, scratch, before: self, regions)
+                result.formUnion(problems)
+                if problems.isEmpty || (goesOn && operation.flaw == nil) { BatchModel.carryOut(operation, &scratch) }
             }
         }
         return result

@@ -83,8 +83,13 @@ extension BatchRun {
     private func check(_ page: SimulationPage, at index: Int) throws {
         let history = model.pages[index]
         if history.isSettled {
-            let text = { "page \(index) shows \(page), not \(self.describe(history))" }
-            try require(matches(page, at: index, history.last), text())
+            // What is left of a mapping that was split before it was bound is bound a moment after it.
+            let isUnnamed =
+                !isSettled && page.buffer == 0 && history.last.kind == .memory
+                && page.flags & ~UNBIND_PAGE_LOCAL == (history.last.isWritable ? UNBIND_PAGE_WRITABLE : 0)
+            try require(
+                isUnnamed || matches(page, at: index, history.last),
+                "page \(index) shows \(page), not \(describe(history))")
             return
         }
         let isAllowed = history.allowed().contains { content in

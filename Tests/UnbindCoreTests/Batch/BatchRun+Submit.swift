@@ -46,7 +46,8 @@ extension BatchRun {
         if !bindQueues.isEmpty, random.chance(40) { call.queue = random.below(bindQueues.count) }
         if random.chance(10) {
             call.limit = 1 + random.below(8)
-            if random.chance(70) { call.flags |= UNBIND_BATCH_SPLIT }
+            // Where it is then cut for want of memory is the library's choice.
+            if random.chance(70), isSettled || !isStarved { call.flags |= UNBIND_BATCH_SPLIT }
         }
         if random.chance(10), call.mode != UNBIND_BATCH_SYNC { call.flags |= UNBIND_BATCH_NO_WAIT }
         if !isSettled {
@@ -95,6 +96,7 @@ extension BatchRun {
 
     /// The same batch with ever more memory, until it has all that it needs: each time before nothing has happened.
     private func starve(_ call: BatchCall, _ problems: Set<Int32>) throws {
+        var call = call
         for successes in 0..<2000 {
             hooks.failAllocations(after: successes, count: random.chance(70) ? Int.max : 1)
             let pages = isSettled ? walkPages(space) : nil
@@ -106,6 +108,10 @@ extension BatchRun {
             }
             coverage.starved += 1
             try checkRefused(answer, before, pages)
+            if let signals = call.signals {
+                try require(unbind_fence_is_signaled(signals.handle) == 0, "a batch that failed has signalled")
+            }
+            call.jobs.removeAll(where: \.isDone)
         }
         throw SimulationFailure("a batch needs more than 2000 allocations")
     }
@@ -156,7 +162,7 @@ extension BatchRun {
             if answer.status != -EDEADLK { return }
             return try check()
         }
-        let record = try take(call, done, answer)
+        let record = try take(call, done, answer, failures)
         if answer.status == 0 && call.mode == UNBIND_BATCH_SYNC {
             try require(record.isDone, "a synchronous batch is not done")
         }
@@ -170,7 +176,7 @@ extension BatchRun {
         return done
     }
 
-    private func take(_ call: BatchCall, _ done: Int, _ answer: BatchAnswer) throws -> BatchRecord {
+    private func take(_ call: BatchCall, _ done: Int, _ answer: BatchAnswer, _ failures: Int) throws -> BatchRecord {
         let operations = call.operations[..<done]
         for memory in memories.indices {
             let moves = operations.filter { $0.kind == UNBIND_OP_PREFETCH && $0.memory == memory }
@@ -187,11 +193,12 @@ extension BatchRun {
             lastOnQueue[queue] = record
         }
         record.ranges = ranges(of: operations)
-        if call.flags & UNBIND_BATCH_SPLIT != 0 {
-            // In pieces, whose borders are the library's choice: a page may change and change back.
-            for operation in operations { takeChanges(by: CollectionOfOne(operation), record) }
-        } else {
-            takeChanges(by: operations, record)
+        // A page may change in one piece, and change back in another.
+        let piece = failures > 0 && call.flags & UNBIND_BATCH_SPLIT != 0 ? 1 : call.limit > 0 ? call.limit : Int.max
+        var rest = operations
+        while !rest.isEmpty {
+            takeChanges(by: rest.prefix(piece), record)
+            rest = rest.dropFirst(piece)
         }
         coverage.operations += done
         try require(answer.fence != nil, "\(done) operations are done, and there is no fence")

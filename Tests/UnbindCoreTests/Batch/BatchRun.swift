@@ -181,6 +181,9 @@ final class BatchRun {
             try end()
             return coverage
         } catch let failure as SimulationFailure {
+            if plan.isVerbose {
+                _ = unbind_vm_dump(space, { _, text, length in fwrite(text, 1, length, stdout) }, nil)
+            }
             throw SimulationFailure("step \(step): \(failure)")
         }
     }
