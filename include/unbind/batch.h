@@ -174,7 +174,7 @@ struct unbind_batch {
  * is bound in a range, with its guards; a mapping that would be split is held (unbind_vm_hold); PREFETCH), -EAGAIN
  * (a wait point that has not been added), -ENOBUFS (too many operations without SPLIT), -ENOENT (closed), -ENOMEM, -ENOSPC
  * and -EIO of PREFETCH and of lost buffers as unbind_bo_migrate,
- * -EOPNOTSUPP (an address space made with UNBIND_VM_GLOBAL, _CACHE_COLORING, _IPS or a guard);
+ * -EOPNOTSUPP (an address space made with UNBIND_VM_GLOBAL, _CACHE_COLORING, _IPS a guard, or on a custom backend);
  * -EINTR and -EDEADLK from waiting for the wait list: nothing has changed. -EDEADLK may also come
  * from waiting for the end: then out_done is count, and out_fence is there. Since: 0.1
  */
