@@ -180,7 +180,9 @@ extension BatchRun {
         let operations = call.operations[..<done]
         for memory in memories.indices {
             let moves = operations.filter { $0.kind == UNBIND_OP_PREFETCH && $0.memory == memory }
-            if let last = moves.last { try require(regions[memory] == last.region, "memory \(memory) was not moved") }
+            if answer.status == 0, let last = moves.last {
+                try require(regions[memory] == last.region, "memory \(memory) was not moved")
+            }
         }
         let record = BatchRecord(number: step)
         record.fence = answer.fence
