@@ -182,7 +182,7 @@ final class BatchRun {
             return coverage
         } catch let failure as SimulationFailure {
             if plan.isVerbose {
-                _ = unbind_vm_dump(space, { _, text, length in fwrite(text, 1, length, stdout) }, nil)
+                _ = unbind_vm_dump(space, { _, text, length in _ = Glibc.write(1, text, length) }, nil)
             }
             throw SimulationFailure("step \(step): \(failure)")
         }
