@@ -19,6 +19,11 @@
  *     unbind_probe    which Intel GPUs are in the machine <unbind/probe.h>
  *     unbind_backend  a device of the program's own       <unbind/backend.h>
  *
+ * and alone, without address spaces of the library's own:
+ *
+ *     unbind_range_allocator  who has which addresses     <unbind/range_allocator.h>
+ *     unbind_range_tracker    which fences concern them   <unbind/range_tracker.h>
+ *
  * CONVENTIONS
  *
  * Status      A function that returns int returns 0 (or a documented value
@@ -86,6 +91,7 @@
 #include "fence.h"
 #include "device.h"
 #include "vm.h"
+#include "lookup.h"
 #include "bo.h"
 #include "vma.h"
 #include "queue.h"
@@ -95,5 +101,7 @@
 #include "resv.h"
 #include "probe.h"
 #include "backend.h"
+#include "range_allocator.h"
+#include "range_tracker.h"
 
 #endif /* UNBIND_UNBIND_H */
