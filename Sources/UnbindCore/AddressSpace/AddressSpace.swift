@@ -72,6 +72,8 @@ struct AddressSpace: ~Copyable {
     let drain: UnsafeMutablePointer<UnbindDrain>
     /// Nil if the host does not want to be told of binds and unbinds.
     let stream: BindingStreamPointer?
+    /// Page tables of our own, without modes, and nobody to tell: a bind that finds nothing in its way is one step.
+    let isPlain: Bool
 
     /// Written under the lock.
     let closedFlag = Atomic<Bool>(false)

@@ -120,13 +120,13 @@ struct BindAttempt {
         if eviction.count > 0 { try vm.pointee.ranges.reserveInsertion() }
         if !vm.pointee.pending.reserve() { throw Status.noMemory }
         defer { if !isBound { vm.pointee.pending.unreserve() } }
-        if let stream = vm.pointee.stream { try stream.reserve() }
-        defer { if !isBound { vm.pointee.stream?.unreserve() } }
-        if edges == nil, backend == nil, eviction.count == 0, viewPages == nil, !vm.pointee.options.hasTableModes {
+        if edges == nil, vm.pointee.isPlain, eviction.count == 0, viewPages == nil {
             let placed = try vm.pointee.space.place(binding)
             isBound = true
             return installPlaced(binding, placed)
         }
+        if let stream = vm.pointee.stream { try stream.reserve() }
+        defer { if !isBound { vm.pointee.stream?.unreserve() } }
         try vm.reserveEntries(of: binding, pages)
         isBound = true
         if eviction.count > 0 { evict(start) }
@@ -286,6 +286,7 @@ struct BindAttempt {
         let now = device.now
         let isForLater = edges != nil || vm.pointee.backendSpace != nil
         let resource = install(binding, boID: boID, isForLater: isForLater)
+        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: isForLater) }
         count(now: now)
         let history = vm.pointee.history
         history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
@@ -309,7 +310,6 @@ struct BindAttempt {
         let state = isForLater ? VMAState.binding : VMAState.bound
         vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
         _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
-        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: isForLater) }
         return resource
     }
 
