@@ -58,6 +58,7 @@ int main(int argc, char **argv) {
     core_benchmarks();
     c_function_benchmarks();
     lookup_benchmarks();
+    batch_benchmarks();
     range_benchmarks();
     migration_benchmark();
     bench_finish();
