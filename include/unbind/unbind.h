@@ -17,6 +17,12 @@
  *     unbind_hold     keeps a binding to be looked at     <unbind/hold.h>
  *     (a buffer's)    lock, and fences of its users       <unbind/resv.h>
  *     unbind_probe    which Intel GPUs are in the machine <unbind/probe.h>
+ *     unbind_backend  a device of the program's own       <unbind/backend.h>
+ *
+ * and alone, without address spaces of the library's own:
+ *
+ *     unbind_range_allocator  who has which addresses     <unbind/range_allocator.h>
+ *     unbind_range_tracker    which fences concern them   <unbind/range_tracker.h>
  *
  * CONVENTIONS
  *
@@ -85,6 +91,7 @@
 #include "fence.h"
 #include "device.h"
 #include "vm.h"
+#include "lookup.h"
 #include "bo.h"
 #include "vma.h"
 #include "queue.h"
@@ -93,5 +100,8 @@
 #include "hold.h"
 #include "resv.h"
 #include "probe.h"
+#include "backend.h"
+#include "range_allocator.h"
+#include "range_tracker.h"
 
 #endif /* UNBIND_UNBIND_H */

@@ -10,7 +10,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         guard let vm = memory.allocateArray(of: AddressSpace.self, count: 1) else { throw Status.noMemory }
         var parts = AddressSpaceParts(memory: memory, device: device)
         do throws(Status) {
-            try parts.make(id: id, options: options)
+            try parts.make(vm, id: id, options: options)
         } catch {
             parts.free()
             memory.deallocateArray(vm, count: 1)
@@ -21,9 +21,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
                 unbindHome: FenceHome(
                     owner: UnsafeMutableRawPointer(device), isOwnWork: true, release: releaseResource),
                 device: device, id: id, options: options, ranges: parts.ranges!, pending: parts.pending!,
-                space: parts.space!, history: parts.history!, stats: parts.stats!,
-                batches: parts.batches!, drain: parts.drain!))
+                softwareSpace: parts.space, backendSpace: parts.backendSpace, history: parts.history!,
+                stats: parts.stats!, batches: parts.batches!, drain: parts.drain!, stream: parts.stream))
         parts.drain!.initialize(to: UnbindDrain(vm: vm))
+        parts.backendSpace?.pointee.vm = vm
         guard device.add(vm) else {
             vm.deinitialize(count: 1)
             parts.drain!.deinitialize(count: 1)
@@ -75,6 +76,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         pointee.device.remove(self)
         pointee.pending.reapAll()
         pointee.batches.end()
+        pointee.backendSpace?.close()
         pointee.magic = 0
         dropBias()
     }
@@ -99,19 +101,22 @@ private struct AddressSpaceParts {
     let device: DevicePointer
     var ranges: UnsafeMutablePointer<RangeAllocator>?
     var pending: UnsafeMutablePointer<PendingUnbinds>?
+    /// One of the two.
     var space: UnsafeMutablePointer<SoftwareSpace>?
+    var backendSpace: BackendSpacePointer?
     var history: UnsafeMutablePointer<History>?
     var stats: UnsafeMutablePointer<AddressSpaceStats>?
     var batches: UnsafeMutablePointer<BatchState>?
     /// Memory only: initialised and deinitialised by the caller.
     var drain: UnsafeMutablePointer<UnbindDrain>?
+    var stream: BindingStreamPointer?
 
     init(memory: UnsafeMutablePointer<Memory>, device: DevicePointer) {
         self.memory = memory
         self.device = device
     }
 
-    mutating func make(id: UInt64, options: AddressSpaceOptions) throws(Status) {
+    mutating func make(_ vm: VMPointer, id: UInt64, options: AddressSpaceOptions) throws(Status) {
         guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
         ranges.initialize(
             to: RangeAllocator(
@@ -129,7 +134,12 @@ private struct AddressSpaceParts {
         self.batches = batches
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
-        history = try UnsafeMutablePointer<History>.make(memory: memory)
+        history = try UnsafeMutablePointer<History>.make(capacity: options.historyCapacity, memory: memory)
+        if device.pointee.host.binding != nil { stream = try .make(vm: vm, id: id, memory: memory) }
+        if let backend = device.pointee.backend {
+            backendSpace = try backend.makeSpace(id: id, options: options)
+            return
+        }
         space = try device.pointee.gpu.makeSpace(
             id: id, pageSizes: options.pageSizes, hasTableModes: options.hasTableModes, keepsLeaf: true)
     }
@@ -137,16 +147,20 @@ private struct AddressSpaceParts {
     mutating func adopt(_ vm: VMPointer) {
         ranges = vm.pointee.ranges
         pending = vm.pointee.pending
-        space = vm.pointee.space
+        space = vm.pointee.softwareSpace
+        backendSpace = vm.pointee.backendSpace
         history = vm.pointee.history
         stats = vm.pointee.stats
         batches = vm.pointee.batches
         drain = vm.pointee.drain
+        stream = vm.pointee.stream
     }
 
     func free() {
         if let space { device.pointee.gpu.freeSpace(space) }
+        backendSpace?.free()
         if let history { history.free() }
+        if let stream { stream.free(memory: memory) }
         if let drain { memory.deallocateArray(drain, count: 1) }
         if let batches {
             batches.deinitialize(count: 1)

@@ -43,6 +43,12 @@ struct VMAResource: ~Copyable {
 
     static var nodeOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<IntervalNode>.alignment) }
 
+    // `writtenIn` where a backend has the page tables: 0, or one of these.
+    /// The backend maps it.
+    static var mapped: UInt64 { 1 }
+    /// The device was lost before it was unmapped.
+    static var lost: UInt64 { .max }
+
     /// Who gives the power reference of a completed unbind back.
     enum PowerEnd { case toCaller, later }
 
@@ -60,8 +66,10 @@ struct VMAResource: ~Copyable {
         case isReadOnly = 32
         /// Of a null mapping.
         case isNull = 64
+        /// Unbound for the sake of others, or of a move.
+        case makesWay = 128
 
-        static var count: UInt64 { 7 }
+        static var count: UInt64 { 8 }
     }
 
     @inline(__always)
@@ -72,6 +80,8 @@ struct VMAResource: ~Copyable {
     @inline(__always) var holdsPower: Bool { has(.holdsPower) }
     @inline(__always) var isUpgraded: Bool { has(.isUpgraded) }
     @inline(__always) var keepsPages: Bool { has(.keepsPages) }
+    var isNull: Bool { has(.isNull) }
+    var makesWay: Bool { has(.makesWay) }
     /// While it is installed a read-only binding may become writable.
     @inline(__always) var isReadOnly: Bool { has(.isReadOnly) }
 
@@ -218,7 +228,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let pages = pointee.pages
         record(.unbindCompleted, at: time)
         _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
-        fence.signal(at: time)
+        if let stream = vm.pointee.stream, pointee.isPublished { stream.recordUnbindDone(self, at: time) }
+        fence.signal(error: pointee.writtenIn == VMAResource.lost ? Status.lost.raw : 0, at: time)
         if pointee.isPublished {
             vm.pointee.pending.push(self)
         } else {

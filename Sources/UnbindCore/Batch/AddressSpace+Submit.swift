@@ -37,7 +37,9 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Batches keep no distance between mappings, and know nothing of the modes of tables or of power.
     private func checkBatches() throws(Status) {
         let options = pointee.options
-        if options.coloring || options.isGlobal || options.hasTableModes || options.guardSize != 0 {
+        if options.coloring || options.isGlobal || options.hasTableModes || options.guardSize != 0
+            || pointee.backendSpace != nil
+        {
             throw Status.unsupported
         }
         if isClosed { throw Status.closed }

@@ -102,13 +102,11 @@ extension BatchAttempt {
         vm.pointee.ranges.endInsertions()
         for index in 0..<plan.pieces.count {
             let piece = plan.pieces.elements[index]
-            if piece.hasIndexSlot { vm.pointee.pending.unreserve() }
-            if piece.hasTables { vm.pointee.space.cancel(piece.resource!.pointee.binding) }
+            vm.unreserveRoom(of: piece.resource, hasTables: piece.hasTables, hasIndexSlot: piece.hasIndexSlot)
         }
         for index in 0..<plan.new.count {
             let new = plan.new.elements[index]
-            if new.hasIndexSlot { vm.pointee.pending.unreserve() }
-            if new.hasTables { vm.pointee.space.cancel(new.resource!.pointee.binding) }
+            vm.unreserveRoom(of: new.resource, hasTables: new.hasTables, hasIndexSlot: new.hasIndexSlot)
         }
     }
 

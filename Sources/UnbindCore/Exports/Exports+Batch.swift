@@ -253,7 +253,6 @@ public func unbind_vm_get_batch_stats(
 extension UnsafeMutablePointer where Pointee == AddressSpace {
     fileprivate var cBatchStats: unbind_batch_stats {
         let state = pointee.batches
-        let counters = pointee.space
         var result = unbind_batch_stats()
         result.batches = state.pointee.batches.load(ordering: .relaxed)
         result.failed = state.pointee.failed.load(ordering: .relaxed)
@@ -267,6 +266,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         result.evictions = state.pointee.evictions.load(ordering: .relaxed)
         result.waits = state.pointee.waits.load(ordering: .relaxed)
         result.cuts = state.pointee.cuts.load(ordering: .relaxed)
+        guard let counters = pointee.softwareSpace else { return result }
         result.entries_written = counters.pointee.counters.written.load(ordering: .relaxed)
         result.entries_cleared = counters.pointee.counters.cleared.load(ordering: .relaxed)
         result.invalidations = counters.pointee.counters.invalidations.load(ordering: .relaxed)
