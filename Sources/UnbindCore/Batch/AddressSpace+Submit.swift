@@ -1,7 +1,7 @@
 // Submitting a batch: who waits for what, and what is done when memory is short (unbind_vm_submit).
 //
-// The ladder when a try finds no memory, each step only after the one before: idle VMAs are unbound, if that is allowed;
-// what is pending, and what the batch awaits, is waited for; the list is cut in halves, if that is allowed. Each step is
+// When a try finds no memory, each step only after the one before: idle VMAs are unbound, if that is allowed; what is
+// pending, and what the batch awaits, is waited for; the list is cut in halves, if that is allowed. Each step is
 // followed by another try, and the last one's failure is the call's.
 
 import Synchronization

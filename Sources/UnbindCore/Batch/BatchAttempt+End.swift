@@ -118,13 +118,6 @@ extension BatchAttempt {
         vm.pointee.stream?.unreserve()
     }
 
-    private func discard(_ resource: ResourcePointer) {
-        resource.freeTimelineAwait()
-        let pages = resource.pointee.pages
-        resource.fence.drop()
-        pages.drop()
-    }
-
     private func undo(_ touched: UnsafeMutablePointer<TouchedMapping>) {
         let vma = touched.pointee.vma
         // What was looked at when it failed may have no end yet.
@@ -136,7 +129,7 @@ extension BatchAttempt {
                 vma.pointee.bo.mappingEnds()
                 new.drop()
             }
-            if touched.pointee.isSplit, let resource = piece.pointee.resource { discard(resource) }
+            if touched.pointee.isSplit, let resource = piece.pointee.resource { resource.discard() }
         }
         if touched.pointee.slots > 0 { vma.releaseSlot(touched.pointee.slots) }
         if let memory = touched.pointee.splitMemory {
@@ -153,23 +146,13 @@ extension BatchAttempt {
         device.free(all: &new.pointee.pieceEdges)
         if let memory = new.pointee.workMemory { device.cache(.bindWork).give(memory) }
         if let memory = new.pointee.bindUser { device.cache(.await).give(memory) }
-        if let resource = new.pointee.resource { discard(resource) }
+        if let resource = new.pointee.resource { resource.discard() }
         guard let vma = new.pointee.vma else { return }
         if new.pointee.hasSlot {
             vma.releaseSlot()
             vma.pointee.bo.mappingEnds()
         }
         vma.drop()
-    }
-}
-
-extension UnsafeMutablePointer where Pointee == VMA {
-    /// Gives slots of its buffer's reservation back.
-    fileprivate func releaseSlot(_ count: Int = 1) {
-        let reservation = pointee.bo.pointee.reservation
-        reservation.pointee.lock.acquire()
-        reservation.unreserve(count)
-        reservation.pointee.lock.release()
     }
 }
 

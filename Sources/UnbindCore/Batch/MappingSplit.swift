@@ -1,8 +1,8 @@
 // MappingSplit: a mapping's binding becomes several, each with a VMAResource of its own.
 //
 // In the page tables that is one step (SoftwareSpace+Split), done at once when the binding is there. While its own bind
-// is still to come, the step belongs to a BindWork that awaits that bind: what is left of the mapping is bound, and what
-// goes can be unbound, when that is done. So work that was promised the old mapping sees it whole.
+// is still to come, the step belongs to a BindWork that awaits that bind: what is left of the mapping is bound, and
+// what goes can be unbound, when that is done. So work that was promised the old mapping sees it whole.
 //
 // - Signalling: `run` may run in a signalling section.
 

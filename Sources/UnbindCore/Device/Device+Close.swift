@@ -92,6 +92,12 @@ extension UnsafeMutablePointer where Pointee == Device {
         return nil
     }
 
+    /// What a backend has begun may take as long as GPU work does.
+    private func restForBackend() {
+        var word: UInt32 = 0
+        _ = csys_futex_wait(&word, 0, csys_monotonic_ns() &+ 100_000)
+    }
+
     private func cancelCallerFences() -> UInt64 {
         var cancelled: UInt64 = 0
         while let fence = takeListedCallerFence() {
@@ -108,7 +114,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         while true {
             try? pointee.executor.waitIdle(timeout: .max, absolute: false, interruptible: false)
             if pointee.outstanding.load(ordering: .acquiring) == 0 { break }
-            sched_yield()
+            if pointee.backend == nil { sched_yield() } else { restForBackend() }
         }
         // What ended last may still be on its way out of its work item, on another thread.
         try? pointee.executor.waitIdle(timeout: .max, absolute: false, interruptible: false)
