@@ -309,7 +309,7 @@ struct BindAttempt {
         let state = isForLater ? VMAState.binding : VMAState.bound
         vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
         _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
-        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: edges != nil) }
+        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: isForLater) }
         return resource
     }
 

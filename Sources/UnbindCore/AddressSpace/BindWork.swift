@@ -115,7 +115,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
             vm.pointee.history.record(
                 .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
             if let stream = vm.pointee.stream, !pointee.isUpgrade {
-                stream.recordBindDone(resource, error: pointee.gate.error, at: time)
+                stream.recordBindDone(resource, error: error, at: time)
             }
         }
         fence.signal(error: error, at: time)

@@ -169,9 +169,10 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
 
     /// A binding is about to lose its range.
     /// - Locking: the VM's lock is held.
-    func recordUnbind(_ resource: ResourcePointer, isPending: Bool) {
+    func recordUnbind(_ resource: ResourcePointer, isPending: Bool, isInternal: Bool = false) {
         let flags = isPending ? UNBIND_EVENT_PENDING : 0
-        record(.unbind, resource, flags: flags | (resource.pointee.makesWay ? UNBIND_EVENT_INTERNAL : 0), at: now)
+        let isInternal = isInternal || resource.pointee.makesWay
+        record(.unbind, resource, flags: flags | (isInternal ? UNBIND_EVENT_INTERNAL : 0), at: now)
         if !isPending { unreserve(1) }
     }
 
