@@ -169,10 +169,9 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
 
     /// A binding is about to lose its range.
     /// - Locking: the VM's lock is held.
-    func recordUnbind(_ resource: ResourcePointer, isPending: Bool, isInternal: Bool = false) {
+    func recordUnbind(_ resource: ResourcePointer, isPending: Bool) {
         let flags = isPending ? UNBIND_EVENT_PENDING : 0
-        let isInternal = isInternal || resource.pointee.makesWay
-        record(.unbind, resource, flags: flags | (isInternal ? UNBIND_EVENT_INTERNAL : 0), at: now)
+        record(.unbind, resource, flags: flags | (resource.pointee.makesWay ? UNBIND_EVENT_INTERNAL : 0), at: now)
         if !isPending { unreserve(1) }
     }
 
