@@ -54,6 +54,7 @@ void c_function_benchmarks(void);
 void thread_benchmarks(void);
 void software_gpu_benchmarks(void);
 void migration_benchmark(void);
+void range_benchmarks(void);
 int memory_benchmark(uint64_t n);
 
 #endif

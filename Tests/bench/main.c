@@ -59,6 +59,7 @@ int main(int argc, char **argv) {
     c_function_benchmarks();
     thread_benchmarks();
     software_gpu_benchmarks();
+    range_benchmarks();
     migration_benchmark();
     bench_finish();
     return 0;

@@ -17,6 +17,12 @@
  *     unbind_hold     keeps a binding to be looked at     <unbind/hold.h>
  *     (a buffer's)    lock, and fences of its users       <unbind/resv.h>
  *     unbind_probe    which Intel GPUs are in the machine <unbind/probe.h>
+ *     unbind_backend  a device of the program's own       <unbind/backend.h>
+ *
+ * and alone, without address spaces of the library's own:
+ *
+ *     unbind_range_allocator  who has which addresses     <unbind/range_allocator.h>
+ *     unbind_range_tracker    which fences concern them   <unbind/range_tracker.h>
  *
  * CONVENTIONS
  *
@@ -41,6 +47,8 @@
  *               -ETIME       the wait expired
  *               -EDEADLK     simulated executor: nothing left that could run; of a
  *                            lock context: give way to an older one
+ *               -EEXIST      something is mapped there already (NO_REPLACE)
+ *               -ENOBUFS     too many operations for one batch
  *               -EALREADY    the lock context has the lock already
  *               -EIO         the device is lost
  *               -EFAULT      fence error only: the job hit a GPU page fault
@@ -83,12 +91,17 @@
 #include "fence.h"
 #include "device.h"
 #include "vm.h"
+#include "lookup.h"
 #include "bo.h"
 #include "vma.h"
 #include "queue.h"
+#include "batch.h"
 #include "timeline.h"
 #include "hold.h"
 #include "resv.h"
 #include "probe.h"
+#include "backend.h"
+#include "range_allocator.h"
+#include "range_tracker.h"
 
 #endif /* UNBIND_UNBIND_H */

@@ -42,6 +42,8 @@ extern "C" {
                                               with UNBIND_PAGE_SIZE_64K. Without it both sizes mix
                                               freely in a table, as from DG2 on */
 
+#define UNBIND_VM_NO_HISTORY (1u << 3)      /* remember no operations */
+
 struct unbind_vm_options {
     uint32_t struct_size; /* sizeof(struct unbind_vm_options) */
     uint32_t flags;       /* UNBIND_VM_* */
@@ -54,8 +56,13 @@ struct unbind_vm_options {
                                multiple of 4 KiB, at most size; 0 = size */
     uint64_t guard;         /* bytes kept unmapped on both sides of every binding, a multiple of
                                the smallest page size; see unbind_vma_options */
+    uint32_t history_records; /* operations remembered for lookups, fault reports and dumps, 32 bytes
+                                 each, taken at creation and touched when first used; the
+                                 oldest makes room for the newest. At most 2^20; 0 = 4096. Not
+                                 together with NO_HISTORY */
+    uint32_t reserved2;       /* 0 */
 };
-#define UNBIND_VM_OPTIONS_INIT { sizeof(struct unbind_vm_options), 0, 0, 0, 0, 0, 0, 0 }
+#define UNBIND_VM_OPTIONS_INIT { sizeof(struct unbind_vm_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 struct unbind_vm_stats {
     uint32_t struct_size;             /* sizeof(struct unbind_vm_stats) */
@@ -81,12 +88,18 @@ struct unbind_vm_stats {
     uint64_t bound_bytes;             /* bytes of address space they take, guards and padding
                                          included */
     uint64_t unbind_batches;          /* groups in which ready unbinds went to the backend */
+    uint64_t backend_calls;           /* updates of page tables that the binds and unbinds came to: many in
+                                         one if they were ready together */
+    uint64_t backend_ranges;          /* ranges in them; a custom backend gets neighbours as one */
+    uint64_t backend_invalidations;   /* TLB invalidations that followed */
 };
-#define UNBIND_VM_STATS_INIT { sizeof(struct unbind_vm_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define UNBIND_VM_STATS_INIT { sizeof(struct unbind_vm_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Flags of struct unbind_page. */
 #define UNBIND_PAGE_WRITABLE (1u << 0)
 #define UNBIND_PAGE_LOCAL (1u << 1) /* in the device's local memory */
+#define UNBIND_PAGE_NULL (1u << 2)  /* nothing is behind it (UNBIND_OP_MAP_NULL): reads give zero, writes
+                                       vanish; bo_id is 0 */
 
 /* One leaf entry of the page tables. */
 struct unbind_page {
@@ -107,8 +120,8 @@ struct unbind_page {
  *
  * options     NULL for the defaults
  *
- * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOENT (device closed), -ENOMEM.
- * Since: 0.1
+ * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOENT (device closed), -ENOMEM, -EOPNOTSUPP
+ * and others from a custom backend. Since: 0.1
  */
 int unbind_vm_create(unbind_device *device, const struct unbind_vm_options *options,
                      unbind_vm **out_vm);
@@ -138,7 +151,7 @@ int unbind_vm_close(unbind_vm *vm);
  * No job may be in flight on the VM's queues: wait for their fences first.
  *
  * Blocks: no. Errors: -EINVAL (also: suspended already), -EBUSY (a job is in
- * flight), -ENOENT (closed). Since: 0.1
+ * flight), -ENOENT (closed), -EOPNOTSUPP (no UNBIND_CAP_SUSPEND). Since: 0.1
  */
 int unbind_vm_suspend(unbind_vm *vm);
 
@@ -148,7 +161,7 @@ int unbind_vm_suspend(unbind_vm *vm);
  * tables themselves were kept.
  *
  * Blocks: no; writes all entries with the VM's lock held. Errors: -EINVAL (also: not suspended),
- * -ENOENT (closed). Since: 0.1
+ * -ENOENT (closed), -EOPNOTSUPP. Since: 0.1
  */
 int unbind_vm_resume(unbind_vm *vm);
 
@@ -249,14 +262,15 @@ int unbind_vm_evict_all(unbind_vm *vm, uint32_t flags);
  * page.address + page.size.
  *
  * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOENT (no mapped page ends after
- * address; always so once the VM is closed). Since: 0.1
+ * address; always so once the VM is closed), -EOPNOTSUPP (a custom backend has
+ * the page tables). Since: 0.1
  */
 int unbind_vm_find_page(unbind_vm *vm, uint64_t address, struct unbind_page *page);
 
 /*
- * Writes the state of the address space as text for a human: bound VMAs, pending
- * unbinds, the last operations with their times. The format is not part of the
- * interface.
+ * Writes the state of the address space as text for a human: bound VMAs with
+ * pins, holds and views, pending unbinds and what they await, the last operations
+ * with their times. The format is not part of the interface.
  *
  * Blocks: no. Errors: -EINVAL, -ENOMEM. Since: 0.1
  */

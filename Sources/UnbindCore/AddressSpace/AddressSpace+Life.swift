@@ -10,7 +10,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         guard let vm = memory.allocateArray(of: AddressSpace.self, count: 1) else { throw Status.noMemory }
         var parts = AddressSpaceParts(memory: memory, device: device)
         do throws(Status) {
-            try parts.make(id: id, options: options)
+            try parts.make(vm, id: id, options: options)
         } catch {
             parts.free()
             memory.deallocateArray(vm, count: 1)
@@ -21,8 +21,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
                 unbindHome: FenceHome(
                     owner: UnsafeMutableRawPointer(device), isOwnWork: true, release: releaseResource),
                 device: device, id: id, options: options, ranges: parts.ranges!, pending: parts.pending!,
-                space: parts.space!, history: parts.history!, stats: parts.stats!, drain: parts.drain!))
+                softwareSpace: parts.space, backendSpace: parts.backendSpace, history: parts.history!,
+                stats: parts.stats!, batches: parts.batches!, drain: parts.drain!, stream: parts.stream))
         parts.drain!.initialize(to: UnbindDrain(vm: vm))
+        parts.backendSpace?.pointee.vm = vm
         guard device.add(vm) else {
             vm.deinitialize(count: 1)
             parts.drain!.deinitialize(count: 1)
@@ -37,9 +39,11 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Unbinds every VMA asynchronously and refuses new binds and jobs.
     /// - Failure: closed, if it is already.
     func close() throws(Status) {
+        pointee.batches.pointee.lock.acquire()
         pointee.lock.acquire()
         let wasClosed = pointee.closedFlag.exchange(true, ordering: .acquiringAndReleasing)
         pointee.lock.release()
+        pointee.batches.pointee.lock.release()
         if wasClosed { throw Status.closed }
         unbindAll()
     }
@@ -47,7 +51,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Of a closed VM. Several threads may do it at once; each returns when nothing is bound.
     func unbindAll() {
         while let vma = firstBoundVMA() {
-            _ = vma.unbindWithoutWaiting()?.drop()
+            if let fence = vma.unbindWithoutWaiting() {
+                fence.drop()
+                if vma.isMapping { vma.drop() }
+            }
             vma.drop()
         }
     }
@@ -68,6 +75,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         invariant(pending == 0, "an address space was freed with unbinds pending")
         pointee.device.remove(self)
         pointee.pending.reapAll()
+        pointee.batches.end()
+        pointee.backendSpace?.close()
         pointee.magic = 0
         dropBias()
     }
@@ -92,18 +101,22 @@ private struct AddressSpaceParts {
     let device: DevicePointer
     var ranges: UnsafeMutablePointer<RangeAllocator>?
     var pending: UnsafeMutablePointer<PendingUnbinds>?
+    /// One of the two.
     var space: UnsafeMutablePointer<SoftwareSpace>?
+    var backendSpace: BackendSpacePointer?
     var history: UnsafeMutablePointer<History>?
     var stats: UnsafeMutablePointer<AddressSpaceStats>?
+    var batches: UnsafeMutablePointer<BatchState>?
     /// Memory only: initialised and deinitialised by the caller.
     var drain: UnsafeMutablePointer<UnbindDrain>?
+    var stream: BindingStreamPointer?
 
     init(memory: UnsafeMutablePointer<Memory>, device: DevicePointer) {
         self.memory = memory
         self.device = device
     }
 
-    mutating func make(id: UInt64, options: AddressSpaceOptions) throws(Status) {
+    mutating func make(_ vm: VMPointer, id: UInt64, options: AddressSpaceOptions) throws(Status) {
         guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
         ranges.initialize(
             to: RangeAllocator(
@@ -116,9 +129,17 @@ private struct AddressSpaceParts {
         guard let stats = memory.allocateArray(of: AddressSpaceStats.self, count: 1) else { throw Status.noMemory }
         stats.initialize(to: AddressSpaceStats())
         self.stats = stats
+        guard let batches = memory.allocateArray(of: BatchState.self, count: 1) else { throw Status.noMemory }
+        batches.initialize(to: BatchState())
+        self.batches = batches
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
-        history = try UnsafeMutablePointer<History>.make(memory: memory)
+        history = try UnsafeMutablePointer<History>.make(capacity: options.historyCapacity, memory: memory)
+        if device.pointee.host.binding != nil { stream = try .make(vm: vm, id: id, memory: memory) }
+        if let backend = device.pointee.backend {
+            backendSpace = try backend.makeSpace(id: id, options: options)
+            return
+        }
         space = try device.pointee.gpu.makeSpace(
             id: id, pageSizes: options.pageSizes, hasTableModes: options.hasTableModes, keepsLeaf: true)
     }
@@ -126,16 +147,25 @@ private struct AddressSpaceParts {
     mutating func adopt(_ vm: VMPointer) {
         ranges = vm.pointee.ranges
         pending = vm.pointee.pending
-        space = vm.pointee.space
+        space = vm.pointee.softwareSpace
+        backendSpace = vm.pointee.backendSpace
         history = vm.pointee.history
         stats = vm.pointee.stats
+        batches = vm.pointee.batches
         drain = vm.pointee.drain
+        stream = vm.pointee.stream
     }
 
     func free() {
         if let space { device.pointee.gpu.freeSpace(space) }
+        backendSpace?.free()
         if let history { history.free() }
+        if let stream { stream.free(memory: memory) }
         if let drain { memory.deallocateArray(drain, count: 1) }
+        if let batches {
+            batches.deinitialize(count: 1)
+            memory.deallocateArray(batches, count: 1)
+        }
         if let stats {
             stats.deinitialize(count: 1)
             memory.deallocateArray(stats, count: 1)

@@ -29,6 +29,8 @@ struct AddressSpaceOptions {
     var isGlobal = false
     /// 64 KiB pages are a mode of whole page tables.
     var hasTableModes = false
+    /// Operations remembered; 0: none.
+    var historyCapacity = History.defaultCapacity
 }
 
 #if DEBUG
@@ -60,11 +62,16 @@ struct AddressSpace: ~Copyable {
 
     let ranges: UnsafeMutablePointer<RangeAllocator>
     let pending: UnsafeMutablePointer<PendingUnbinds>
-    let space: UnsafeMutablePointer<SoftwareSpace>
+    /// The page tables. Nil where a backend has them: then there is `backendSpace`.
+    let softwareSpace: UnsafeMutablePointer<SoftwareSpace>?
+    let backendSpace: BackendSpacePointer?
     let history: UnsafeMutablePointer<History>
     let stats: UnsafeMutablePointer<AddressSpaceStats>
+    let batches: UnsafeMutablePointer<BatchState>
     /// Clears what is ready to be cleared; see AddressSpace+Drain.
     let drain: UnsafeMutablePointer<UnbindDrain>
+    /// Nil if the host does not want to be told of binds and unbinds.
+    let stream: BindingStreamPointer?
 
     /// Written under the lock.
     let closedFlag = Atomic<Bool>(false)
@@ -88,6 +95,10 @@ struct AddressSpace: ~Copyable {
     #if DEBUG
         var flaw = Flaw.none
     #endif
+
+    /// Of the software GPU.
+    @inline(__always)
+    var space: UnsafeMutablePointer<SoftwareSpace> { softwareSpace.unsafelyUnwrapped }
 
     static var magic: UInt32 { 0x7576_6d73 }
     static var workingBias: Int { 1 << 60 }

@@ -91,6 +91,8 @@ struct BindAttempt {
         try reservation.reserve(1)
         var isBound = false
         defer { if !isBound { reservation.unreserve(1) } }
+        let backend = vm.pointee.backendSpace
+        if let backend { try backend.checkBind(of: vma, request) }
         vm.pointee.lock.acquire()
         defer { vm.pointee.lock.release() }
 
@@ -113,12 +115,15 @@ struct BindAttempt {
         let modes = vm.tableModes(wantedBy: binding)
         collectDependencies(in: searched)
         if blocker == nil, eviction.count > 0 { try awaitEvicted(searched) }
+        if let backend { try prepareWork(for: backend) }
         if let blocker { return .blocked(blocker) }
         if eviction.lacksPower { return .needsPower(eviction.count) }
         if eviction.count > 0 { try vm.pointee.ranges.reserveInsertion() }
         if !vm.pointee.pending.reserve() { throw Status.noMemory }
         defer { if !isBound { vm.pointee.pending.unreserve() } }
-        if edges == nil, eviction.count == 0, viewPages == nil, !vm.pointee.options.hasTableModes {
+        if let stream = vm.pointee.stream { try stream.reserve() }
+        defer { if !isBound { vm.pointee.stream?.unreserve() } }
+        if edges == nil, backend == nil, eviction.count == 0, viewPages == nil, !vm.pointee.options.hasTableModes {
             let placed = try vm.pointee.space.place(binding)
             isBound = true
             return installPlaced(binding, placed)
@@ -143,6 +148,7 @@ struct BindAttempt {
     /// Whoever waits waits for the present binding first, and looks again.
     private mutating func outcomeWhenBound() throws(Status) -> Outcome {
         let fence = vma.pointee.bindFence.flatMap { $0.isSignalled ? nil : $0 }
+        if vm.pointee.backendSpace != nil, vma.hasFailed { throw Status(raw: vma.pointee.bindFence!.error) }
         if reaction == .wait, let fence {
             fence.retain()
             return .blocked(fence)
@@ -167,6 +173,7 @@ struct BindAttempt {
         let resource = vma.pointee.resource!
         var binding = resource.pointee.binding
         binding.isReadOnly = false
+        if vm.pointee.backendSpace != nil { throw Status.unsupported }
         if bindFence == nil && device.pointee.gpu.invalidationCost == 0 {
             resource.set(.isReadOnly, false)
             let entries = resource.upgradeEntries(to: binding)
@@ -236,6 +243,21 @@ struct BindAttempt {
         add(edge, on: unbind.fence)
     }
 
+    /// Where the page tables are a backend's, every bind is left to a BindWork.
+    @inline(never)
+    private mutating func prepareWork(for backend: BackendSpacePointer) throws(Status) {
+        if !backend.canAlias {
+            // Of this buffer anywhere: it is never mapped twice.
+            vm.pointee.pending.forEachUnfinished(overlapping: 0...UInt64.max) { resource, _ in
+                if resource.pointee.boID == vma.pointee.bo.pointee.id { depend(on: resource.fence) }
+                return true
+            }
+        }
+        if blocker != nil { return }
+        if workMemory == nil { workMemory = try take(.bindWork) }
+        if bindUserMemory == nil { bindUserMemory = try take(.await) }
+    }
+
     private mutating func depend(on fence: FencePointer) {
         if blocker != nil { return }
         let edge = reaction == .await ? device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) : nil
@@ -260,7 +282,7 @@ struct BindAttempt {
         _ binding: Binding, _ placed: SoftwareSpace.Placed
     ) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
-        install(binding, boID: boID).pointee.writtenIn = placed.generation
+        install(binding, boID: boID, isForLater: false).pointee.writtenIn = placed.generation
         count(now: waitedFor.awaited > 0 ? device.now : 0)
         vm.pointee.history.record(
             .bound, start: binding.start, size: binding.size, boID: boID,
@@ -272,17 +294,18 @@ struct BindAttempt {
     private mutating func installReserved(_ binding: Binding) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
         let now = device.now
-        let resource = install(binding, boID: boID)
+        let isForLater = edges != nil || vm.pointee.backendSpace != nil
+        let resource = install(binding, boID: boID, isForLater: isForLater)
         count(now: now)
         let history = vm.pointee.history
         history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
-        if edges != nil { return .underWay(startWork(resource, at: now)) }
+        if isForLater { return .underWay(startWork(resource, at: now)) }
         let entries = resource.writeEntries(binding)
         history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
         return .done(entries: entries)
     }
 
-    private mutating func install(_ binding: Binding, boID: UInt64) -> ResourcePointer {
+    private mutating func install(_ binding: Binding, boID: UInt64, isForLater: Bool) -> ResourcePointer {
         let resource = ResourcePointer.initialize(
             resourceMemory!, vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait)
         resourceMemory = nil
@@ -293,9 +316,10 @@ struct BindAttempt {
         vm.enterByRecency(vma)
         if request.pins { vma.pointee.pinCount = 1 }
         vma.pointee.address.store(binding.start, ordering: .relaxed)
-        let state = edges == nil ? VMAState.bound : VMAState.binding
+        let state = isForLater ? VMAState.binding : VMAState.bound
         vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
         _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
+        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: edges != nil) }
         return resource
     }
 

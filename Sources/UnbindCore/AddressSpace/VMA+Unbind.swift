@@ -147,6 +147,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// - Locking: the VM's lock is held.
     private func outcomeWithoutUnbinding(_ manner: UnbindManner) -> UnbindOutcome? {
         if !node.pointee.isAllocated || pointee.resource == nil { return .unbound }
+        if manner.respectsSuccess, !hasFailed { return .unbound }
         if manner.respectsPins, pointee.pinCount != 0 { return .refused(.again) }
         if manner.respectsViews, pointee.view != nil { return .refused(.busy) }
         if manner.respectsUsers, let blocker = firstBlocker() { return .blocked(blocker) }
@@ -187,6 +188,8 @@ struct UnbindManner {
     var respectsViews = false
     /// At somebody else's use of the VM's lock: -EBUSY.
     var triesLock = false
+    /// At a binding that has not failed: there is nothing to unbind.
+    var respectsSuccess = false
 }
 
 enum UnbindOutcome {
@@ -239,6 +242,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let stats = vm.pointee.stats
         stats.pointee.unbindsImmediate &+= 1
         vm.pointee.pending.unreserve()
+        if let stream = vm.pointee.stream { stream.recordUnbind(self, isPending: false) }
         let cleared = clear(startedAt: nil, invalidatesNext: true)
         if cleared.needsInvalidation {
             vm.invalidate(start: pointee.start, size: pointee.size)
@@ -260,6 +264,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         stats.pointee.unbindsDeferred &+= 1
         pointee.order = stats.pointee.unbindsDeferred
         vm.pointee.pending.publish(self, range)
+        if let stream = vm.pointee.stream { stream.recordUnbind(self, isPending: true) }
     }
 
     private func beginPending() {
@@ -357,11 +362,15 @@ private struct AwaitedEdges {
 
 extension UnsafeMutablePointer where Pointee == VMA {
     /// The binding is the resource's alone now; the range is free.
-    fileprivate func detachBinding() {
+    func detachBinding() {
         pointee.vm.leaveByRecency(self)
         pointee.vm.pointee.ranges.remove(node)
         _ = pointee.bo.pointee.boundCount.wrappingSubtract(1, ordering: .relaxed)
         pointee.pinCount = 0
+        if isMapping {
+            pointee.bo.mappingEnds()
+            pointee.vm.pointee.batches.mappingEnded()
+        }
         pointee.resource = nil
         pointee.stateHint.store(VMAState.unbound.rawValue, ordering: .releasing)
         pointee.bindFence?.drop()

@@ -43,6 +43,12 @@ struct VMAResource: ~Copyable {
 
     static var nodeOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<IntervalNode>.alignment) }
 
+    // `writtenIn` where a backend has the page tables: 0, or one of these.
+    /// The backend maps it.
+    static var mapped: UInt64 { 1 }
+    /// The device was lost before it was unmapped.
+    static var lost: UInt64 { .max }
+
     /// Who gives the power reference of a completed unbind back.
     enum PowerEnd { case toCaller, later }
 
@@ -58,8 +64,12 @@ struct VMAResource: ~Copyable {
         /// A reference to the pages is its own from the start: a view's list is nobody else's.
         case keepsPages = 16
         case isReadOnly = 32
+        /// Of a null mapping.
+        case isNull = 64
+        /// Unbound for the sake of others, or of a move.
+        case makesWay = 128
 
-        static var count: UInt64 { 6 }
+        static var count: UInt64 { 8 }
     }
 
     @inline(__always)
@@ -70,6 +80,8 @@ struct VMAResource: ~Copyable {
     @inline(__always) var holdsPower: Bool { has(.holdsPower) }
     @inline(__always) var isUpgraded: Bool { has(.isUpgraded) }
     @inline(__always) var keepsPages: Bool { has(.keepsPages) }
+    var isNull: Bool { has(.isNull) }
+    var makesWay: Bool { has(.makesWay) }
     /// While it is installed a read-only binding may become writable.
     @inline(__always) var isReadOnly: Bool { has(.isReadOnly) }
 
@@ -88,8 +100,9 @@ struct VMAResource: ~Copyable {
     @inline(__always)
     var binding: Binding {
         Binding(
-            start: start, size: size, physical: pages.pointee.physical, isLocal: pages.pointee.isLocal,
-            isReadOnly: isReadOnly, decision: word.load(ordering: .relaxed) &>> Flag.count)
+            start: start, size: size, physical: has(.isNull) ? start : pages.pointee.physical,
+            isLocal: pages.pointee.isLocal, isReadOnly: isReadOnly, isNull: has(.isNull),
+            decision: word.load(ordering: .relaxed) &>> Flag.count)
     }
 }
 
@@ -102,7 +115,9 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     ) -> ResourcePointer {
         invariant(binding.decision <= .max &>> VMAResource.Flag.count, "modes of tables were decided too often")
         let resource = memory.bindMemory(to: VMAResource.self, capacity: 1)
-        let flags = binding.isReadOnly ? VMAResource.Flag.isReadOnly.rawValue : 0
+        let flags =
+            (binding.isReadOnly ? VMAResource.Flag.isReadOnly.rawValue : 0)
+            | (binding.isNull ? VMAResource.Flag.isNull.rawValue : 0)
         resource.initialize(
             to: VMAResource(
                 fence: Fence(home: vm.unbindHome), link: timelineAwait, pages: pages, boID: boID, start: binding.start,
@@ -214,7 +229,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let pages = pointee.pages
         record(.unbindCompleted, at: time)
         _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
-        fence.signal(at: time)
+        if let stream = vm.pointee.stream, pointee.isPublished { stream.recordUnbindDone(self, at: time) }
+        fence.signal(error: pointee.writtenIn == VMAResource.lost ? Status.lost.raw : 0, at: time)
         if pointee.isPublished {
             vm.pointee.pending.push(self)
         } else {

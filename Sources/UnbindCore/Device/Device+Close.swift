@@ -16,10 +16,11 @@ struct LeakReport {
     var timelines: UInt32 = 0
     var holds: UInt32 = 0
     var locks: UInt32 = 0
+    var ranges: UInt32 = 0
 
     var isEmpty: Bool {
         vms == 0 && bos == 0 && vmas == 0 && queues == 0 && fences == 0 && timelines == 0 && holds == 0
-            && locks == 0
+            && locks == 0 && ranges == 0
     }
 }
 
@@ -53,6 +54,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         report.timelines = liveHandles(.timeline)
         report.holds = liveHandles(.hold)
         report.locks = liveHandles(.lock)
+        report.ranges = liveHandles(.rangeTracker)
         report.boBytes = pointee.boHandleBytes.load(ordering: .relaxed)
         if !report.isEmpty { logLeaks(report) }
         return report

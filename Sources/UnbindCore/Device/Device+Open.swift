@@ -17,10 +17,14 @@ struct DeviceOptions {
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
-    static func open(_ options: DeviceOptions, memory prototype: consuming Memory) throws(Status) -> DevicePointer {
+    /// `backend`: what stands behind the device; nil for a software GPU. The device owns it from its opening on: after
+    /// a failure nothing of it has been called.
+    static func open(
+        _ options: DeviceOptions, memory prototype: consuming Memory, backend: BackendDescription? = nil
+    ) throws(Status) -> DevicePointer {
         var opening = OpeningDevice()
         do throws(Status) {
-            return try opening.open(options, memory: prototype)
+            return try opening.open(options, memory: prototype, backend: backend)
         } catch {
             opening.undo()
             throw error
@@ -41,8 +45,11 @@ private struct OpeningDevice {
     var executor: ExecutorPointer?
     var gpu: UnsafeMutablePointer<SoftwareGPU>?
     var power: UnsafeMutablePointer<PowerReferences>?
+    var backend: BackendPointer?
 
-    mutating func open(_ options: DeviceOptions, memory prototype: consuming Memory) throws(Status) -> DevicePointer {
+    mutating func open(
+        _ options: DeviceOptions, memory prototype: consuming Memory, backend description: BackendDescription?
+    ) throws(Status) -> DevicePointer {
         guard let memory = Self.makeMemory(prototype) else { throw Status.noMemory }
         self.memory = memory
         guard let device = memory.allocateArray(of: Device.self, count: 1) else { throw Status.noMemory }
@@ -70,13 +77,16 @@ private struct OpeningDevice {
         }
         for index in 0..<LiveHandles.count { (liveHandles + index).initialize(to: Atomic(0)) }
         let local = try UnsafeMutablePointer<LocalMemory>.make(
-            size: options.localMemoryBytes, memory: memory, cache: caches + CacheKind.rangeIndex.rawValue)
+            size: description == nil ? options.localMemoryBytes : pageSize, memory: memory, cache: caches + CacheKind.rangeIndex.rawValue)
         self.local = local
         guard let stub = memory.allocateArray(of: Fence.self, count: 1) else { throw Status.noMemory }
         // The device frees the stub itself, when nothing can hold a reference any more.
         stub.initialize(to: Fence(home: fenceHomes + FenceSort.stub.rawValue))
         stub.signal(at: 0)
         self.stub = stub
+        if let description {
+            backend = try .make(description, localLimit: options.localMemoryBytes, device: device, memory: memory)
+        }
         if let callbacks = options.host.power {
             power = try .make(device: device, callbacks: callbacks, memory: memory)
         }
@@ -87,15 +97,17 @@ private struct OpeningDevice {
         let gpu = try SoftwareGPU.make(
             SoftwareGPU.Configuration(
                 memory: memory, executor: executor, owner: UnsafeMutableRawPointer(device),
-                jobHome: fenceHomes + FenceSort.job.rawValue, jobs: caches + CacheKind.job.rawValue, awaits: caches + CacheKind.await.rawValue, costs: options.costs,
-                localBase: UInt64(UInt(bitPattern: local.pointee.base)), localSize: options.localMemoryBytes,
+                jobHome: fenceHomes + FenceSort.job.rawValue, jobs: caches + CacheKind.job.rawValue,
+                awaits: caches + CacheKind.await.rawValue, costs: description == nil ? options.costs : .backend,
+                localBase: UInt64(UInt(bitPattern: local.pointee.base)), localSize: local.pointee.size,
                 uncached: !options.usesSlabs, faultSink: deviceFaultSink, faultContext: UnsafeMutableRawPointer(device),
                 jobReleased: deviceJobReleased))
         self.gpu = gpu
         device.initialize(
             to: Device(
-                memory: memory, caches: caches, fenceHomes: fenceHomes, executor: executor, gpu: gpu, localMemory: local, stubFence: stub,
-                host: options.host, power: power, pageSizes: options.pageSizes,
+                memory: memory, caches: caches, fenceHomes: fenceHomes, executor: executor, gpu: gpu,
+                backend: backend, localMemory: local, stubFence: stub, host: options.host, power: power,
+                pageSizes: description?.pageSizes ?? options.pageSizes,
                 systemMemoryLimit: options.systemMemoryBytes,
                 nextIDs: nextIDs, liveHandles: liveHandles))
         return device
@@ -108,6 +120,7 @@ private struct OpeningDevice {
             executor.free()
         }
         if let power { power.free(memory: memory) }
+        if let backend { backend.free(memory: memory) }
         if let local { local.free() }
         if let stub { memory.deallocateArray(stub, count: 1) }
         if let liveHandles { memory.deallocateArray(liveHandles, count: LiveHandles.count) }
@@ -149,6 +162,7 @@ private struct OpeningDevice {
         make(
             .timelinePoint,
             FenceHome(owner: device, kind: .timelinePoint, isOrdered: true, release: releaseTimelinePoint))
+        make(.join, FenceHome(owner: device, release: releaseJoinFence))
         make(.migration, FenceHome(owner: device, release: releaseMigration))
         make(.bindWork, FenceHome(owner: device, isOwnWork: true, release: releaseBindWork))
         make(.job, Job.makeHome(owner: device))
@@ -178,6 +192,11 @@ private struct OpeningDevice {
         make(.hold, Hold.self)
         make(.migration, Migration.self)
         make(.timedFence, TimedFence.self)
+        make(.join, JoinFence.self)
+        make(.bindQueue, BindQueue.self)
+        make(.trackedFence, TrackedFence.self)
+        make(.ownedRange, OwnedRange.self)
+        make(.bindingEvent, BindingEvent.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {
@@ -197,6 +216,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         let memory = pointee.memory
         let (caches, nextIDs, liveHandles) = (pointee.caches, pointee.nextIDs, pointee.liveHandles)
         let (stub, power, fenceHomes) = (pointee.stubFence, pointee.power, pointee.fenceHomes)
+        let backend = pointee.backend
         pointee.copyQueue?.free()
         pointee.gpu.free()
         pointee.executor.free()
@@ -205,6 +225,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         deinitialize(count: 1)
         memory.deallocateArray(self, count: 1)
         power?.free(memory: memory)
+        backend?.destroy(memory: memory)
         memory.deallocateArray(stub, count: 1)
         memory.deallocateArray(liveHandles, count: LiveHandles.count)
         memory.deallocateArray(nextIDs, count: ObjectKind.count)

@@ -20,7 +20,10 @@ struct Device: ~Copyable {
     let caches: UnsafeMutablePointer<SlabCache>
     let fenceHomes: FenceHomePointer
     let executor: ExecutorPointer
+    /// With a backend it has no page tables: what is left of it runs the queues.
     let gpu: UnsafeMutablePointer<SoftwareGPU>
+    /// Nil: a software GPU.
+    let backend: BackendPointer?
     let localMemory: UnsafeMutablePointer<LocalMemory>
     let stubFence: FencePointer
     let host: HostCallbacks
@@ -61,11 +64,15 @@ struct HostCallbacks {
     var fault: FaultCallback?
     var faultData: UnsafeMutableRawPointer?
     var power: PowerCallbacks?
+    var binding: BindingCallback?
+    var bindingData: UnsafeMutableRawPointer?
 }
 
 /// The kinds of object with a C handle, for ids and for the leak report.
 enum ObjectKind: Int {
     case vm, bufferObject, vma, queue, fence, timeline, hold
+    /// Allocators and trackers of ranges.
+    case rangeTracker
     /// Not an object: what a lock context has of a buffer.
     case lock
 
@@ -93,16 +100,17 @@ enum LiveHandles {
 /// The slab caches of a device.
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
-    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence
+    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence, join, bindQueue, trackedFence, ownedRange
+    case bindingEvent
 
-    static var count: Int { timedFence.rawValue + 1 }
+    static var count: Int { bindingEvent.rawValue + 1 }
 }
 
 /// The sorts of fences that are a device's own.
 enum FenceSort: Int {
-    case stub, caller, timed, array, timelinePoint, migration, bindWork, job
+    case stub, caller, timed, array, timelinePoint, migration, bindWork, job, join
 
-    static var count: Int { job.rawValue + 1 }
+    static var count: Int { join.rawValue + 1 }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {

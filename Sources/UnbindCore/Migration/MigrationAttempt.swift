@@ -67,6 +67,7 @@ struct MigrationAttempt {
             return nil
         }
         do throws(Status) {
+            if bo.pointee.mappingCount.load(ordering: .relaxed) != 0 { throw Status.busy }
             try prepare(queue)
         } catch {
             if reserved > 0 { reservation.unreserve(reserved) }
@@ -189,6 +190,7 @@ struct MigrationAttempt {
                 entry.pointee.resource.set(.holdsPower)
                 powerReferences -= 1
             }
+            entry.pointee.resource.set(.makesWay)
             entry.pointee.schedule = entry.pointee.vma.scheduleUnbind(of: entry.pointee.resource)
             vm.pointee.lock.release()
         }

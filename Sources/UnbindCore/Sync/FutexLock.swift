@@ -13,8 +13,10 @@ import Synchronization
 
 /// The lock order, outermost first. A thread holds at most one lock of each rank.
 enum LockRank: UInt8 {
+    /// The batches of one address space, one after the other.
+    case batches = 0
     /// One buffer object's fences.
-    case reservation = 1
+    case reservation
     /// A buffer object's list of VMAs.
     case objectList
     /// One address space: its ranges, VMAs and pending unbinds.
@@ -29,6 +31,8 @@ enum LockRank: UInt8 {
     case executor
     /// A device's lists of objects.
     case device
+    /// The ranges of one tracker, or of one allocator of zones.
+    case rangeTracker
     /// What one array of fences or one timeline is made of.
     case fenceSet
     case fence
