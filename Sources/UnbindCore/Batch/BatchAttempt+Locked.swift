@@ -278,9 +278,10 @@ extension BatchAttempt {
             }
         }
         awaitInOut(work.fence)
-        work.await(touched.pointee.bindEdge!)
+        let edge = touched.pointee.bindEdge!
         touched.pointee.bindEdge = nil
-        work.commit()
+        edge.pointee.next = nil
+        work.await(edge)
     }
 
     private mutating func commit(_ new: UnsafeMutablePointer<NewMapping>) {
@@ -316,11 +317,9 @@ extension BatchAttempt {
         user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired))
         vma.pointee.users = user
         awaitInOut(work.fence)
-        while let edge = new.pointee.edges {
-            new.pointee.edges = edge.pointee.next
-            work.await(edge)
-        }
-        work.commit()
+        let edges = new.pointee.edges
+        new.pointee.edges = nil
+        work.await(edges)
     }
 
     /// Of the edges to unbinds of this batch, those that are done need not be awaited. The last one is the first.
