@@ -48,21 +48,25 @@ struct DRMNode: BitwiseCopyable {
     }
 
     /// One ioctl. The argument is as the kernel left it, also after an error.
-    func call<Argument: BitwiseCopyable>(
+    func call<Argument>(
         _ request: UInt, _ argument: inout Argument, as kind: Request = .ordinary
     ) throws(Status) {
+        let status = withUnsafeMutablePointer(to: &argument) { attempt(request, $0, as: kind) }
+        _ = try Self.checked(status)
+    }
+
+    private func attempt(_ request: UInt, _ argument: UnsafeMutableRawPointer, as kind: Request) -> Int32 {
         var attempts = kind.attempts
         var interruptions = Self.interruptions
         while true {
-            let status = clibdrm_ioctl_once(file, request, &argument)
+            let status = clibdrm_ioctl_once(file, request, argument)
             if status == -EINTR, interruptions > 1 {
                 interruptions &-= 1
             } else if status == -EAGAIN, attempts > 1 {
                 attempts &-= 1
                 csys_nap()
             } else {
-                _ = try Self.checked(status)
-                return
+                return status
             }
         }
     }
