@@ -17,6 +17,7 @@
  *     unbind_hold     keeps a binding to be looked at     <unbind/hold.h>
  *     (a buffer's)    lock, and fences of its users       <unbind/resv.h>
  *     unbind_probe    which Intel GPUs are in the machine <unbind/probe.h>
+ *     unbind_backend  a device of the program's own       <unbind/backend.h>
  *
  * CONVENTIONS
  *
@@ -90,5 +91,6 @@
 #include "hold.h"
 #include "resv.h"
 #include "probe.h"
+#include "backend.h"
 
 #endif /* UNBIND_UNBIND_H */
