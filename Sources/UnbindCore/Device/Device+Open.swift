@@ -33,7 +33,7 @@ extension UnsafeMutablePointer where Pointee == Device {
 }
 
 /// What has been made so far, so that a failure can undo it.
-private struct OpeningDevice {
+struct OpeningDevice {
     var memory: UnsafeMutablePointer<Memory>?
     var caches: UnsafeMutablePointer<SlabCache>?
     var nextIDs: UnsafeMutablePointer<Atomic<UInt64>>?
