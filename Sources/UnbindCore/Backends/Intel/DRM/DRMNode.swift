@@ -60,7 +60,8 @@ struct DRMNode: BitwiseCopyable {
         _ = try Self.checked(status)
     }
 
-    private static func repeating(_ kind: Request, _ attempt: () -> Int32) -> Int32 {
+    /// The policy: calls until what it answers is to be passed on.
+    static func repeating(_ kind: Request, _ attempt: () -> Int32) -> Int32 {
         var attempts = kind.attempts
         var interruptions = Self.interruptions
         while true {
