@@ -11,6 +11,7 @@
 #include "../../CSystem/include/csystem.h"
 
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <xf86drm.h>
 
 #include "uapi_drm.h"
@@ -34,6 +35,12 @@ static inline int clibdrm_open(const char *path) {
 }
 
 static inline int clibdrm_close(int fd) { return close(fd) < 0 ? -errno : 0; }
+
+/* The device number of an open node; 0 if the descriptor is no character device. */
+static inline uint64_t clibdrm_node_number(int fd) {
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) ? status.st_rdev : 0;
+}
 
 /* Maps size bytes of a node at the offset that a MMAP_OFFSET ioctl gave, for reading and writing. */
 static inline int clibdrm_map(int fd, uint64_t offset, uint64_t size, void **address) {

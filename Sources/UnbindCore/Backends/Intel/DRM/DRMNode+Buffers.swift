@@ -1,0 +1,27 @@
+// DRMNode: buffers, as far as they are the same for all drivers. A dma-buf is a descriptor that stands for a buffer in
+// other processes and on other GPUs.
+
+import CLibDRM
+
+extension DRMNode {
+    /// Ends a buffer's handle. What is mapped in an address space stays until it is unmapped. It cannot fail but for a
+    /// handle that is none.
+    func closeBuffer(_ handle: UInt32) {
+        _ = clibdrm_gem_close(file, handle)
+    }
+
+    /// A new dma-buf, for reading and writing, close-on-exec: the caller's to close.
+    func exportBuffer(_ handle: UInt32) throws(Status) -> Int32 {
+        var descriptor: Int32 = -1
+        _ = try Self.checked(clibdrm_prime_to_fd(file, handle, &descriptor))
+        return descriptor
+    }
+
+    /// A buffer's handle. One that this file has already gives the handle that it has, without a further reference:
+    /// whoever imports counts.
+    func importBuffer(_ descriptor: Int32) throws(Status) -> UInt32 {
+        var handle: UInt32 = 0
+        _ = try Self.checked(clibdrm_prime_from_fd(file, descriptor, &handle))
+        return handle
+    }
+}

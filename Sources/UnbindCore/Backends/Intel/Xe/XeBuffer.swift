@@ -1,0 +1,81 @@
+// XeBuffer: memory that the GPU can be shown: an object of the kernel's, which the CPU has mapped, or memory of the
+// program's (userptr), of which the kernel learns only when it is bound.
+//
+// Objects in system memory are cached by the CPU and always bound coherent; those in local memory are not cached.
+// The kernel keeps the pages of what is still mapped somewhere, so that a buffer can be destroyed at any time.
+
+import CLibDRM
+import CSystem
+
+struct XeBuffer: BitwiseCopyable {
+    let size: UInt64
+    /// 0: the program's own memory.
+    let handle: UInt32
+    let cpu: UnsafeMutableRawPointer
+    /// The CPU caches it, or it came from elsewhere, where that may be so.
+    let isCached: Bool
+}
+
+typealias XeBufferPointer = UnsafeMutablePointer<XeBuffer>
+
+extension UnsafeMutablePointer where Pointee == XeBackend {
+    /// - Failure: unsupported: the GPU has no local memory; invalid: not a multiple of its pages; noMemory.
+    func makeBuffer(size: UInt64, isLocal: Bool) throws(Status) -> XeBufferPointer {
+        let region = isLocal ? pointee.configuration.local : pointee.configuration.system
+        guard region.placement != 0 else { throw Status.unsupported }
+        guard size != 0, isAligned(size, to: region.pageSize) else { throw Status.invalid }
+        guard let buffer = pointee.memory.allocateArray(of: XeBuffer.self, count: 1) else { throw Status.noMemory }
+        do throws(Status) {
+            let handle = try makeObject(size: size, region: region, isLocal: isLocal)
+            do throws(Status) {
+                let cpu = try mapObject(handle, size: size)
+                buffer.initialize(to: XeBuffer(size: size, handle: handle, cpu: cpu, isCached: !isLocal))
+            } catch {
+                pointee.node.closeBuffer(handle)
+                throw error
+            }
+        } catch {
+            pointee.memory.deallocateArray(buffer, count: 1)
+            // No room in local memory.
+            throw error == .noSpace ? Status.noMemory : error
+        }
+        return buffer
+    }
+
+    /// The program's memory, where it is.
+    func wrapBuffer(_ address: UnsafeMutableRawPointer, size: UInt64) throws(Status) -> XeBufferPointer {
+        guard let buffer = pointee.memory.allocateArray(of: XeBuffer.self, count: 1) else { throw Status.noMemory }
+        buffer.initialize(to: XeBuffer(size: size, handle: 0, cpu: address, isCached: true))
+        return buffer
+    }
+
+    /// May be called with locks held.
+    func destroyBuffer(_ buffer: XeBufferPointer) {
+        if buffer.pointee.handle != 0 {
+            DRMNode.unmap(buffer.pointee.cpu, size: buffer.pointee.size)
+            pointee.node.closeBuffer(buffer.pointee.handle)
+        }
+        pointee.memory.deallocateArray(buffer, count: 1)
+    }
+
+    private func makeObject(size: UInt64, region: XeRegion, isLocal: Bool) throws(Status) -> UInt32 {
+        var create = unbind_drm_xe_gem_create()
+        create.size = size
+        create.placement = region.placement
+        let caching = isLocal ? UNBIND_DRM_XE_GEM_CPU_CACHING_WC : UNBIND_DRM_XE_GEM_CPU_CACHING_WB
+        create.cpu_caching = UInt16(caching)
+        // The CPU has to see it.
+        if region.visibleSize < region.size, isLocal {
+            create.flags = UNBIND_DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM
+        }
+        try pointee.node.call(UNBIND_DRM_IOCTL_XE_GEM_CREATE, &create)
+        return create.handle
+    }
+
+    private func mapObject(_ handle: UInt32, size: UInt64) throws(Status) -> UnsafeMutableRawPointer {
+        var request = unbind_drm_xe_gem_mmap_offset()
+        request.handle = handle
+        try pointee.node.call(UNBIND_DRM_IOCTL_XE_GEM_MMAP_OFFSET, &request)
+        return try pointee.node.map(offset: request.offset, size: size)
+    }
+}
