@@ -9,7 +9,7 @@ struct I915Query {
 
     func fill(_ gpu: UnsafeMutablePointer<GPU>) throws(Status) {
         do throws(Status) {
-            Self.fillMemory(gpu, from: try memoryRegions())
+            Self.fillMemory(gpu, from: try ask(UNBIND_DRM_I915_QUERY_MEMORY_REGIONS))
         } catch {
             // Older kernels have no such list, and drive no GPU that would need it.
             if error != .invalid || gpu.pointee.type == .discrete { throw error }
@@ -30,7 +30,7 @@ struct I915Query {
     }
 
     /// nil if this kernel does not know it.
-    private func parameter(_ id: UInt32) -> Int32? {
+    func parameter(_ id: UInt32) -> Int32? {
         var value: Int32 = 0
         return withUnsafeMutablePointer(to: &value) { pointer in
             var question = unbind_drm_i915_getparam(param: Int32(id), value: pointer)
@@ -53,10 +53,10 @@ struct I915Query {
         }
     }
 
-    /// Asks for the size of the list, then for the list.
-    private func memoryRegions() throws(Status) -> QueryAnswer {
+    /// Asks for the size of a list, then for the list.
+    func ask(_ id: UInt32) throws(Status) -> QueryAnswer {
         var item = unbind_drm_i915_query_item()
-        item.query_id = UInt64(UNBIND_DRM_I915_QUERY_MEMORY_REGIONS)
+        item.query_id = UInt64(id)
         try call(&item)
         let answer = try QueryAnswer(count: Int(item.length), memory: memory)
         item.data_ptr = UInt64(UInt(bitPattern: answer.bytes))
