@@ -46,6 +46,8 @@ struct Fence: ~Copyable {
         case plain
         /// A TimedFence: by a time at the latest.
         case timed
+        /// An ImportedFence: the kernel signals it.
+        case imported
         /// A FenceArray: made of others.
         case array
         /// A TimelinePoint: made of another, and of the points before it.

@@ -39,6 +39,10 @@ struct KernelTimeline: ~Copyable {
     var count = 0
     var next: KernelTimelinePointer?
     var previous: KernelTimelinePointer?
+    /// The waiter's thread will come by, and looks at it then.
+    var isGathered = false
+    /// It was freed meanwhile: the thread does what is left of that.
+    var isDead = false
 }
 
 extension UnsafeMutablePointer where Pointee == KernelTimeline {
@@ -72,11 +76,15 @@ extension UnsafeMutablePointer where Pointee == KernelTimeline {
         return timeline
     }
 
-    /// Nothing may be awaited any more.
+    /// Nothing may be awaited any more. Also from within a completion.
     func free() {
+        if pointee.waiter.remove(self) { dispose() }
+    }
+
+    /// It is in nobody's list.
+    func dispose() {
         let waiter = pointee.waiter
         let memory = waiter.pointee.memory
-        waiter.remove(self)
         waiter.pointee.node.destroySyncobj(pointee.syncobj)
         memory.deallocateArray(pointee.entries, count: pointee.capacity)
         deinitialize(count: 1)
@@ -85,6 +93,9 @@ extension UnsafeMutablePointer where Pointee == KernelTimeline {
 
     /// The point to be handed to the kernel next; it is used up by `watch`.
     var nextPoint: UInt64 { pointee.lastPoint &+ 1 }
+
+    /// The kernel has taken the next point, and nobody is to be told.
+    func skip() { pointee.lastPoint = nextPoint }
 
     /// Room to await one more point.
     /// - Parameter growing: may allocate.
@@ -101,4 +112,7 @@ extension UnsafeMutablePointer where Pointee == KernelTimeline {
         completion.point = point
         pointee.waiter.watch(completion, on: self)
     }
+
+    /// Takes back all that is awaited: nobody is told. False if there was nothing, or it is being told now.
+    func unwatch() -> Bool { pointee.waiter.unwatch(self) }
 }

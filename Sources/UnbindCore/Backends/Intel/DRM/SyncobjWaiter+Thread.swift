@@ -17,14 +17,15 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
             pointee.isWaiting = false
             if failures == patience { pointee.isLost = true }
             pointee.lock.release()
-            if isSignalled {
-                for index in 1..<count { complete(arrays!.timelines[index]!, upTo: arrays!.points[index], error: 0) }
-            } else if failures == patience {
+            for index in 1..<count {
+                complete(arrays!.timelines[index]!, upTo: isSignalled ? arrays!.points[index] : 0, error: 0)
+            }
+            if isSignalled { continue }
+            if failures == patience {
                 completeAllAsLost()
                 break
-            } else {
-                csys_nap()
             }
+            csys_nap()
         }
         arrays?.free(memory: pointee.memory)
     }
@@ -50,6 +51,7 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
                 arrays.handles[count] = timeline.pointee.syncobj.handle
                 arrays.points[count] = timeline.pointee.entries[timeline.pointee.first].point
                 arrays.timelines[count] = timeline
+                timeline.pointee.isGathered = true
                 count &+= 1
             }
             next = timeline.pointee.next
@@ -79,6 +81,11 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
         while hasMore {
             var count = 0
             pointee.lock.acquire()
+            if timeline.pointee.isDead {
+                unlink(timeline)
+                pointee.lock.release()
+                return timeline.dispose()
+            }
             while count < taken.count, timeline.pointee.count > 0 {
                 let first = timeline.pointee.entries[timeline.pointee.first]
                 if first.point > point { break }
@@ -88,6 +95,7 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
                 timeline.pointee.count -= 1
             }
             hasMore = count == taken.count && timeline.pointee.count > 0
+            timeline.pointee.isGathered = hasMore
             pointee.lock.release()
             for index in 0..<count { taken[index]!.function(taken[index]!.context, error) }
         }

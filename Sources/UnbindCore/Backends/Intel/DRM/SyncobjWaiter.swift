@@ -108,12 +108,12 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
     func stop() {
         LockOrder.assertNoneHeld("a thread was ended with a lock held")
         pointee.lock.acquire()
-        invariant(pointee.firstTimeline == nil, "a waiter was stopped before its timelines were")
         pointee.isStopping = true
         let point = takeKick()
         pointee.lock.release()
         sendKick(point)
         invariant(pthread_join(pointee.thread, nil) == 0, "a waiter's thread could not be joined")
+        invariant(pointee.firstTimeline == nil, "a waiter was stopped before its timelines were freed")
         let memory = pointee.memory
         dispose()
         memory.deallocateArray(self, count: 1)
@@ -159,14 +159,36 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
         pointee.lock.release()
     }
 
-    func remove(_ timeline: KernelTimelinePointer) {
+    /// False if the thread has it before its eyes: it will dispose of it.
+    func remove(_ timeline: KernelTimelinePointer) -> Bool {
         pointee.lock.acquire()
         invariant(timeline.pointee.count == 0, "a timeline was freed with points that are awaited")
+        if timeline.pointee.isGathered {
+            timeline.pointee.isDead = true
+            let point = takeKick()
+            pointee.lock.release()
+            sendKick(point)
+            return false
+        }
+        unlink(timeline)
+        pointee.lock.release()
+        return true
+    }
+
+    /// Under the lock.
+    func unlink(_ timeline: KernelTimelinePointer) {
         let (next, previous) = (timeline.pointee.next, timeline.pointee.previous)
         next?.pointee.previous = previous
         if let previous { previous.pointee.next = next } else { pointee.firstTimeline = next }
         pointee.timelineCount -= 1
-        pointee.lock.release()
+    }
+
+    func unwatch(_ timeline: KernelTimelinePointer) -> Bool {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        let wasWatched = timeline.pointee.count > 0
+        timeline.pointee.count = 0
+        return wasWatched
     }
 
     /// Arrays for so many timelines and the kick.

@@ -9,10 +9,10 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         operations.struct_size = UInt32(MemoryLayout<unbind_backend_ops>.size)
         operations.max_ranges = UInt32(XeSpace.mostRanges)
         operations.capabilities =
-            UNBIND_CAP_EXPLICIT_UNBIND | UNBIND_CAP_PARTIAL_UNBIND | UNBIND_CAP_ALIASING | UNBIND_CAP_NULL_MAPPINGS
-            | UNBIND_CAP_READ_ONLY | UNBIND_CAP_USER_MEMORY | UNBIND_CAP_ASYNC_UPDATES
-        if pointee.configuration.local.placement != 0 { operations.capabilities |= UNBIND_CAP_LOCAL_MEMORY }
-        operations.page_sizes = UNBIND_PAGE_SIZE_4K | UNBIND_PAGE_SIZE_64K | UNBIND_PAGE_SIZE_2M
+            Capability.explicitUnbind | Capability.partialUnbind | Capability.aliasing | Capability.nullMappings
+            | Capability.readOnly | Capability.userMemory | Capability.asyncUpdates
+        if pointee.configuration.local.placement != 0 { operations.capabilities |= Capability.localMemory }
+        operations.page_sizes = PageSize.small | PageSize.medium | PageSize.large
         operations.address_limit = pointee.addressLimit
         operations.destroy = xeDestroy
         operations.bo_create = xeBufferCreate
@@ -21,6 +21,9 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         operations.vm_create = xeSpaceCreate
         operations.vm_destroy = xeSpaceDestroy
         operations.update = xeUpdate
+        operations.queue_create = xeQueueCreate
+        operations.queue_destroy = xeQueueDestroy
+        operations.submit = xeSubmit
         return operations
     }
 }
@@ -77,6 +80,32 @@ private func xeUpdate(
     do throws(Status) {
         try space!.assumingMemoryBound(to: XeSpace.self).update(ranges!, count: Int(count), completion: completion)
         return UNBIND_BACKEND_PENDING
+    } catch {
+        return error.raw
+    }
+}
+
+private func xeQueueCreate(
+    _ context: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?, _ flags: UInt32,
+    _ outQueue: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
+) -> Int32 {
+    cStatus { () throws(Status) in
+        outQueue!.pointee = UnsafeMutableRawPointer(try space!.assumingMemoryBound(to: XeSpace.self).makeQueue())
+    }
+}
+
+private func xeQueueDestroy(_ context: UnsafeMutableRawPointer?, _ queue: UnsafeMutableRawPointer?) {
+    queue!.assumingMemoryBound(to: XeQueue.self).free()
+}
+
+private func xeSubmit(
+    _ context: UnsafeMutableRawPointer?, _ queue: UnsafeMutableRawPointer?,
+    _ commands: UnsafePointer<unbind_command>?, _ count: UInt32, _ token: OpaquePointer?
+) -> Int32 {
+    let completion = PointCompletion(context: UnsafeMutableRawPointer(token!), function: completeToken)
+    do throws(Status) {
+        let queue = queue!.assumingMemoryBound(to: XeQueue.self)
+        return try queue.submit(commands, count: Int(count), completion: completion) ? UNBIND_BACKEND_PENDING : 0
     } catch {
         return error.raw
     }

@@ -7,7 +7,7 @@ import CUnbind
 
 extension UnsafeMutablePointer where Pointee == XeSpace {
     /// All maps or all unmaps. The completion follows.
-    /// - Failure: again: more than the kernel or the timeline takes just now; noBuffers (ENOBUFS): too many ranges;
+    /// - Failure: again: more than the kernel or the timeline takes just now; ENOBUFS: too many ranges;
     ///   others as the kernel has them. Nothing has changed then.
     func update(
         _ ranges: UnsafePointer<unbind_backend_range>, count: Int, completion: PointCompletion
@@ -17,30 +17,32 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         let queue = isUnmap ? pointee.unmaps : pointee.maps
         try queue.timeline.reserve(growing: !isUnmap)
         for index in 0..<count { (pointee.operations + index).initialize(to: operation(ranges[index])) }
-        try bind(count, on: queue)
+        try bind(pointee.operations, count: count, on: queue.id, signalling: queue.timeline)
         queue.timeline.watch(completion)
     }
 
-    /// Hands the first operations of the array over, with the queue's next point as out-fence.
-    private func bind(_ count: Int, on queue: XeBindQueue) throws(Status) {
+    /// Hands operations to a bind queue (0: the space's default one), with a timeline's next point as out-fence.
+    func bind(
+        _ operations: UnsafePointer<unbind_drm_xe_vm_bind_op>, count: Int, on queue: UInt32,
+        signalling timeline: KernelTimelinePointer?
+    ) throws(Status) {
         var sync = unbind_drm_xe_sync()
-        sync.type = UNBIND_DRM_XE_SYNC_TYPE_TIMELINE_SYNCOBJ
-        sync.flags = UNBIND_DRM_XE_SYNC_FLAG_SIGNAL
-        sync.handle = queue.timeline.pointee.syncobj.handle
-        sync.timeline_value = queue.timeline.nextPoint
+        if let timeline { sync = .signal(timeline, point: timeline.nextPoint) }
         var status = Status(raw: 0)
         withUnsafeMutablePointer(to: &sync) { sync in
             var request = unbind_drm_xe_vm_bind()
             request.vm_id = pointee.id
-            request.exec_queue_id = queue.id
+            request.exec_queue_id = queue
             request.num_binds = UInt32(count)
             if count == 1 {
-                request.bind = pointee.operations[0]
+                request.bind = operations[0]
             } else {
-                request.vector_of_binds = UInt64(UInt(bitPattern: pointee.operations))
+                request.vector_of_binds = UInt64(UInt(bitPattern: operations))
             }
-            request.num_syncs = 1
-            request.syncs = UInt64(UInt(bitPattern: sync))
+            if timeline != nil {
+                request.num_syncs = 1
+                request.syncs = UInt64(UInt(bitPattern: sync))
+            }
             do throws(Status) {
                 try pointee.backend.pointee.node.call(UNBIND_DRM_IOCTL_XE_VM_BIND, &request, as: .submission)
             } catch {
@@ -79,5 +81,23 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
             operation.obj_offset = range.offset
         }
         return operation
+    }
+}
+
+extension unbind_drm_xe_sync {
+    /// The kernel signals the point.
+    static func signal(_ timeline: KernelTimelinePointer, point: UInt64) -> unbind_drm_xe_sync {
+        var sync = wait(timeline, point: point)
+        sync.flags = UNBIND_DRM_XE_SYNC_FLAG_SIGNAL
+        return sync
+    }
+
+    /// The kernel awaits the point, which has its fence already.
+    static func wait(_ timeline: KernelTimelinePointer, point: UInt64) -> unbind_drm_xe_sync {
+        var sync = unbind_drm_xe_sync()
+        sync.type = UNBIND_DRM_XE_SYNC_TYPE_TIMELINE_SYNCOBJ
+        sync.handle = timeline.pointee.syncobj.handle
+        sync.timeline_value = point
+        return sync
     }
 }

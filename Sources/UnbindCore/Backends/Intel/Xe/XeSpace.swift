@@ -6,6 +6,7 @@
 
 import CLibDRM
 import CSystem
+import Synchronization
 
 struct XeSpace: ~Copyable {
     let backend: XeBackendPointer
@@ -15,6 +16,10 @@ struct XeSpace: ~Copyable {
     /// Of the update that is being handed over.
     let operations: UnsafeMutablePointer<unbind_drm_xe_vm_bind_op>
 
+    /// A bit for each place of a queue's buffer that is taken.
+    let slots: UnsafeMutablePointer<Atomic<UInt64>>
+
+    static var slotWords: Int { Int(XeBackend.queueSlots) / 64 }
     /// Ranges of one update.
     static var mostRanges: Int { 256 }
 }
@@ -39,6 +44,12 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
             memory.deallocateArray(space, count: 1)
             throw Status.noMemory
         }
+        guard let slots = memory.allocateArray(of: Atomic<UInt64>.self, count: XeSpace.slotWords) else {
+            memory.deallocateArray(operations, count: XeSpace.mostRanges)
+            memory.deallocateArray(space, count: 1)
+            throw Status.noMemory
+        }
+        for index in 0..<XeSpace.slotWords { (slots + index).initialize(to: Atomic(0)) }
         do throws(Status) {
             let id = try makeXeSpace(
                 node, flags: pointee.options.usesScratch ? UNBIND_DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE : 0)
@@ -47,7 +58,8 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
                 do throws(Status) {
                     let unmaps = try makeBindQueue(space: id)
                     space.initialize(
-                        to: XeSpace(backend: self, id: id, maps: maps, unmaps: unmaps, operations: operations))
+                        to: XeSpace(
+                            backend: self, id: id, maps: maps, unmaps: unmaps, operations: operations, slots: slots))
                 } catch {
                     destroy(maps)
                     throw error
@@ -57,6 +69,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
                 throw error
             }
         } catch {
+            memory.deallocateArray(slots, count: XeSpace.slotWords)
             memory.deallocateArray(operations, count: XeSpace.mostRanges)
             memory.deallocateArray(space, count: 1)
             throw error
@@ -91,6 +104,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         backend.destroy(pointee.maps)
         backend.destroy(pointee.unmaps)
         destroyXeSpace(pointee.id, backend.pointee.node)
+        memory.deallocateArray(pointee.slots, count: XeSpace.slotWords)
         memory.deallocateArray(pointee.operations, count: XeSpace.mostRanges)
         deinitialize(count: 1)
         memory.deallocateArray(self, count: 1)
