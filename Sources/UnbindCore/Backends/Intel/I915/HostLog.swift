@@ -3,19 +3,21 @@
 import CUnbind
 
 struct HostLog: BitwiseCopyable {
-    let function: unbind_log_fn?
+    let function: HostCallbacks.Log?
     let data: UnsafeMutableRawPointer?
 
-    /// - Locking: nothing may be held.
-    func error(_ text: StaticString) { send(UNBIND_LOG_ERROR, text) }
+    init(_ host: HostCallbacks) {
+        function = host.log
+        data = host.logData
+    }
 
+    /// Why something is refused.
     /// - Locking: nothing may be held.
-    func warning(_ text: StaticString) { send(UNBIND_LOG_WARNING, text) }
-
-    private func send(_ level: UInt32, _ text: StaticString) {
+    func error(_ text: StaticString) {
         guard let function else { return }
         LockOrder.assertNoneHeld("a callback was called with a lock held")
         let bytes = UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
-        SignallingSection.suspended { function(data, level, bytes) }
+        let data = data
+        SignallingSection.suspended { function(data, UNBIND_LOG_ERROR, bytes) }
     }
 }

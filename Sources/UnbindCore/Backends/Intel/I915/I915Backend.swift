@@ -19,12 +19,12 @@ import CSystem
 
 struct I915Options: BitwiseCopyable {
     /// Unbinding leaves the entries to the kernel.
-    var unbindsLazily = false
-    var log = HostLog(function: nil, data: nil)
+    let unbindsLazily: Bool
+    let log: HostLog
 }
 
 struct I915Backend: ~Copyable {
-    let node: DRMNode
+    let gpu: IntelGPU
     let memory: UnsafeMutablePointer<Memory>
     let waiter: UnsafeMutablePointer<SyncobjWaiter>
     let configuration: I915Configuration
@@ -34,6 +34,8 @@ struct I915Backend: ~Copyable {
     /// Handles of small objects that are put in the way of what is to be unbound; each can be in one place of every
     /// space. Not made if nothing is unbound so.
     let dummies: UnsafeMutablePointer<UInt32>
+
+    var node: DRMNode { gpu.node }
 
     /// The most ranges of an update: a dummy for each.
     static var dummyCount: Int { 64 }
@@ -60,7 +62,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
             let configuration = try I915Configuration(gpu, memory: memory, log: options.log)
             let waiter = try UnsafeMutablePointer<SyncobjWaiter>.make(node: gpu.node, memory: memory)
             do throws(Status) {
-                return try make(gpu.node, configuration, options, waiter)
+                return try make(gpu, configuration, options, waiter)
             } catch {
                 waiter.stop()
                 throw error
@@ -72,11 +74,11 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
     }
 
     private static func make(
-        _ node: DRMNode, _ configuration: I915Configuration, _ options: I915Options,
+        _ gpu: IntelGPU, _ configuration: I915Configuration, _ options: I915Options,
         _ waiter: UnsafeMutablePointer<SyncobjWaiter>
     ) throws(Status) -> I915BackendPointer {
         let memory = waiter.pointee.memory
-        let maker = I915BufferMaker(node: node, memory: memory, configuration: configuration, log: options.log)
+        let maker = I915BufferMaker(node: gpu.node, memory: memory, configuration: configuration, log: options.log)
         guard let backend = memory.allocateArray(of: I915Backend.self, count: 1) else { throw Status.noMemory }
         guard let dummies = memory.allocateArray(of: UInt32.self, count: I915Backend.dummyCount) else {
             memory.deallocateArray(backend, count: 1)
@@ -89,7 +91,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
             writer.end()
             backend.initialize(
                 to: I915Backend(
-                    node: node, memory: memory, waiter: waiter, configuration: configuration, options: options,
+                    gpu: gpu, memory: memory, waiter: waiter, configuration: configuration, options: options,
                     emptyBatch: batch, dummies: dummies))
             do throws(Status) {
                 for index in 0..<(options.unbindsLazily ? 0 : I915Backend.dummyCount) {

@@ -79,6 +79,13 @@ struct I915BufferMaker {
         memory.deallocateArray(buffer, count: 1)
     }
 
+    /// As a dma-buf.
+    /// - Failure: unsupported: the program's own memory.
+    func export(_ buffer: I915BufferPointer) throws(Status) -> Int32 {
+        if buffer.pointee.isUserMemory { throw Status.unsupported }
+        return try node.exportBuffer(buffer.pointee.handle)
+    }
+
     /// An object in system memory, which the CPU has not mapped.
     func makeObject(size: UInt64) throws(Status) -> UInt32 {
         var create = unbind_drm_i915_gem_create()

@@ -3,16 +3,23 @@
 import CUnbind
 
 extension UnsafeMutablePointer where Pointee == I915Backend {
-    /// What the device is opened with; the context is the backend.
-    var operations: unbind_backend_ops {
+    /// What the device is opened with.
+    var description: BackendDescription {
+        let link = KernelLink(
+            gpu: pointee.gpu, waiter: pointee.waiter, flags: UNBIND_INTEL_INFO_SCRATCH, exportBuffer: i915BufferExport,
+            importBuffer: i915BufferImport)
+        return BackendDescription(ops: operations, context: UnsafeMutableRawPointer(self), link: link)
+    }
+
+    private var operations: unbind_backend_ops {
         let configuration = pointee.configuration
         var operations = unbind_backend_ops()
         operations.struct_size = UInt32(MemoryLayout<unbind_backend_ops>.size)
         operations.max_ranges = UInt32(I915Backend.dummyCount)
-        operations.capabilities = UNBIND_CAP_USER_MEMORY
-        if !pointee.options.unbindsLazily { operations.capabilities |= UNBIND_CAP_EXPLICIT_UNBIND }
-        if configuration.local.size > 0 { operations.capabilities |= UNBIND_CAP_LOCAL_MEMORY }
-        operations.page_sizes = UNBIND_PAGE_SIZE_4K | UNBIND_PAGE_SIZE_64K | UNBIND_PAGE_SIZE_2M
+        operations.capabilities = Capability.userMemory
+        if !pointee.options.unbindsLazily { operations.capabilities |= Capability.explicitUnbind }
+        if configuration.local.size > 0 { operations.capabilities |= Capability.localMemory }
+        operations.page_sizes = PageSize.all
         operations.address_limit = pointee.addressLimit
         operations.destroy = i915Destroy
         operations.bo_create = i915BufferCreate
@@ -32,7 +39,12 @@ private func backend(_ context: UnsafeMutableRawPointer?) -> I915BackendPointer 
     context!.assumingMemoryBound(to: I915Backend.self)
 }
 
-private func i915Destroy(_ context: UnsafeMutableRawPointer?) { backend(context).free() }
+/// The memory has been the backend's alone.
+private func i915Destroy(_ context: UnsafeMutableRawPointer?) {
+    let memory = backend(context).pointee.memory
+    backend(context).free()
+    OpeningDevice.free(memory)
+}
 
 private func i915BufferCreate(
     _ context: UnsafeMutableRawPointer?, _ size: UInt64, _ region: UInt32,
@@ -57,6 +69,23 @@ private func i915BufferWrap(
 
 private func i915BufferDestroy(_ context: UnsafeMutableRawPointer?, _ buffer: UnsafeMutableRawPointer?) {
     backend(context).buffers.destroy(buffer!.assumingMemoryBound(to: I915Buffer.self))
+}
+
+private func i915BufferExport(_ context: UnsafeMutableRawPointer?, _ buffer: UnsafeMutableRawPointer?) -> Int32 {
+    do throws(Status) {
+        return try backend(context).buffers.export(buffer!.assumingMemoryBound(to: I915Buffer.self))
+    } catch {
+        return error.raw
+    }
+}
+
+private func i915BufferImport(
+    _ context: UnsafeMutableRawPointer?, _ descriptor: Int32,
+    _ outBuffer: UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
+    _ outCPU: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ outSize: UnsafeMutablePointer<UInt64>?
+) -> Int32 {
+    backend(context).pointee.options.log.error("i915: importing buffers is not there yet")
+    return Status.unsupported.raw
 }
 
 private func i915SpaceCreate(

@@ -176,7 +176,7 @@ extension UnsafeMutablePointer where Pointee == I915Queue {
     private func list(_ address: UInt64, _ size: UInt64, isWritten: Bool) throws(Status) {
         let space = pointee.space
         let serial = space.pointee.listSerial
-        var next = space.pointee.mappings.first(endingAfter: address)
+        var next = space.pointee.mappings.pointee.first(endingAfter: address)
         while let mapping = next, mapping.pointee.start < address &+ size {
             next = mapping.next
             if mapping.pointee.isLeaving { continue }

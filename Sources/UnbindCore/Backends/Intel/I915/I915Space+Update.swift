@@ -82,7 +82,7 @@ extension UnsafeMutablePointer where Pointee == I915Space {
             throw Status.invalid
         }
         pointee.lock.acquire()
-        let isTaken = (pointee.mappings.first(endingAfter: range.address)?.pointee.start ?? .max)
+        let isTaken = (pointee.mappings.pointee.first(endingAfter: range.address)?.pointee.start ?? .max)
             < range.address &+ range.size
         pointee.lock.release()
         invariant(!isTaken, "a range was mapped over another")
@@ -158,7 +158,7 @@ extension UnsafeMutablePointer where Pointee == I915Space {
         defer { pointee.lock.release() }
         for index in 0..<count {
             let range = ranges[index]
-            var next = pointee.mappings.first(endingAfter: range.address)
+            var next = pointee.mappings.pointee.first(endingAfter: range.address)
             while let mapping = next, mapping.pointee.start < range.address &+ range.size {
                 if mapping.pointee.start < range.address || mapping.pointee.end > range.address &+ range.size {
                     throw Status.unsupported
@@ -192,7 +192,7 @@ extension UnsafeMutablePointer where Pointee == I915Space {
     ) {
         for index in 0..<count {
             let end = ranges[index].address &+ ranges[index].size
-            var next = pointee.mappings.first(endingAfter: ranges[index].address)
+            var next = pointee.mappings.pointee.first(endingAfter: ranges[index].address)
             while let mapping = next, mapping.pointee.start < end {
                 next = mapping.next
                 body(mapping)

@@ -19,7 +19,8 @@ struct I915Space: ~Copyable {
     let flights: UnsafeMutablePointer<I915Flight>
     let lock = FutexLock(.pageTables)
 
-    var mappings = I915Mappings()
+    /// Under the lock, as all that follows.
+    let mappings: UnsafeMutablePointer<I915Mappings>
     /// A bit for each dummy whose unbind is under way.
     var busyDummies: UInt64 = 0
     /// A bit for each slot in use.
@@ -45,10 +46,16 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
     func makeSpace() throws(Status) -> I915SpacePointer {
         let (node, memory) = (pointee.node, pointee.memory)
         guard let space = memory.allocateArray(of: I915Space.self, count: 1) else { throw Status.noMemory }
-        guard let flights = memory.allocateArray(of: I915Flight.self, count: I915Backend.dummyCount) else {
+        guard let mappings = memory.allocateArray(of: I915Mappings.self, count: 1) else {
             memory.deallocateArray(space, count: 1)
             throw Status.noMemory
         }
+        guard let flights = memory.allocateArray(of: I915Flight.self, count: I915Backend.dummyCount) else {
+            memory.deallocateArray(mappings, count: 1)
+            memory.deallocateArray(space, count: 1)
+            throw Status.noMemory
+        }
+        mappings.initialize(to: I915Mappings())
         do throws(Status) {
             var control = unbind_drm_i915_gem_vm_control()
             try node.call(UNBIND_DRM_IOCTL_I915_GEM_VM_CREATE, &control)
@@ -59,7 +66,8 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
                     self, space: control.vm_id, engine: pointee.configuration.bindEngine,
                     capacity: I915Backend.dummyCount + 1, points: I915Space.room)
                 space.initialize(
-                    to: I915Space(backend: self, id: control.vm_id, binder: binder, flights: flights))
+                    to: I915Space(
+                        backend: self, id: control.vm_id, binder: binder, flights: flights, mappings: mappings))
                 space.pointee.slots[0] = 1
             } catch {
                 destroyI915Space(control.vm_id, node)
@@ -67,6 +75,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
             }
         } catch {
             memory.deallocateArray(flights, count: I915Backend.dummyCount)
+            memory.deallocateArray(mappings, count: 1)
             memory.deallocateArray(space, count: 1)
             throw error
         }
@@ -81,7 +90,8 @@ extension UnsafeMutablePointer where Pointee == I915Space {
         let memory = backend.pointee.memory
         pointee.binder.free()
         destroyI915Space(pointee.id, backend.pointee.node)
-        while let mapping = pointee.mappings.first(endingAfter: 0) { remove(mapping) }
+        while let mapping = pointee.mappings.pointee.first(endingAfter: 0) { remove(mapping) }
+        memory.deallocateArray(pointee.mappings, count: 1)
         memory.deallocateArray(pointee.flights, count: I915Backend.dummyCount)
         deinitialize(count: 1)
         memory.deallocateArray(self, count: 1)
@@ -89,17 +99,11 @@ extension UnsafeMutablePointer where Pointee == I915Space {
 
     // MARK: Under the lock
 
-    static var mappingsOffset: Int { 56 }
-
-    private var mappings: UnsafeMutablePointer<I915Mappings> {
-        memberPointer(of: self, at: I915SpacePointer.mappingsOffset, as: I915Mappings.self)
-    }
-
-    func insert(_ mapping: I915MappingPointer) { mappings.insert(mapping.links) }
+    func insert(_ mapping: I915MappingPointer) { pointee.mappings.insert(mapping.links) }
 
     /// Frees it, too.
     func remove(_ mapping: I915MappingPointer) {
-        mappings.remove(mapping.links)
+        pointee.mappings.remove(mapping.links)
         pointee.backend.pointee.memory.deallocateArray(mapping, count: 1)
     }
 
