@@ -129,6 +129,12 @@ static inline int clibdrm_prime_from_fd(int fd, int buffer_fd, uint32_t *handle)
     return drmPrimeFDToHandle(fd, buffer_fd, handle) < 0 ? -errno : 0;
 }
 
+/* Bytes of a dma-buf, or -errno. */
+static inline int64_t clibdrm_buffer_size(int buffer_fd) {
+    off_t end = lseek(buffer_fd, 0, SEEK_END);
+    return end < 0 ? -errno : end;
+}
+
 static inline int clibdrm_gem_close(int fd, uint32_t handle) {
     return drmCloseBufferHandle(fd, handle) < 0 ? -errno : 0;
 }

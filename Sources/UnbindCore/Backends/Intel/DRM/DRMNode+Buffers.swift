@@ -17,6 +17,9 @@ extension DRMNode {
         return descriptor
     }
 
+    /// Bytes of a dma-buf; 0 if the descriptor is none.
+    static func bufferSize(_ descriptor: Int32) -> UInt64 { UInt64(max(0, clibdrm_buffer_size(descriptor))) }
+
     /// A buffer's handle. One that this file has already gives the handle that it has, without a further reference:
     /// whoever imports counts.
     func importBuffer(_ descriptor: Int32) throws(Status) -> UInt32 {

@@ -19,12 +19,17 @@ struct XeOptions: BitwiseCopyable {
 }
 
 struct XeBackend: ~Copyable {
-    let node: DRMNode
     let memory: UnsafeMutablePointer<Memory>
     let waiter: UnsafeMutablePointer<SyncobjWaiter>
     let configuration: XeConfiguration
     let options: XeOptions
+    let gpu: IntelGPU
     let supportsFaultMode: Bool
+    let bufferLock = FutexLock(.kernelWaits)
+    /// Those with a handle. Under the lock.
+    var firstBuffer: XeBufferPointer?
+
+    var node: DRMNode { gpu.node }
 
     // The top of every address space is the library's own, for the batches of its queues.
 
@@ -54,8 +59,8 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
                 let waiter = try UnsafeMutablePointer<SyncobjWaiter>.make(node: gpu.node, memory: memory)
                 backend.initialize(
                     to: XeBackend(
-                        node: gpu.node, memory: memory, waiter: waiter, configuration: configuration,
-                        options: options, supportsFaultMode: supportsFaultMode))
+                        memory: memory, waiter: waiter, configuration: configuration, options: options, gpu: gpu,
+                        supportsFaultMode: supportsFaultMode))
             } catch {
                 memory.deallocateArray(backend, count: 1)
                 throw error
@@ -69,6 +74,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
 
     func free() {
         let (node, memory) = (pointee.node, pointee.memory)
+        invariant(pointee.firstBuffer == nil, "a backend was freed before its buffers were")
         pointee.waiter.stop()
         deinitialize(count: 1)
         memory.deallocateArray(self, count: 1)

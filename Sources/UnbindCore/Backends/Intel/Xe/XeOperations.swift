@@ -3,8 +3,18 @@
 import CUnbind
 
 extension UnsafeMutablePointer where Pointee == XeBackend {
-    /// What the device is opened with; the context is the backend.
-    var operations: unbind_backend_ops {
+    /// What the device is opened with.
+    var description: BackendDescription {
+        var flags: UInt32 = 0
+        if pointee.options.usesScratch { flags |= UNBIND_INTEL_INFO_SCRATCH }
+        if pointee.supportsFaultMode { flags |= UNBIND_INTEL_INFO_FAULT_MODE }
+        let link = KernelLink(
+            gpu: pointee.gpu, waiter: pointee.waiter, flags: flags, exportBuffer: xeBufferExport,
+            importBuffer: xeBufferImport)
+        return BackendDescription(ops: operations, context: UnsafeMutableRawPointer(self), link: link)
+    }
+
+    private var operations: unbind_backend_ops {
         var operations = unbind_backend_ops()
         operations.struct_size = UInt32(MemoryLayout<unbind_backend_ops>.size)
         operations.max_ranges = UInt32(XeSpace.mostRanges)
@@ -32,7 +42,12 @@ private func backend(_ context: UnsafeMutableRawPointer?) -> XeBackendPointer {
     context!.assumingMemoryBound(to: XeBackend.self)
 }
 
-private func xeDestroy(_ context: UnsafeMutableRawPointer?) { backend(context).free() }
+/// The memory has been the backend's alone.
+private func xeDestroy(_ context: UnsafeMutableRawPointer?) {
+    let memory = backend(context).pointee.memory
+    backend(context).free()
+    OpeningDevice.free(memory)
+}
 
 private func xeBufferCreate(
     _ context: UnsafeMutableRawPointer?, _ size: UInt64, _ region: UInt32,
@@ -57,6 +72,27 @@ private func xeBufferWrap(
 
 private func xeBufferDestroy(_ context: UnsafeMutableRawPointer?, _ buffer: UnsafeMutableRawPointer?) {
     backend(context).destroyBuffer(buffer!.assumingMemoryBound(to: XeBuffer.self))
+}
+
+private func xeBufferExport(_ context: UnsafeMutableRawPointer?, _ buffer: UnsafeMutableRawPointer?) -> Int32 {
+    do throws(Status) {
+        return try backend(context).exportBuffer(buffer!.assumingMemoryBound(to: XeBuffer.self))
+    } catch {
+        return error.raw
+    }
+}
+
+private func xeBufferImport(
+    _ context: UnsafeMutableRawPointer?, _ descriptor: Int32,
+    _ outBuffer: UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
+    _ outCPU: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ outSize: UnsafeMutablePointer<UInt64>?
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let buffer = try backend(context).importBuffer(descriptor)
+        outBuffer!.pointee = UnsafeMutableRawPointer(buffer)
+        outCPU!.pointee = buffer.pointee.cpu
+        outSize!.pointee = buffer.pointee.size
+    }
 }
 
 private func xeSpaceCreate(
