@@ -38,7 +38,7 @@ struct I915Backend: ~Copyable {
     var node: DRMNode { gpu.node }
 
     /// The most ranges of an update: a dummy for each.
-    static var dummyCount: Int { 64 }
+    static var dummyCount: Int { 32 }
 
     // The top of every address space is the library's own: the empty batch, and the buffers of its queues.
 

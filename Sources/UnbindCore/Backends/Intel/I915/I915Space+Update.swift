@@ -167,7 +167,8 @@ extension UnsafeMutablePointer where Pointee == I915Space {
                 next = mapping.next
             }
         }
-        var (free, taken) = (~pointee.busyDummies, UInt64(0))
+        let all: UInt64 = (1 &<< UInt64(I915Backend.dummyCount)) &- 1
+        var (free, taken) = (all & ~pointee.busyDummies, UInt64(0))
         for _ in 0..<count {
             if free == 0 { throw Status.again }
             taken |= free & (~free &+ 1)
