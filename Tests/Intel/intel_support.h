@@ -22,8 +22,10 @@ __attribute__((sentinel)) static inline void machine(const char *name, ...) {
         printf("    the mock is not loaded: run Tests/Intel/run\n");
         exit(1);
     }
+    static unsigned made;
     const char *directory = getenv("TMPDIR");
-    snprintf(log_path, sizeof log_path, "%s/mock.%d.log", directory ? directory : "/tmp", (int)getpid());
+    if (made) unlink(log_path);
+    snprintf(log_path, sizeof log_path, "%s/mock.%d.%u.log", directory ? directory : "/tmp", (int)getpid(), ++made);
     setenv("UNBIND_MOCK_MACHINE", name, 1);
     setenv("UNBIND_MOCK_LOG", log_path, 1);
     va_list list;

@@ -29,7 +29,8 @@ extern "C" {
  * flags       0
  *
  * Blocks: no. Errors: -EINVAL, -ENOENT (device closed), -ENOMEM (also: the
- * region is full or too fragmented). Since: 0.1
+ * region is full or too fragmented); -EIO (lost), -EOPNOTSUPP and others from a custom
+ * backend. Since: 0.1
  */
 int unbind_bo_create(unbind_device *device, uint64_t size, uint32_t region, uint32_t flags,
                      unbind_bo **out_bo);
@@ -48,7 +49,8 @@ typedef void (*unbind_release_fn)(void *user_data, void *memory);
  * size        bytes, not 0, a multiple of 4 KiB
  * release     may be NULL; not called when this function fails
  *
- * Blocks: no. Errors: -EINVAL, -ENOENT (device closed), -ENOMEM. Since: 0.1
+ * Blocks: no. Errors: -EINVAL, -ENOENT (device closed), -ENOMEM; -EIO (lost), -EOPNOTSUPP
+ * and others from a custom backend. Since: 0.1
  */
 int unbind_bo_wrap(unbind_device *device, void *memory, uint64_t size,
                    unbind_release_fn release, void *user_data, unbind_bo **out_bo);
@@ -150,7 +152,7 @@ uint32_t unbind_bo_region(const unbind_bo *bo);
  * buffer, the unbinds too, and copies within the call (from a callback: it fails with
  * -ENOMEM). Errors: -EINVAL, -ENOENT (device closed), -ENOMEM (also: the region is
  * full), -EAGAIN (a VMA is pinned), -EIO (the buffer is lost), -EOPNOTSUPP (wrapped
- * memory); -EINTR and -EDEADLK from the wait just named: the buffer is where it was,
+ * memory; no UNBIND_CAP_MIGRATION); -EINTR and -EDEADLK from the wait just named: the buffer is where it was,
  * VMAs of it may be unbound, try again. Since: 0.1
  */
 int unbind_bo_migrate(unbind_bo *bo, uint32_t region, uint32_t flags, unbind_fence **out_fence);

@@ -57,8 +57,8 @@ struct unbind_intel_options {
  * Errors: -EINVAL (malformed selector, unknown flag), -ENODEV (no such GPU, or fd is
  * none of one), -EACCES (no permission to open its node), -ENOENT (it has no node),
  * -EOPNOTSUPP (simulated executor; no driver that can be used; a kernel without
- * timeline sync objects), -E2BIG, -ENOMEM, -EAGAIN (no thread could be started), -EIO
- * (its driver answers nonsense), -EMFILE, -ENFILE. Since: 0.1
+ * timeline sync objects), -EIO or what else its driver refused with, -E2BIG, -ENOMEM, -EAGAIN (no thread could be
+ * started), -EMFILE, -ENFILE. Since: 0.1
  */
 int unbind_device_open_intel(const char *selector, const struct unbind_intel_options *intel,
                              const struct unbind_device_options *options, unbind_device **out_device);
@@ -105,8 +105,7 @@ int unbind_fence_export_syncobj(unbind_fence *fence, int *out_fd);
  * it has, or (0) as a binary one. As unbind_fence_export_syncobj otherwise. The descriptor
  * may be closed after the call.
  *
- * Blocks: no. Errors: -EINVAL (also: no sync object), -EBADF, -ENOENT (closed), -EOPNOTSUPP, -ENOMEM.
- * Since: 0.1
+ * Blocks: no. Errors: -EINVAL (also: no sync object), -ENOENT (closed), -EOPNOTSUPP, -ENOMEM. Since: 0.1
  */
 int unbind_fence_signal_syncobj(unbind_fence *fence, int syncobj_fd, uint64_t point);
 
@@ -116,8 +115,8 @@ int unbind_fence_signal_syncobj(unbind_fence *fence, int syncobj_fd, uint64_t po
  * the device is closed before, it signals with -ENOENT. An error of the kernel's fence
  * does not get across. The descriptor may be closed after the call.
  *
- * Blocks: no. Errors: -EINVAL (also: no sync object), -EBADF, -EAGAIN (there is no fence yet), -ENOENT
- * (closed), -EOPNOTSUPP, -ENOMEM. Since: 0.1
+ * Blocks: no. Errors: -EINVAL (also: no sync object), -EAGAIN (there is no fence yet), -ENOENT (closed),
+ * -EOPNOTSUPP, -ENOMEM. Since: 0.1
  */
 int unbind_fence_import_syncobj(unbind_device *device, int syncobj_fd, uint64_t point, unbind_fence **out_fence);
 
@@ -134,7 +133,7 @@ int unbind_fence_export_sync_file(unbind_fence *fence, int *out_fd);
 /*
  * A fence that signals with a sync_file. As unbind_fence_import_syncobj otherwise.
  *
- * Blocks: no. Errors: -EINVAL (also: no sync_file), -EBADF, -ENOENT (closed), -EOPNOTSUPP, -ENOMEM. Since: 0.1
+ * Blocks: no. Errors: -EINVAL (also: no sync_file), -ENOENT (closed), -EOPNOTSUPP, -ENOMEM. Since: 0.1
  */
 int unbind_fence_import_sync_file(unbind_device *device, int sync_file_fd, unbind_fence **out_fence);
 

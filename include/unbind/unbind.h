@@ -17,6 +17,8 @@
  *     unbind_hold     keeps a binding to be looked at     <unbind/hold.h>
  *     (a buffer's)    lock, and fences of its users       <unbind/resv.h>
  *     unbind_probe    which Intel GPUs are in the machine <unbind/probe.h>
+ *     unbind_backend  a device of the program's own       <unbind/backend.h>
+ *     (an Intel GPU)  as a device; sharing with others    <unbind/intel.h>
  *
  * CONVENTIONS
  *
@@ -47,6 +49,8 @@
  *               -EOPNOTSUPP  this executor or backend cannot do that
  *               -EMFILE      this process has too many open files
  *               -ENFILE      the system has too many open files
+ *               -EACCES      no permission to open the device node
+ *               -EBADF       not an open file descriptor
  *
  * Handles     Objects are opaque and reference counted: a create function
  *             gives one reference, _ref adds one, _unref drops one. _ref of
@@ -90,5 +94,7 @@
 #include "hold.h"
 #include "resv.h"
 #include "probe.h"
+#include "backend.h"
+#include "intel.h"
 
 #endif /* UNBIND_UNBIND_H */

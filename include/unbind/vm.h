@@ -81,8 +81,12 @@ struct unbind_vm_stats {
     uint64_t bound_bytes;             /* bytes of address space they take, guards and padding
                                          included */
     uint64_t unbind_batches;          /* groups in which ready unbinds went to the backend */
+    uint64_t backend_calls;           /* updates of page tables that the binds and unbinds came to: many in
+                                         one if they were ready together */
+    uint64_t backend_ranges;          /* ranges in them; a custom backend gets neighbours as one */
+    uint64_t backend_invalidations;   /* TLB invalidations that followed */
 };
-#define UNBIND_VM_STATS_INIT { sizeof(struct unbind_vm_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define UNBIND_VM_STATS_INIT { sizeof(struct unbind_vm_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Flags of struct unbind_page. */
 #define UNBIND_PAGE_WRITABLE (1u << 0)
@@ -107,8 +111,8 @@ struct unbind_page {
  *
  * options     NULL for the defaults
  *
- * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOENT (device closed), -ENOMEM.
- * Since: 0.1
+ * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOENT (device closed), -ENOMEM, -EOPNOTSUPP
+ * and others from a custom backend. Since: 0.1
  */
 int unbind_vm_create(unbind_device *device, const struct unbind_vm_options *options,
                      unbind_vm **out_vm);
@@ -138,7 +142,7 @@ int unbind_vm_close(unbind_vm *vm);
  * No job may be in flight on the VM's queues: wait for their fences first.
  *
  * Blocks: no. Errors: -EINVAL (also: suspended already), -EBUSY (a job is in
- * flight), -ENOENT (closed). Since: 0.1
+ * flight), -ENOENT (closed), -EOPNOTSUPP (no UNBIND_CAP_SUSPEND). Since: 0.1
  */
 int unbind_vm_suspend(unbind_vm *vm);
 
@@ -148,7 +152,7 @@ int unbind_vm_suspend(unbind_vm *vm);
  * tables themselves were kept.
  *
  * Blocks: no; writes all entries with the VM's lock held. Errors: -EINVAL (also: not suspended),
- * -ENOENT (closed). Since: 0.1
+ * -ENOENT (closed), -EOPNOTSUPP. Since: 0.1
  */
 int unbind_vm_resume(unbind_vm *vm);
 
@@ -249,7 +253,8 @@ int unbind_vm_evict_all(unbind_vm *vm, uint32_t flags);
  * page.address + page.size.
  *
  * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOENT (no mapped page ends after
- * address; always so once the VM is closed). Since: 0.1
+ * address; always so once the VM is closed), -EOPNOTSUPP (a custom backend has
+ * the page tables). Since: 0.1
  */
 int unbind_vm_find_page(unbind_vm *vm, uint64_t address, struct unbind_page *page);
 

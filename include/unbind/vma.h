@@ -181,7 +181,8 @@ void unbind_vma_unref(unbind_vma *vma);
  *
  * Blocks: for overlapping pending unbinds; with UNBIND_BIND_EVICT also for the
  * GPU work of those that make way. Errors: -EINVAL, -ENOENT (closed), -ENOSPC (no
- * room; the fixed range is taken), -ENOMEM, -EIO (a move has lost the buffer),
+ * room; the fixed range is taken), -ENOMEM, -EIO (a move has lost the buffer, or
+ * the device is lost), -EOPNOTSUPP and others from a custom backend,
  * -EINTR and -EDEADLK (while waiting; nothing is bound or evicted, try again).
  * Since: 0.1
  */

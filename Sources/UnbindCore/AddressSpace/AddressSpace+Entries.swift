@@ -7,6 +7,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// - Failure: noMemory, closed.
     /// - Signalling: allocates: not in a signalling section.
     func reserveEntries(of binding: Binding, _ pages: PageListPointer) throws(Status) {
+        if pointee.backendSpace != nil { return }
         guard let segments = pages.pointee.segments else { return try pointee.space.reserve(binding) }
         var index = 0
         do throws(Status) {
@@ -30,6 +31,12 @@ extension Binding {
         Binding(
             start: start &+ segment.offset, size: segment.size, physical: physical &+ segment.bufferOffset,
             isLocal: isLocal, isReadOnly: isReadOnly, decision: decision)
+    }
+
+    /// One of its pieces, which are in order of addresses.
+    func piece(_ index: Int, of pages: PageListPointer) -> Binding {
+        guard let segments = pages.pointee.segments else { return self }
+        return piece(segments[index])
     }
 
     /// Calls `body` for each piece, in order of addresses.

@@ -19,8 +19,9 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         vm.initialize(
             to: AddressSpace(
                 device: device, id: id, options: options, ranges: parts.ranges!, pending: parts.pending!,
-                space: parts.space!, history: parts.history!, stats: parts.stats!, drain: parts.drain!))
+                softwareSpace: parts.space, backendSpace: parts.backendSpace, history: parts.history!, stats: parts.stats!, drain: parts.drain!))
         parts.drain!.initialize(to: UnbindDrain(vm: vm))
+        parts.backendSpace?.pointee.vm = vm
         guard device.add(vm) else {
             vm.deinitialize(count: 1)
             parts.drain!.deinitialize(count: 1)
@@ -66,6 +67,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         invariant(pending == 0, "an address space was freed with unbinds pending")
         pointee.device.remove(self)
         pointee.pending.reapAll()
+        pointee.backendSpace?.close()
         pointee.magic = 0
         dropBias()
     }
@@ -90,7 +92,9 @@ private struct AddressSpaceParts {
     let device: DevicePointer
     var ranges: UnsafeMutablePointer<RangeAllocator>?
     var pending: UnsafeMutablePointer<PendingUnbinds>?
+    /// One of the two.
     var space: UnsafeMutablePointer<SoftwareSpace>?
+    var backendSpace: BackendSpacePointer?
     var history: UnsafeMutablePointer<History>?
     var stats: UnsafeMutablePointer<AddressSpaceStats>?
     /// Memory only: initialised and deinitialised by the caller.
@@ -117,6 +121,10 @@ private struct AddressSpaceParts {
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
         history = try UnsafeMutablePointer<History>.make(memory: memory)
+        if let backend = device.pointee.backend {
+            backendSpace = try backend.makeSpace(id: id, options: options)
+            return
+        }
         space = try device.pointee.gpu.makeSpace(
             id: id, pageSizes: options.pageSizes, hasTableModes: options.hasTableModes, keepsLeaf: true)
     }
@@ -124,7 +132,8 @@ private struct AddressSpaceParts {
     mutating func adopt(_ vm: VMPointer) {
         ranges = vm.pointee.ranges
         pending = vm.pointee.pending
-        space = vm.pointee.space
+        space = vm.pointee.softwareSpace
+        backendSpace = vm.pointee.backendSpace
         history = vm.pointee.history
         stats = vm.pointee.stats
         drain = vm.pointee.drain
@@ -132,6 +141,7 @@ private struct AddressSpaceParts {
 
     func free() {
         if let space { device.pointee.gpu.freeSpace(space) }
+        backendSpace?.free()
         if let history { history.free() }
         if let drain { memory.deallocateArray(drain, count: 1) }
         if let stats {

@@ -12,8 +12,9 @@ struct PageInfo {
 
 extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// The first mapped page that ends after the address.
-    /// - Failure: closed, if there is none or the VM is closed.
+    /// - Failure: closed, if there is none or the VM is closed; unsupported if a backend has the page tables.
     func findPage(endingAfter address: UInt64) throws(Status) -> PageInfo {
+        if pointee.backendSpace != nil { throw Status.unsupported }
         if isClosed { throw Status.closed }
         // Under the lock, so that page and owner belong together.
         pointee.lock.acquire()

@@ -13,8 +13,9 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Empties the page tables and the TLBs.
     ///
     /// - Locking: nothing may be held.
-    /// - Failure: closed; invalid if it is suspended; busy while a job is in flight. Nothing changes then.
+    /// - Failure: unsupported if a backend has the page tables; closed; invalid if it is suspended; busy while a job is in flight. Nothing changes then.
     func suspend() throws(Status) {
+        if pointee.backendSpace != nil { throw Status.unsupported }
         let device = pointee.device
         let power = power
         power?.get()
@@ -35,8 +36,9 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Writes the entries of all that is bound. Needs no memory.
     ///
     /// - Locking: nothing may be held.
-    /// - Failure: closed; invalid if it is not suspended.
+    /// - Failure: unsupported if a backend has the page tables; closed; invalid if it is not suspended.
     func resume() throws(Status) {
+        if pointee.backendSpace != nil { throw Status.unsupported }
         let device = pointee.device
         let power = power
         power?.get()

@@ -58,7 +58,9 @@ struct AddressSpace: ~Copyable {
 
     let ranges: UnsafeMutablePointer<RangeAllocator>
     let pending: UnsafeMutablePointer<PendingUnbinds>
-    let space: UnsafeMutablePointer<SoftwareSpace>
+    /// The page tables. Nil where a backend has them: then there is `backendSpace`.
+    let softwareSpace: UnsafeMutablePointer<SoftwareSpace>?
+    let backendSpace: BackendSpacePointer?
     let history: UnsafeMutablePointer<History>
     let stats: UnsafeMutablePointer<AddressSpaceStats>
     /// Clears what is ready to be cleared; see AddressSpace+Drain.
@@ -86,6 +88,10 @@ struct AddressSpace: ~Copyable {
     #if DEBUG
         var flaw = Flaw.none
     #endif
+
+    /// Of the software GPU.
+    @inline(__always)
+    var space: UnsafeMutablePointer<SoftwareSpace> { softwareSpace.unsafelyUnwrapped }
 
     static var magic: UInt32 { 0x7576_6d73 }
     static var workingBias: Int { 1 << 60 }

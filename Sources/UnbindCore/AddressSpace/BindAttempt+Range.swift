@@ -71,7 +71,8 @@ extension BindAttempt {
             blocker = user
             return
         }
-        let searched = vm.pointee.options.policy == .timeline ? 0...UInt64.max : searched
+        let awaitsAll = vm.pointee.options.policy == .timeline || vm.pointee.backendSpace?.canAlias == false
+        let searched = awaitsAll ? 0...UInt64.max : searched
         for index in 0..<eviction.count {
             guard let fence = eviction.unbindFence(index, inTheWayOf: searched) else { continue }
             guard let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {

@@ -90,6 +90,8 @@ struct BindAttempt {
         try reservation.reserve(1)
         var isBound = false
         defer { if !isBound { reservation.unreserve(1) } }
+        let backend = vm.pointee.backendSpace
+        if let backend { try backend.checkBind(of: vma, request) }
         vm.pointee.lock.acquire()
         defer { vm.pointee.lock.release() }
 
@@ -112,12 +114,13 @@ struct BindAttempt {
         let modes = vm.tableModes(wantedBy: binding)
         collectDependencies(in: searched)
         if blocker == nil, eviction.count > 0 { try awaitEvicted(searched) }
+        if let backend { try prepareWork(for: backend) }
         if let blocker { return .blocked(blocker) }
         if eviction.lacksPower { return .needsPower(eviction.count) }
         if eviction.count > 0 { try vm.pointee.ranges.reserveInsertion() }
         if !vm.pointee.pending.reserve() { throw Status.noMemory }
         defer { if !isBound { vm.pointee.pending.unreserve() } }
-        if edges == nil, eviction.count == 0, viewPages == nil, !vm.pointee.options.hasTableModes {
+        if edges == nil, backend == nil, eviction.count == 0, viewPages == nil, !vm.pointee.options.hasTableModes {
             let placed = try vm.pointee.space.place(binding)
             isBound = true
             return installPlaced(binding, range, placed)
@@ -142,6 +145,7 @@ struct BindAttempt {
     /// Whoever waits waits for the present binding first, and looks again.
     private mutating func outcomeWhenBound() throws(Status) -> Outcome {
         let fence = vma.pointee.bindFence.flatMap { $0.isSignalled ? nil : $0 }
+        if vm.pointee.backendSpace != nil, vma.hasFailed { throw Status(raw: vma.pointee.bindFence!.error) }
         if reaction == .wait, let fence {
             fence.retain()
             return .blocked(fence)
@@ -166,6 +170,7 @@ struct BindAttempt {
         let resource = vma.pointee.resource!
         var binding = resource.pointee.binding
         binding.isReadOnly = false
+        if vm.pointee.backendSpace != nil { throw Status.unsupported }
         if bindFence == nil && device.pointee.gpu.invalidationCost == 0 {
             resource.pointee.binding = binding
             let entries = resource.upgradeEntries(to: binding)
@@ -228,6 +233,21 @@ struct BindAttempt {
         }
     }
 
+    /// Where the page tables are a backend's, every bind is left to a BindWork.
+    @inline(never)
+    private mutating func prepareWork(for backend: BackendSpacePointer) throws(Status) {
+        if !backend.canAlias {
+            // Of this buffer anywhere: it is never mapped twice.
+            vm.pointee.pending.forEachUnfinished(overlapping: 0...UInt64.max) { resource, _ in
+                if resource.pointee.boID == vma.pointee.bo.pointee.id { depend(on: resource.fence) }
+                return true
+            }
+        }
+        if blocker != nil { return }
+        if workMemory == nil { workMemory = try take(.bindWork) }
+        if bindUserMemory == nil { bindUserMemory = try take(.await) }
+    }
+
     private mutating func depend(on fence: FencePointer) {
         if blocker != nil { return }
         guard reaction == .await, let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {
@@ -250,7 +270,7 @@ struct BindAttempt {
         _ binding: Binding, _ range: ClosedRange<UInt64>, _ placed: SoftwareSpace.Placed
     ) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
-        install(binding, range, boID: boID).pointee.writtenIn = placed.generation
+        install(binding, range, boID: boID, isForLater: false).pointee.writtenIn = placed.generation
         count(now: waitedFor.awaited > 0 ? device.now : 0)
         vm.pointee.history.record(
             .bound, start: binding.start, size: binding.size, boID: boID,
@@ -262,18 +282,19 @@ struct BindAttempt {
     private mutating func installReserved(_ binding: Binding, _ range: ClosedRange<UInt64>) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
         let now = device.now
-        let resource = install(binding, range, boID: boID)
+        let isForLater = edges != nil || vm.pointee.backendSpace != nil
+        let resource = install(binding, range, boID: boID, isForLater: isForLater)
         count(now: now)
         let history = vm.pointee.history
         history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
-        if edges != nil { return .underWay(startWork(resource, at: now)) }
+        if isForLater { return .underWay(startWork(resource, at: now)) }
         let entries = resource.writeEntries(binding)
         history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
         return .done(entries: entries)
     }
 
     private mutating func install(
-        _ binding: Binding, _ range: ClosedRange<UInt64>, boID: UInt64
+        _ binding: Binding, _ range: ClosedRange<UInt64>, boID: UInt64, isForLater: Bool
     ) -> ResourcePointer {
         let resource = ResourcePointer.initialize(
             resourceMemory!, vm: vm, pages: pages, binding: binding, range: range, boID: boID,
@@ -286,7 +307,7 @@ struct BindAttempt {
         vm.enterByRecency(vma)
         if request.pins { vma.pointee.pinCount = 1 }
         vma.pointee.address.store(binding.start, ordering: .relaxed)
-        let state = edges == nil ? VMAState.bound : VMAState.binding
+        let state = isForLater ? VMAState.binding : VMAState.bound
         vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
         _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
         return resource

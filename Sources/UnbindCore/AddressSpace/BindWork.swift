@@ -31,6 +31,8 @@ struct BindWork: ~Copyable {
     var isWritten = false
     /// Upgrade: the time that the TLB invalidation takes has begun.
     var isInvalidating = false
+    /// Where a backend has the page tables: the next of those that are ready.
+    var next: UnsafeMutablePointer<BindWork>?
 
     static var itemOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<WorkItem>.alignment) }
 }
@@ -79,23 +81,36 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         if pointee.gate.commit() { makeReady() }
     }
 
-    fileprivate func makeReady() { pointee.vm.pointee.device.pointee.executor.submit(item) }
+    fileprivate func makeReady() {
+        if let space = pointee.vm.pointee.backendSpace { return space.add(self) }
+        pointee.vm.pointee.device.pointee.executor.submit(item)
+    }
 
     fileprivate func run(at time: UInt64) {
         let vm = pointee.vm
-        let device = vm.pointee.device
-        let resource = pointee.resource
         let binding = pointee.binding
         let cost = costOfNextStep(at: time)
         if cost > 0 {
-            device.pointee.executor.submit(item, at: time.addingSaturating(cost))
+            vm.pointee.device.pointee.executor.submit(item, at: time.addingSaturating(cost))
             return
         }
         SignallingSection.begin()
         if pointee.isUpgrade { vm.invalidate(start: binding.start, size: binding.size) }
+        SignallingSection.end()
+        end(error: pointee.gate.error, at: time)
+    }
+
+    /// Tells everybody that it is over, and lets go. The VM may be gone after this.
+    /// - Locking: nothing may be held.
+    func end(error: Int32, at time: UInt64) {
+        let vm = pointee.vm
+        let device = vm.pointee.device
+        let resource = pointee.resource
+        let binding = pointee.binding
+        SignallingSection.begin()
         vm.pointee.history.record(
             .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
-        fence.signal(error: pointee.gate.error, at: time)
+        fence.signal(error: error, at: time)
         SignallingSection.end()
         pointee.power?.put()
         resource.fence.drop()
@@ -106,14 +121,19 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         device.drop()
     }
 
+    /// What it waited for has ended.
+    func countWait(until time: UInt64) {
+        _ = pointee.vm.pointee.stats.pointee.bindWaitNanoseconds.wrappingAdd(
+            time.subtractingSaturating(pointee.calledAt), ordering: .relaxed)
+    }
+
     /// Writes the entries, if that is to be done yet. The time until the next step; 0: nothing is left to wait for.
     private func costOfNextStep(at time: UInt64) -> UInt64 {
         let vm = pointee.vm
         let gpu = vm.pointee.device.pointee.gpu
         if !pointee.isWritten {
             pointee.isWritten = true
-            _ = vm.pointee.stats.pointee.bindWaitNanoseconds.wrappingAdd(
-                time.subtractingSaturating(pointee.calledAt), ordering: .relaxed)
+            countWait(until: time)
             SignallingSection.begin()
             let entries = writeUnlessLost()
             SignallingSection.end()

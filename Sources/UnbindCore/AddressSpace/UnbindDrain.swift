@@ -16,7 +16,7 @@ struct UnbindDrain: ~Copyable {
     fileprivate enum Step { case take, invalidate, complete }
 
     /// First, and plain; the VM outlives its drain.
-    fileprivate let vm: VMPointer
+    let vm: VMPointer
     fileprivate var item: WorkItem
     /// Only the running work item uses these: the batch in hand, oldest first.
     fileprivate var step = Step.take
@@ -39,7 +39,7 @@ struct UnbindDrain: ~Copyable {
         self.vm = vm
         item = WorkItem(
             label: vm.pointee.id << 8 | WorkLabel.drain, context: UnsafeMutableRawPointer(vm.pointee.drain),
-            function: runDrain)
+            function: vm.pointee.backendSpace == nil ? runDrain : feedBackend)
     }
 }
 
@@ -47,6 +47,8 @@ struct UnbindDrain: ~Copyable {
 enum WorkLabel {
     static var drain: UInt64 { 1 }
     static var bind: UInt64 { 2 }
+    /// Of a VM whose page tables a backend has.
+    static var update: UInt64 { 5 }
     /// Of a buffer's, not a VM's.
     static var move: UInt64 { 3 }
     /// Of the device: no VM has the id 0.
@@ -137,8 +139,14 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         }
     }
 
-    /// All that are ready, in the order in which they became so.
     private func takeBatch() {
+        pointee.batch = takeReady()
+        pointee.vm.pointee.stats.pointee.batches.add(1)
+    }
+
+    /// All that are ready, in the order in which they became so. Only the running work item does this.
+    @inline(__always)
+    func takeReady() -> ResourcePointer? {
         var next = pointee.ready.exchange(UnbindDrain.taken, ordering: .acquiringAndReleasing)
         var batch: ResourcePointer?
         while let resource = next {
@@ -146,8 +154,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
             resource.pointee.next = batch
             batch = resource
         }
-        pointee.batch = batch
-        pointee.vm.pointee.stats.pointee.batches.add(1)
+        return batch
     }
 
     private func clearBatch(at time: UInt64) -> UInt64 {
@@ -189,7 +196,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
     }
 
     /// True if nothing was made ready meanwhile: then whoever makes something ready submits the work item.
-    private func comesToRest() -> Bool {
+    func comesToRest() -> Bool {
         pointee.ready.compareExchange(
             expected: UnbindDrain.taken, desired: nil, successOrdering: .acquiringAndReleasing,
             failureOrdering: .relaxed

@@ -24,6 +24,17 @@ extension UnsafeMutablePointer where Pointee == VMA {
         // All that the caller or the GPU could hold up has been waited for: this ends by itself.
         defer { fence.drop() }
         try pointee.vm.pointee.device.wait(for: fence)
+        if pointee.vm.pointee.backendSpace == nil || fence.error == 0 { return }
+        // The backend could not map it. Somebody else may have taken the binding away already, and bound it anew.
+        if case .scheduled(let unbind) = tryUnbind(UnbindManner(respectsSuccess: true)) { unbind.drop() }
+        throw Status(raw: fence.error)
+    }
+
+    /// The present binding is one in name: a backend could not map it.
+    /// - Locking: the VM's lock is held.
+    var hasFailed: Bool {
+        guard let fence = pointee.bindFence, fence.isSignalled else { return false }
+        return fence.error != 0
     }
 
     private func bind(

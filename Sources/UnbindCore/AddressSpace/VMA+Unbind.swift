@@ -146,6 +146,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// - Locking: the VM's lock is held.
     private func outcomeWithoutUnbinding(_ manner: UnbindManner) -> UnbindOutcome? {
         if !node.pointee.isAllocated || pointee.resource == nil { return .unbound }
+        if manner.respectsSuccess, !hasFailed { return .unbound }
         if manner.respectsPins, pointee.pinCount != 0 { return .refused(.again) }
         if manner.respectsViews, pointee.view != nil { return .refused(.busy) }
         if manner.respectsUsers, let blocker = firstBlocker() { return .blocked(blocker) }
@@ -186,6 +187,8 @@ struct UnbindManner {
     var respectsViews = false
     /// At somebody else's use of the VM's lock: -EBUSY.
     var triesLock = false
+    /// At a binding that has not failed: there is nothing to unbind.
+    var respectsSuccess = false
 }
 
 enum UnbindOutcome {

@@ -52,6 +52,12 @@ struct VMAResource: ~Copyable {
 
     static var nodeOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<IntervalNode>.alignment) }
 
+    // `writtenIn` where a backend has the page tables: 0, or one of these.
+    /// The backend maps it.
+    static var mapped: UInt64 { 1 }
+    /// The device was lost before it was unmapped.
+    static var lost: UInt64 { .max }
+
     /// Who gives the power reference of a completed unbind back.
     enum PowerEnd { case toCaller, later }
 }
@@ -153,7 +159,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let pages = pointee.pages
         record(.unbindCompleted, at: time)
         _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
-        fence.signal(at: time)
+        fence.signal(error: pointee.writtenIn == VMAResource.lost ? Status.lost.raw : 0, at: time)
         if pointee.isPublished {
             vm.pointee.pending.push(self)
         } else {

@@ -17,10 +17,14 @@ struct DeviceOptions {
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
-    static func open(_ options: DeviceOptions, memory prototype: consuming Memory) throws(Status) -> DevicePointer {
+    /// `backend`: what stands behind the device; nil for a software GPU. The device owns it from its opening on: after
+    /// a failure nothing of it has been called.
+    static func open(
+        _ options: DeviceOptions, memory prototype: consuming Memory, backend: BackendDescription? = nil
+    ) throws(Status) -> DevicePointer {
         var opening = OpeningDevice()
         do throws(Status) {
-            return try opening.open(options, memory: prototype)
+            return try opening.open(options, memory: prototype, backend: backend)
         } catch {
             opening.undo()
             throw error
@@ -29,7 +33,7 @@ extension UnsafeMutablePointer where Pointee == Device {
 }
 
 /// What has been made so far, so that a failure can undo it.
-private struct OpeningDevice {
+struct OpeningDevice {
     var memory: UnsafeMutablePointer<Memory>?
     var caches: UnsafeMutablePointer<SlabCache>?
     var nextIDs: UnsafeMutablePointer<Atomic<UInt64>>?
@@ -40,8 +44,11 @@ private struct OpeningDevice {
     var executor: ExecutorPointer?
     var gpu: UnsafeMutablePointer<SoftwareGPU>?
     var power: UnsafeMutablePointer<PowerReferences>?
+    var backend: BackendPointer?
 
-    mutating func open(_ options: DeviceOptions, memory prototype: consuming Memory) throws(Status) -> DevicePointer {
+    mutating func open(
+        _ options: DeviceOptions, memory prototype: consuming Memory, backend description: BackendDescription?
+    ) throws(Status) -> DevicePointer {
         guard let memory = Self.makeMemory(prototype) else { throw Status.noMemory }
         self.memory = memory
         guard let device = memory.allocateArray(of: Device.self, count: 1) else { throw Status.noMemory }
@@ -64,7 +71,7 @@ private struct OpeningDevice {
         }
         for index in 0..<LiveHandles.count { (liveHandles + index).initialize(to: Atomic(0)) }
         let local = try UnsafeMutablePointer<LocalMemory>.make(
-            size: options.localMemoryBytes, memory: memory, cache: caches + CacheKind.rangeIndex.rawValue)
+            size: description == nil ? options.localMemoryBytes : pageSize, memory: memory, cache: caches + CacheKind.rangeIndex.rawValue)
         self.local = local
         guard let stub = memory.allocateArray(of: Fence.self, count: 1) else { throw Status.noMemory }
         // The device frees the stub itself, when nothing can hold a reference any more.
@@ -72,6 +79,9 @@ private struct OpeningDevice {
             to: Fence(owner: UnsafeMutableRawPointer(device)) { _ in panic("the stub fence was over-dropped") })
         stub.signal(at: 0)
         self.stub = stub
+        if let description {
+            backend = try .make(description, localLimit: options.localMemoryBytes, device: device, memory: memory)
+        }
         if let callbacks = options.host.power {
             power = try .make(device: device, callbacks: callbacks, memory: memory)
         }
@@ -82,15 +92,17 @@ private struct OpeningDevice {
         let gpu = try SoftwareGPU.make(
             SoftwareGPU.Configuration(
                 memory: memory, executor: executor, owner: UnsafeMutableRawPointer(device),
-                jobs: caches + CacheKind.job.rawValue, awaits: caches + CacheKind.await.rawValue, costs: options.costs,
-                localBase: UInt64(UInt(bitPattern: local.pointee.base)), localSize: options.localMemoryBytes,
+                jobs: caches + CacheKind.job.rawValue, awaits: caches + CacheKind.await.rawValue,
+                costs: description == nil ? options.costs : .backend,
+                localBase: UInt64(UInt(bitPattern: local.pointee.base)), localSize: local.pointee.size,
                 uncached: !options.usesSlabs, faultSink: deviceFaultSink, faultContext: UnsafeMutableRawPointer(device),
                 jobReleased: deviceJobReleased))
         self.gpu = gpu
         device.initialize(
             to: Device(
-                memory: memory, caches: caches, executor: executor, gpu: gpu, localMemory: local, stubFence: stub,
-                host: options.host, power: power, pageSizes: options.pageSizes,
+                memory: memory, caches: caches, executor: executor, gpu: gpu, backend: backend, localMemory: local,
+                stubFence: stub, host: options.host, power: power,
+                pageSizes: description?.pageSizes ?? options.pageSizes,
                 systemMemoryLimit: options.systemMemoryBytes,
                 nextIDs: nextIDs, liveHandles: liveHandles))
         return device
@@ -103,6 +115,7 @@ private struct OpeningDevice {
             executor.free()
         }
         if let power { power.free(memory: memory) }
+        if let backend { backend.free(memory: memory) }
         if let local { local.free() }
         if let stub { memory.deallocateArray(stub, count: 1) }
         if let liveHandles { memory.deallocateArray(liveHandles, count: LiveHandles.count) }
@@ -176,7 +189,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         invariant(state == Device.State.closed.rawValue, "a device was freed open")
         let memory = pointee.memory
         let (caches, nextIDs, liveHandles) = (pointee.caches, pointee.nextIDs, pointee.liveHandles)
-        let (stub, power) = (pointee.stubFence, pointee.power)
+        let (stub, power, backend) = (pointee.stubFence, pointee.power, pointee.backend)
         pointee.copyQueue?.free()
         pointee.gpu.free()
         pointee.executor.free()
@@ -185,6 +198,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         deinitialize(count: 1)
         memory.deallocateArray(self, count: 1)
         power?.free(memory: memory)
+        backend?.destroy(memory: memory)
         memory.deallocateArray(stub, count: 1)
         memory.deallocateArray(liveHandles, count: LiveHandles.count)
         memory.deallocateArray(nextIDs, count: ObjectKind.count)

@@ -19,7 +19,10 @@ struct Device: ~Copyable {
     let memory: UnsafeMutablePointer<Memory>
     let caches: UnsafeMutablePointer<SlabCache>
     let executor: ExecutorPointer
+    /// With a backend it has no page tables: what is left of it runs the queues.
     let gpu: UnsafeMutablePointer<SoftwareGPU>
+    /// Nil: a software GPU.
+    let backend: BackendPointer?
     let localMemory: UnsafeMutablePointer<LocalMemory>
     let stubFence: FencePointer
     let host: HostCallbacks

@@ -19,17 +19,21 @@ public func unbind_vm_create(
 private func checkedAddressSpaceOptions(
     _ pointer: UnsafePointer<unbind_vm_options>?, device: DevicePointer
 ) throws(Status) -> AddressSpaceOptions {
-    var checked = AddressSpaceOptions(pageSizes: device.pointee.pageSizes)
+    var checked = AddressSpaceOptions(size: device.addressLimit, pageSizes: device.pointee.pageSizes)
+    checked.mappableSize = checked.size
     guard let pointer else { return checked }
     let options = try read(pointer, zero: unbind_vm_options())
     try check(options.flags, allowed: UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL | UNBIND_VM_IPS)
     guard options.reserved == 0, let policy = DependencyPolicy(rawValue: options.policy) else { throw Status.invalid }
     checked.policy = policy
+    if device.pointee.backend != nil, options.flags & (UNBIND_VM_GLOBAL | UNBIND_VM_IPS) != 0 {
+        throw Status.unsupported
+    }
     checked.coloring = options.flags & UNBIND_VM_CACHE_COLORING != 0
     checked.isGlobal = options.flags & UNBIND_VM_GLOBAL != 0
     checked.hasTableModes = options.flags & UNBIND_VM_IPS != 0
     if options.size != 0 {
-        guard isAligned(options.size, to: pageSize), options.size <= 1 << 48 else { throw Status.invalid }
+        guard isAligned(options.size, to: pageSize), options.size <= device.addressLimit else { throw Status.invalid }
         checked.size = options.size
     }
     if options.page_sizes != 0 {
@@ -124,6 +128,16 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         result.unbinds_skipped_ptes = stats.pointee.skipped.load(ordering: .relaxed)
         result.bind_wait_ns = stats.pointee.bindWaitNanoseconds.load(ordering: .relaxed)
         result.unbind_batches = stats.pointee.batches.load(ordering: .relaxed)
+        if let backend = pointee.backendSpace {
+            result.backend_calls = backend.pointee.updates.load(ordering: .relaxed)
+            result.backend_ranges = backend.pointee.updatedRanges.load(ordering: .relaxed)
+            result.backend_invalidations = backend.pointee.invalidations.load(ordering: .relaxed)
+        } else {
+            // A bind is one, and so is an unbind within the call; the others go in batches.
+            result.backend_calls = result.binds &+ result.unbinds_immediate &+ result.unbind_batches
+            result.backend_ranges = result.binds &+ result.unbinds_completed
+            result.backend_invalidations = pointee.space.pointee.counters.invalidations.load(ordering: .relaxed)
+        }
         return result
     }
 }

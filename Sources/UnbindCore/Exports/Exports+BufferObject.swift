@@ -15,7 +15,11 @@ public func unbind_bo_create(
         guard region == UNBIND_REGION_SYSTEM || region == UNBIND_REGION_LOCAL else { throw Status.invalid }
         try device.checkOpen()
         let bo = try BufferObjectPointer.make(device: device) { () throws(Status) in
-            region == UNBIND_REGION_LOCAL
+            if device.pointee.backend != nil {
+                return try PageListPointer.makeBackend(
+                    device: device, size: size, isLocal: region == UNBIND_REGION_LOCAL)
+            }
+            return region == UNBIND_REGION_LOCAL
                 ? try PageListPointer.makeLocal(device: device, size: size)
                 : try PageListPointer.makeSystem(device: device, size: size)
         }
@@ -40,7 +44,11 @@ public func unbind_bo_wrap(
         }
         try device.checkOpen()
         let bo = try BufferObjectPointer.make(device: device) { () throws(Status) in
-            try PageListPointer.makeWrapped(
+            if device.pointee.backend != nil {
+                return try PageListPointer.makeBackendWrapped(
+                    device: device, memory: memory, size: size, release: release, userData: userData)
+            }
+            return try PageListPointer.makeWrapped(
                 device: device, memory: memory, size: size, release: release, userData: userData)
         }
         out.pointee = OpaquePointer(bo)

@@ -20,7 +20,7 @@ public func unbind_device_open_software(
     }
 }
 
-private func checkedDeviceOptions(_ options: unbind_device_options) throws(Status) -> DeviceOptions {
+func checkedDeviceOptions(_ options: unbind_device_options) throws(Status) -> DeviceOptions {
     var checked = DeviceOptions()
     try check(options.flags, allowed: UNBIND_DEVICE_NO_SLABS)
     checked.usesSlabs = options.flags & UNBIND_DEVICE_NO_SLABS == 0
@@ -65,7 +65,7 @@ private func checkedPower(_ pointer: UnsafePointer<unbind_power_callbacks>?) thr
     return PowerCallbacks(userData: power.user_data, get: get, getIfInUse: getIfInUse, put: put)
 }
 
-private func checkedAllocator(_ pointer: UnsafePointer<unbind_allocator>?) throws(Status) -> Memory {
+func checkedAllocator(_ pointer: UnsafePointer<unbind_allocator>?) throws(Status) -> Memory {
     guard let pointer else { return Memory() }
     let allocator = try read(pointer, zero: unbind_allocator())
     guard allocator.reserved == 0, let allocate = allocator.allocate, let deallocate = allocator.deallocate else {
@@ -190,7 +190,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         for kind in 0..<CacheKind.count { stats.slab_allocations += (pointee.caches + kind).takenCount }
         stats.bytes_allocated = UInt64(max(0, pointee.memory.pointee.bytes.load(ordering: .relaxed)))
         stats.system_bytes = pointee.systemBytes.load(ordering: .relaxed)
-        stats.local_bytes = pointee.localMemory.bytesInUse
+        stats.local_bytes = localBytesInUse
         stats.work_items = pointee.executor.itemsRun
         stats.schedule_digest = pointee.executor.scheduleDigest
         stats.jobs = pointee.gpu.pointee.counters.jobs.load(ordering: .relaxed)
@@ -222,6 +222,7 @@ public func unbind_device_fail_next(_ handle: OpaquePointer!, _ what: UInt32, _ 
     cStatus { () throws(Status) in
         let device: DevicePointer = try object(handle)
         guard what == UNBIND_FAIL_COPY else { throw Status.invalid }
+        if device.pointee.backend != nil { throw Status.unsupported }
         device.pointee.gpu.pointee.movesToFail.store(count, ordering: .relaxed)
     }
 }

@@ -17,11 +17,11 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     /// already, nil if there was none.
     ///
     /// - Locking: nothing may be held.
-    /// - Failure: unsupported (the caller's memory), lost, closed, noMemory, again (pinned); interrupted and deadlock
+    /// - Failure: unsupported (the caller's memory, or a backend's), lost, closed, noMemory, again (pinned); interrupted and deadlock
     ///   from waiting when there was no memory for the move.
     func migrate(to region: MemoryRegion, _ options: MigrationOptions) throws(Status) -> FencePointer? {
         let device = pointee.device
-        if isWrapped { throw Status.unsupported }
+        if isWrapped || device.pointee.backend != nil { throw Status.unsupported }
         if !device.tryBeginWork() { throw Status.closed }
         defer { device.workEnded() }
         if pointee.isLost.load(ordering: .relaxed) { throw Status.lost }

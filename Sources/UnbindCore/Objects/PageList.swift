@@ -22,6 +22,8 @@ struct PageList: ~Copyable {
         case wrapped
         /// Pages of another list, in an order of their own: see PageList+View.
         case view
+        /// A backend's, or the caller's that a backend was told of: see PageList+Backend.
+        case backend, backendWrapped
     }
 
     let source: Source
@@ -30,29 +32,31 @@ struct PageList: ~Copyable {
     let size: UInt64
     /// Where the CPU sees the first byte.
     let memory: UnsafeMutableRawPointer
-    /// What page-table entries hold: a host address, or an offset in local memory.
+    /// What page-table entries hold: a host address, or an offset in local memory. 0 in a backend's, so that bindings
+    /// hold offsets in the buffer.
     let physical: UInt64
-    // system
-    fileprivate let mapping: UnsafeMutableRawPointer?
+    /// system: see there. A backend's: what it calls the buffer.
+    let mapping: UnsafeMutableRawPointer?
     fileprivate let mappedBytes: Int
     // local
     fileprivate let node: UnsafeMutablePointer<RangeNode>?
     // wrapped
-    fileprivate let releaseFunction: ReleaseFunction?
-    fileprivate let releaseData: UnsafeMutableRawPointer?
+    let releaseFunction: ReleaseFunction?
+    let releaseData: UnsafeMutableRawPointer?
     // view
     /// With a reference: whose pages they are.
     let parent: PageListPointer?
     /// In order of their places in the view; nil: one piece.
     let segments: UnsafeMutablePointer<ViewSegment>?
     let segmentCount: Int
-    private let isParentLocal: Bool
+    private let isOfLocalMemory: Bool
 
-    fileprivate init(
+    init(
         source: Source, device: DevicePointer, size: UInt64, memory: UnsafeMutableRawPointer, physical: UInt64,
         mapping: UnsafeMutableRawPointer? = nil, mappedBytes: Int = 0, node: UnsafeMutablePointer<RangeNode>? = nil,
         releaseFunction: ReleaseFunction? = nil, releaseData: UnsafeMutableRawPointer? = nil,
-        parent: PageListPointer? = nil, segments: UnsafeMutablePointer<ViewSegment>? = nil, segmentCount: Int = 0
+        parent: PageListPointer? = nil, segments: UnsafeMutablePointer<ViewSegment>? = nil, segmentCount: Int = 0,
+        isBackendLocal: Bool = false
     ) {
         self.source = source
         self.device = device
@@ -67,13 +71,13 @@ struct PageList: ~Copyable {
         self.parent = parent
         self.segments = segments
         self.segmentCount = segmentCount
-        isParentLocal = parent?.pointee.isLocal ?? false
+        isOfLocalMemory = parent?.pointee.isLocal ?? isBackendLocal
     }
 
-    var isLocal: Bool { source == .local || isParentLocal }
+    var isLocal: Bool { source == .local || isOfLocalMemory }
 
     /// A reference keeps the pages there. Not those of a caller who is never told when they are free to go.
-    var isCounted: Bool { source != .wrapped || releaseFunction != nil }
+    var isCounted: Bool { (source != .wrapped && source != .backendWrapped) || releaseFunction != nil }
 
     /// The alignment that lets the largest page size fit that a buffer of this size can use.
     static func alignment(forSize size: UInt64) -> UInt64 {
@@ -181,12 +185,10 @@ extension UnsafeMutablePointer where Pointee == PageList {
         case .local:
             device.pointee.localMemory.free(pointee.node!)
             device.cache(.rangeNode).give(UnsafeMutableRawPointer(pointee.node!))
-        case .wrapped:
-            if let release = pointee.releaseFunction {
-                LockOrder.assertNoneHeld("wrapped memory was released with a lock held")
-                let (data, memory) = (pointee.releaseData, pointee.memory)
-                SignallingSection.suspended { release(data, memory) }
-            }
+        case .wrapped: release()
+        case .backend, .backendWrapped:
+            dropBackendMemory()
+            release()
         case .view:
             if let segments = pointee.segments {
                 device.pointee.memory.deallocateArray(segments, count: pointee.segmentCount)
@@ -199,6 +201,14 @@ extension UnsafeMutablePointer where Pointee == PageList {
 }
 
 extension UnsafeMutablePointer where Pointee == PageList {
+    /// Tells the caller whose memory it is.
+    private func release() {
+        guard let release = pointee.releaseFunction else { return }
+        LockOrder.assertNoneHeld("wrapped memory was released with a lock held")
+        let (data, memory) = (pointee.releaseData, pointee.memory)
+        SignallingSection.suspended { release(data, memory) }
+    }
+
     /// Copies bytes of what the GPU sees, `offset` from the start of it; what a view leaves out is zero.
     func copyOut(from offset: UInt64, into buffer: UnsafeMutableRawPointer, size: UInt64) {
         guard let segments = pointee.segments else {

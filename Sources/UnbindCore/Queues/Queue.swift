@@ -23,6 +23,7 @@ extension UnsafeMutablePointer where Pointee == Queue {
     static func make(vm: VMPointer) throws(Status) -> QueuePointer {
         if vm.isClosed { throw Status.closed }
         let device = vm.pointee.device
+        if device.pointee.backend != nil { throw Status.unsupported }
         guard let memory = device.cache(.queue).take() else { throw Status.noMemory }
         let queue = memory.bindMemory(to: Queue.self, capacity: 1)
         queue.initialize(to: Queue(vm: vm, id: device.nextID(.queue), engine: nil))

@@ -48,9 +48,9 @@ extension UnsafeMutablePointer where Pointee == Device {
         writer.text(" of ")
         writer.decimal(pointee.systemMemoryLimit)
         writer.text(" bytes, local memory ")
-        writer.decimal(pointee.localMemory.bytesInUse)
+        writer.decimal(localBytesInUse)
         writer.text(" of ")
-        writer.decimal(pointee.localMemory.pointee.size)
+        writer.decimal(pointee.backend?.pointee.localLimit ?? pointee.localMemory.pointee.size)
         writer.text(" bytes\n")
         var cursor: UInt64 = 0
         while let vm = vm(withIDAbove: cursor) {

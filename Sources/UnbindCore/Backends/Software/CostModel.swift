@@ -24,6 +24,11 @@ struct CostModel: Equatable {
             ptePicoseconds: 2000, tlbFlushNanoseconds: 20_000, bytePicoseconds: 20, commandNanoseconds: 1000)
     }
 
+    /// Of a device with a backend: no unbind is done within its call. Nobody is charged for it.
+    static var backend: CostModel {
+        CostModel(ptePicoseconds: 0, tlbFlushNanoseconds: 1, bytePicoseconds: 0, commandNanoseconds: 0)
+    }
+
     /// Nanoseconds to write or clear so many page-table entries.
     func entries(_ count: UInt64) -> UInt64 { CostModel.nanoseconds(count, ptePicoseconds) }
 

@@ -4,10 +4,9 @@
 import CLibDRM
 
 extension DRMNode {
-    /// Ends a buffer's handle. What is mapped in an address space stays until it is unmapped. It cannot fail but for a
-    /// handle that is none.
+    /// Ends a buffer's handle. What is mapped in an address space stays until it is unmapped.
     func closeBuffer(_ handle: UInt32) {
-        _ = clibdrm_gem_close(file, handle)
+        Self.insist { clibdrm_gem_close(file, handle) }
     }
 
     /// A new dma-buf, for reading and writing, close-on-exec: the caller's to close.

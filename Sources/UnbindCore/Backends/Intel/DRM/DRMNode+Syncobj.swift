@@ -20,7 +20,7 @@ extension DRMNode {
 
     /// Fences in it live on where somebody else holds them.
     func destroySyncobj(_ syncobj: Syncobj) {
-        _ = clibdrm_syncobj_destroy(file, syncobj.handle)
+        Self.insist { clibdrm_syncobj_destroy(file, syncobj.handle) }
     }
 
     /// Signals a point that is above all before it; 0: the binary fence.

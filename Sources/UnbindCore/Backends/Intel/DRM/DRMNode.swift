@@ -9,7 +9,7 @@
 //   EAGAIN   repeated with a pause of some microseconds; passed on after 100 times, and for a submission (EXEC and
 //            VM_BIND, where it says that the queue is full) after 8
 //   others   passed on at once. ENOMEM: unbinds come back later, all else fails. ENOBUFS: an array of binds was too
-//            long, and halves of it follow
+//            long, and halves of it follow. What ends something (a handle, a queue) is tried 8 times
 
 import CLibDRM
 import CSystem
@@ -68,6 +68,22 @@ struct DRMNode: BitwiseCopyable {
             } else {
                 return status
             }
+        }
+    }
+
+    /// As call, for what ends something. The kernel has no reason to refuse that: what it says is tried again a few
+    /// times, unless it knows of no such thing, and then left.
+    func end<Argument>(_ request: UInt, _ argument: inout Argument) {
+        withUnsafeMutablePointer(to: &argument) { argument in
+            Self.insist { attempt(request, argument, as: .ordinary) }
+        }
+    }
+
+    static func insist(_ end: () -> Int32) {
+        for _ in 0..<8 {
+            let status = end()
+            if status == 0 || status == -ENOENT || status == -EINVAL { return }
+            csys_nap()
         }
     }
 

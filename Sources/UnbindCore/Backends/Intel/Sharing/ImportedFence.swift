@@ -20,11 +20,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         let node = try kernelLink().node
         let syncobj = try node.importSyncobj(descriptor)
         defer { node.destroySyncobj(syncobj) }
-        do throws(Status) {
-            return try importFence(from: syncobj, point: point)
-        } catch {
-            throw error == .invalid ? Status.again : error
-        }
+        return try importFence(from: syncobj, point: point)
     }
 
     /// The fence of a sync_file. With a reference.
@@ -45,7 +41,8 @@ extension UnsafeMutablePointer where Pointee == Device {
             try link.node.transfer(from: syncobj, point: point, to: timeline.pointee.syncobj, point: 1)
         } catch {
             timeline.free()
-            throw error
+            // What the kernel says when there is no fence.
+            throw error == .invalid ? Status.again : error
         }
         return try watch(timeline)
     }

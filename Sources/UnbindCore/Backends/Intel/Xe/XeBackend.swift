@@ -107,6 +107,5 @@ func makeXeSpace(_ node: DRMNode, flags: UInt32) throws(Status) -> UInt32 {
 func destroyXeSpace(_ id: UInt32, _ node: DRMNode) {
     var destroy = unbind_drm_xe_vm_destroy()
     destroy.vm_id = id
-    // It cannot fail but for an id that is none.
-    try? node.call(UNBIND_DRM_IOCTL_XE_VM_DESTROY, &destroy)
+    node.end(UNBIND_DRM_IOCTL_XE_VM_DESTROY, &destroy)
 }

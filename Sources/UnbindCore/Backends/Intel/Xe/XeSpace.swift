@@ -137,6 +137,5 @@ func makeXeQueue(
 func destroyXeQueue(_ id: UInt32, _ node: DRMNode) {
     var destroy = unbind_drm_xe_exec_queue_destroy()
     destroy.exec_queue_id = id
-    // It cannot fail but for an id that is none.
-    try? node.call(UNBIND_DRM_IOCTL_XE_EXEC_QUEUE_DESTROY, &destroy)
+    node.end(UNBIND_DRM_IOCTL_XE_EXEC_QUEUE_DESTROY, &destroy)
 }

@@ -1,0 +1,231 @@
+// BackendSpace: what stands for the page tables of an address space when a backend has them.
+//
+// The binds and unbinds of the VM that are ready come here, and one piece of work takes them to the backend: all unbinds
+// that are ready, then all binds, over and over until none is left. So the backend sees one update of a VM at a time,
+// and neighbours in time go in one call. What a call began (UNBIND_BACKEND_PENDING) submits the work again when it has
+// been completed.
+//
+//     add, feed -> take -> unmap... -> invalidate -> completed -> map... -> take
+//
+// BackendSpace+Run has the steps, +Unmap and +Map what is in them.
+//
+// - Locking: `lock`, of the page tables' rank, for what is handed over; the rest belongs to the work while it runs. The
+//   backend is called with nothing held.
+// - Lifetime: the VM's. The work holds a reference to the VM from its first to its last step.
+// - Signalling: the work.
+
+import CUnbind
+import Synchronization
+
+typealias BackendSpacePointer = UnsafeMutablePointer<BackendSpace>
+
+struct BackendSpace: ~Copyable {
+    enum Step { case take, unmap, invalidate, unmapped, map }
+
+    let backend: BackendPointer
+    /// At `itemOffset`.
+    var item: WorkItem
+    /// At `tokenOffset`.
+    let token: BackendToken
+    /// Set before anybody else sees the VM.
+    var vm: VMPointer!
+    /// What the backend calls the VM.
+    let handle: UnsafeMutableRawPointer?
+    let batch: RangeBatchPointer
+
+    let lock = FutexLock(.pageTables)
+    // Under the lock.
+    fileprivate var readyUnbinds: ResourcePointer?
+    fileprivate var readyBinds: BindWorkPointer?
+    /// Somebody runs the work, or will.
+    fileprivate var isActive = false
+
+    // The work's own.
+
+    var step = Step.take
+    /// The item has been submitted by the completion of what a call began.
+    var isResumed = false
+    /// In order of addresses; of `unbinds` until they are completed, of `binds` those that are not done.
+    var unbinds: ResourcePointer?
+    var binds: BindWorkPointer?
+    /// Of what is being unmapped: the first that has not been, and where the present call ends.
+    var nextUnmap = UnmapPlace()
+    var unmapEnd = UnmapPlace()
+    /// Of the last resource only so many pieces.
+    var pieceLimit = Int.max
+    /// What has been unmapped since the last invalidation.
+    var unmappedStart = UInt64.max
+    var unmappedEnd: UInt64 = 0
+    /// Of the first of `binds`, so many pieces are mapped.
+    var mappedPieces = 0
+    /// Of the present call: how many binds are in it, and where it ends: before this one, but for so many pieces of it.
+    var gathered = 0
+    var mapEnd: BindWorkPointer?
+    var mapEndPieces = 0
+    /// So many binds are to be tried one by one, because a call for all of them failed.
+    var singles = 0
+    /// Not 0: the first of `binds` has failed so after some of its pieces were mapped: these are being unmapped.
+    var failure: Int32 = 0
+    /// Times in a row that the backend asked to come again.
+    var retries = 0
+
+    /// Calls of `update` and `invalidate`, and the ranges in the former.
+    let updates = Atomic<UInt64>(0)
+    let updatedRanges = Atomic<UInt64>(0)
+    let invalidations = Atomic<UInt64>(0)
+    /// The backend has been told that the VM has gone.
+    fileprivate var isClosed = false
+
+    static var itemOffset: Int { MemoryLayout<BackendPointer>.size }
+    static var tokenOffset: Int {
+        roundUp(itemOffset + MemoryLayout<WorkItem>.size, to: MemoryLayout<BackendToken>.alignment)
+    }
+}
+
+/// A piece of a resource.
+struct UnmapPlace {
+    var resource: ResourcePointer?
+    var piece = 0
+}
+
+extension UnsafeMutablePointer where Pointee == Backend {
+    /// The backend's side of a new VM, which is to be set.
+    /// - Failure: lost, noMemory, and whatever the backend says.
+    func makeSpace(id: UInt64, options: AddressSpaceOptions) throws(Status) -> BackendSpacePointer {
+        try checkNotLost()
+        let device = pointee.device
+        let memory = device.pointee.memory
+        let canMerge = has(Capability.partialUnbind)
+        guard let batch = RangeBatchPointer.make(mergesMaps: canMerge, memory: memory) else { throw Status.noMemory }
+        guard let space = memory.allocateArray(of: BackendSpace.self, count: 1) else {
+            batch.free(memory: memory)
+            throw Status.noMemory
+        }
+        var handle: UnsafeMutableRawPointer?
+        LockOrder.assertNoneHeld("a backend was called with a lock held")
+        let status = pointee.ops.vm_create(pointee.context, id, options.size, options.pageSizes, 0, &handle)
+        if status != 0 {
+            batch.free(memory: memory)
+            memory.deallocateArray(space, count: 1)
+            throw status < 0 ? Status(raw: status) : Status.unsupported
+        }
+        let address = UnsafeMutableRawPointer(space)
+        space.initialize(
+            to: BackendSpace(
+                backend: self,
+                item: WorkItem(label: id << 8 | WorkLabel.update, context: address, function: runBackendSpace),
+                token: BackendToken(
+                    executor: device.pointee.executor,
+                    item: (address + BackendSpace.itemOffset).assumingMemoryBound(to: WorkItem.self)),
+                vm: nil, handle: handle, batch: batch))
+        return space
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == BackendSpace {
+    var item: WorkItemPointer { memberPointer(of: self, at: BackendSpace.itemOffset, as: WorkItem.self) }
+
+    var token: BackendTokenPointer { memberPointer(of: self, at: BackendSpace.tokenOffset, as: BackendToken.self) }
+
+    /// Nothing maps or unmaps any more, and no queue is left.
+    /// - Locking: nothing may be held.
+    func close() {
+        LockOrder.assertNoneHeld("a backend was called with a lock held")
+        pointee.isClosed = true
+        pointee.backend.pointee.ops.vm_destroy(pointee.backend.pointee.context, pointee.handle)
+    }
+
+    func free() {
+        if !pointee.isClosed { close() }
+        let memory = pointee.backend.pointee.device.pointee.memory
+        pointee.batch.free(memory: memory)
+        deinitialize(count: 1)
+        memory.deallocateArray(self, count: 1)
+    }
+
+    // MARK: What a bind asks first
+
+    /// A buffer may be at several addresses.
+    var canAlias: Bool { pointee.backend.has(Capability.aliasing) }
+
+    /// - Locking: the reservation's of the VMA's buffer, under which alone it gets more bindings.
+    /// - Failure: lost; unsupported, also if the buffer is at another address of the VM and cannot be at two.
+    @inline(never)
+    func checkBind(of vma: VMAPointer, _ request: BindRequest) throws(Status) {
+        try pointee.backend.checkNotLost()
+        if request.isReadOnly, !pointee.backend.has(Capability.readOnly) { throw Status.unsupported }
+        if canAlias { return }
+        var isAlias = false
+        vma.pointee.bo.forEachVMA { other in
+            if other == vma || other.pointee.vm != vma.pointee.vm { return }
+            if other.pointee.stateHint.load(ordering: .acquiring) != VMAState.unbound.rawValue { isAlias = true }
+        }
+        if isAlias { throw Status.unsupported }
+    }
+
+    // MARK: Handing over
+
+    /// The bind awaits nothing any more. Any thread; locks of lower ranks may be held.
+    func add(_ work: BindWorkPointer) {
+        pointee.lock.acquire()
+        work.pointee.next = pointee.readyBinds
+        pointee.readyBinds = work
+        let starts = start()
+        pointee.lock.release()
+        if starts { pointee.backend.pointee.device.pointee.executor.submit(item) }
+    }
+
+    /// Unbinds that await nothing any more; the list is not empty. True if the caller has to run the work.
+    fileprivate func feed(_ list: ResourcePointer) -> Bool {
+        var last = list
+        while let next = last.pointee.next { last = next }
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        last.pointee.next = pointee.readyUnbinds
+        pointee.readyUnbinds = list
+        return start()
+    }
+
+    /// What is being handed over keeps the VM up to here.
+    /// - Locking: held.
+    private func start() -> Bool {
+        if pointee.isActive { return false }
+        pointee.isActive = true
+        pointee.vm.retain()
+        return true
+    }
+
+    /// Everything that is ready. False if there is nothing: then the work is at rest, and its reference to the VM is the
+    /// caller's.
+    func takeReady() -> Bool {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        let (unbinds, binds) = (pointee.readyUnbinds, pointee.readyBinds)
+        pointee.readyUnbinds = nil
+        pointee.readyBinds = nil
+        if unbinds == nil, binds == nil {
+            pointee.isActive = false
+            return false
+        }
+        pointee.unbinds = unbinds
+        pointee.binds = binds
+        return true
+    }
+}
+
+private func runBackendSpace(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
+    context.assumingMemoryBound(to: BackendSpace.self).run(at: time)
+}
+
+/// The work of the UnbindDrain of such a VM: hands over what is ready.
+func feedBackend(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
+    let drain = context.assumingMemoryBound(to: UnbindDrain.self)
+    let space = drain.pointee.vm.pointee.backendSpace!
+    while true {
+        let batch = drain.takeReady()
+        // Rests before it hands over: from then on nothing of this keeps the VM.
+        let isAtRest = drain.comesToRest()
+        if let batch, space.feed(batch) { space.run(at: time) }
+        if isAtRest { return }
+    }
+}

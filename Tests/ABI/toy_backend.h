@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A backend for tests: address spaces as arrays of pages, buffers that count who maps them. It checks all that
+ * <unbind/backend.h> promises: no map over a mapped or stale page, unmaps of whole mappings, one update of a VM at a
+ * time, sorted ranges, no buffer destroyed while something maps it.
+ *
+ * It does things at once, or begins them and has them completed before it returns, by a thread in random order, or by
+ * the test (toy_complete). Any of its functions can be made to fail.
+ */
+#ifndef TESTS_ABI_TOY_BACKEND_H
+#define TESTS_ABI_TOY_BACKEND_H
+
+#include "support.h"
+
+#define TOY_PAGES 32768u /* of every address space */
+#define TOY_OPS 4096u    /* begun and not completed */
+
+enum toy_mode { TOY_AT_ONCE, TOY_BEFORE_RETURN, TOY_BY_THREAD, TOY_BY_HAND };
+enum toy_function { TOY_BO_CREATE, TOY_BO_WRAP, TOY_VM_CREATE, TOY_MAP, TOY_UNMAP, TOY_INVALIDATE, TOY_FUNCTIONS };
+
+struct toy_bo {
+    uint64_t size;
+    void *memory; /* NULL: the caller's */
+    int64_t mapped, stale; /* pages */
+};
+
+struct toy_page {
+    struct toy_bo *bo;
+    uint64_t offset;
+    uint64_t mapping; /* which map put it there */
+    struct toy_bo *stale; /* unmapped, and the TLB may remember it */
+    uint32_t flags;
+};
+
+struct toy_vm {
+    struct toy_page pages[TOY_PAGES];
+    int busy;
+};
+
+struct toy_op {
+    unbind_backend_token *token;
+    struct toy_vm *vm;
+    struct unbind_backend_range *ranges; /* NULL: an invalidation */
+    uint32_t count;
+    uint64_t address, size;
+    int error;
+};
+
+struct toy {
+    struct gpu gpu;
+    struct unbind_backend_ops ops;
+    enum toy_mode mode;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    pthread_t thread;
+    bool has_thread, stops;
+    struct toy_op begun[TOY_OPS];
+    uint32_t begun_count;
+    uint64_t random;
+    uint64_t mappings;
+    /* Made to fail: so many calls, after so many others, with this. */
+    struct { int error; uint32_t skip, count; } fails[TOY_FUNCTIONS];
+    uint64_t fail_address; /* a map that has this page fails; UINT64_MAX: none */
+    int fail_address_error;
+    uint32_t most_ranges; /* -ENOBUFS above it; 0: none */
+    /* What was called. */
+    uint32_t updates, maps, unmaps, ranges, largest, invalidations, calls[TOY_FUNCTIONS];
+    int32_t bos, vms;
+    uint32_t destroyed;
+    int64_t mapped; /* pages, everywhere */
+    bool is_lost;   /* what is mapped stays so */
+    struct toy_vm *vm; /* made last */
+};
+
+static inline int toy_fails(struct toy *toy, enum toy_function function) {
+    toy->calls[function]++;
+    if (toy->fails[function].skip > 0) {
+        toy->fails[function].skip--;
+        return 0;
+    }
+    if (toy->fails[function].count == 0) return 0;
+    toy->fails[function].count--;
+    return toy->fails[function].error;
+}
+
+static inline void toy_fail(struct toy *toy, enum toy_function function, int error, uint32_t count) {
+    pthread_mutex_lock(&toy->lock);
+    toy->fails[function].error = error;
+    toy->fails[function].skip = 0;
+    toy->fails[function].count = count;
+    pthread_mutex_unlock(&toy->lock);
+}
+
+static inline void toy_destroy(void *backend) {
+    struct toy *toy = (struct toy *)backend;
+    CHECK_EQUAL(toy->bos, 0);
+    CHECK_EQUAL(toy->vms, 0);
+    toy->destroyed++;
+}
+
+static inline struct toy_bo *toy_new_bo(struct toy *toy, uint64_t size) {
+    struct toy_bo *bo = (struct toy_bo *)calloc(1, sizeof *bo);
+    REQUIRE(bo != NULL);
+    bo->size = size;
+    toy->bos++;
+    return bo;
+}
+
+static inline int toy_bo_create(void *backend, uint64_t size, uint32_t region, void **out_bo, void **out_cpu) {
+    struct toy *toy = (struct toy *)backend;
+    pthread_mutex_lock(&toy->lock);
+    int error = toy_fails(toy, TOY_BO_CREATE);
+    if (error == 0) {
+        struct toy_bo *bo = toy_new_bo(toy, size);
+        CHECK(region <= UNBIND_REGION_LOCAL && size % PAGE == 0);
+        bo->memory = calloc(1, size);
+        *out_bo = bo;
+        *out_cpu = bo->memory;
+    }
+    pthread_mutex_unlock(&toy->lock);
+    return error;
+}
+
+static inline int toy_bo_wrap(void *backend, void *memory, uint64_t size, void **out_bo) {
+    struct toy *toy = (struct toy *)backend;
+    pthread_mutex_lock(&toy->lock);
+    int error = toy_fails(toy, TOY_BO_WRAP);
+    CHECK((uintptr_t)memory % PAGE == 0);
+    if (error == 0) *out_bo = toy_new_bo(toy, size);
+    pthread_mutex_unlock(&toy->lock);
+    return error;
+}
+
+static inline void toy_bo_destroy(void *backend, void *handle) {
+    struct toy *toy = (struct toy *)backend;
+    struct toy_bo *bo = (struct toy_bo *)handle;
+    pthread_mutex_lock(&toy->lock);
+    for (uint32_t i = 0; toy->is_lost && i < TOY_PAGES; i++) {
+        struct toy_page *page = &toy->vm->pages[i];
+        if (page->bo == bo) page->bo = NULL, bo->mapped--;
+        if (page->stale == bo) page->stale = NULL, bo->stale--;
+    }
+    CHECK_EQUAL(bo->mapped, 0);
+    CHECK_EQUAL(bo->stale, 0);
+    free(bo->memory);
+    free(bo);
+    toy->bos--;
+    pthread_mutex_unlock(&toy->lock);
+}
+
+static inline int toy_vm_create(void *backend, uint64_t id, uint64_t size, uint64_t page_sizes, uint32_t flags,
+                                void **out_vm) {
+    struct toy *toy = (struct toy *)backend;
+    pthread_mutex_lock(&toy->lock);
+    int error = toy_fails(toy, TOY_VM_CREATE);
+    CHECK(id != 0 && size <= TOY_PAGES * PAGE && page_sizes == UNBIND_PAGE_SIZE_4K && flags == 0);
+    if (error == 0) {
+        struct toy_vm *vm = (struct toy_vm *)calloc(1, sizeof *vm);
+        REQUIRE(vm != NULL);
+        toy->vms++;
+        toy->vm = vm;
+        *out_vm = vm;
+    }
+    pthread_mutex_unlock(&toy->lock);
+    return error;
+}
+
+static inline void toy_vm_destroy(void *backend, void *handle) {
+    struct toy *toy = (struct toy *)backend;
+    struct toy_vm *vm = (struct toy_vm *)handle;
+    pthread_mutex_lock(&toy->lock);
+    CHECK_EQUAL(vm->busy, 0);
+    for (uint32_t i = 0; i < TOY_PAGES; i++) CHECK(vm->pages[i].bo == NULL && vm->pages[i].stale == NULL);
+    free(vm);
+    toy->vms--;
+    pthread_mutex_unlock(&toy->lock);
+}
+
+static inline void toy_map(struct toy *toy, struct toy_vm *vm, const struct unbind_backend_range *range) {
+    struct toy_bo *bo = (struct toy_bo *)range->bo;
+    toy->mappings++;
+    REQUIRE(bo != NULL && range->offset + range->size <= bo->size && range->offset % PAGE == 0);
+    for (uint64_t at = 0; at < range->size; at += PAGE) {
+        struct toy_page *page = &vm->pages[(range->address + at) / PAGE];
+        CHECK(page->bo == NULL && page->stale == NULL);
+        page->bo = bo;
+        page->offset = range->offset + at;
+        page->mapping = toy->mappings;
+        page->flags = range->flags;
+        bo->mapped++;
+        toy->mapped++;
+    }
+}
+
+static inline void toy_unmap(struct toy *toy, struct toy_vm *vm, const struct unbind_backend_range *range) {
+    uint64_t first = range->address / PAGE, end = (range->address + range->size) / PAGE;
+    CHECK(range->bo == NULL && range->offset == 0 && range->flags == 0);
+    if (!(toy->ops.capabilities & UNBIND_CAP_PARTIAL_UNBIND)) {
+        CHECK(first == 0 || vm->pages[first - 1].mapping != vm->pages[first].mapping);
+        CHECK(end == TOY_PAGES || vm->pages[end].mapping != vm->pages[end - 1].mapping);
+    }
+    for (uint64_t i = first; i < end; i++) {
+        struct toy_page *page = &vm->pages[i];
+        CHECK(page->bo != NULL);
+        if (page->bo == NULL) continue;
+        page->bo->mapped--;
+        toy->mapped--;
+        if (toy->ops.invalidate) {
+            page->stale = page->bo;
+            page->stale->stale++;
+        }
+        page->bo = NULL;
+        page->mapping = 0;
+    }
+}
+
+/* Lock held. Does what was begun. */
+static inline void toy_do(struct toy *toy, struct toy_op *op) {
+    REQUIRE(op->vm->busy == 1);
+    op->vm->busy = 0;
+    for (uint32_t i = 0; i < op->count && op->error == 0; i++) {
+        if (op->ranges[i].op == UNBIND_BACKEND_MAP) toy_map(toy, op->vm, &op->ranges[i]);
+        else toy_unmap(toy, op->vm, &op->ranges[i]);
+    }
+    for (uint64_t i = op->address / PAGE; op->error == 0 && i < (op->address + op->size) / PAGE; i++) {
+        if (op->vm->pages[i].stale) op->vm->pages[i].stale->stale--;
+        op->vm->pages[i].stale = NULL;
+    }
+    free(op->ranges);
+    op->ranges = NULL;
+}
+
+/* Lock held, and released. */
+static inline int toy_begin(struct toy *toy, struct toy_op op) {
+    CHECK_EQUAL(op.vm->busy, 0);
+    op.vm->busy = 1;
+    if (toy->mode == TOY_AT_ONCE || toy->mode == TOY_BEFORE_RETURN) {
+        toy_do(toy, &op);
+        pthread_mutex_unlock(&toy->lock);
+        if (toy->mode == TOY_AT_ONCE) return op.error;
+        unbind_backend_complete(op.token, op.error);
+        return UNBIND_BACKEND_PENDING;
+    }
+    REQUIRE(toy->begun_count < TOY_OPS);
+    toy->begun[toy->begun_count++] = op;
+    pthread_cond_broadcast(&toy->changed);
+    pthread_mutex_unlock(&toy->lock);
+    return UNBIND_BACKEND_PENDING;
+}
+
+/* Completes one thing that was begun, if there is any. */
+static inline bool toy_complete(struct toy *toy) {
+    pthread_mutex_lock(&toy->lock);
+    if (toy->begun_count == 0) {
+        pthread_mutex_unlock(&toy->lock);
+        return false;
+    }
+    toy->random = toy->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    uint32_t pick = (uint32_t)((toy->random >> 33) % toy->begun_count);
+    struct toy_op op = toy->begun[pick];
+    toy->begun[pick] = toy->begun[--toy->begun_count];
+    toy_do(toy, &op);
+    pthread_mutex_unlock(&toy->lock);
+    unbind_backend_complete(op.token, op.error);
+    return true;
+}
+
+static inline void *toy_thread(void *argument) {
+    struct toy *toy = (struct toy *)argument;
+    for (;;) {
+        pthread_mutex_lock(&toy->lock);
+        while (toy->begun_count == 0 && !toy->stops) pthread_cond_wait(&toy->changed, &toy->lock);
+        bool stops = toy->stops && toy->begun_count == 0;
+        pthread_mutex_unlock(&toy->lock);
+        if (stops) return NULL;
+        toy_complete(toy);
+    }
+}
+
+static inline int toy_update(void *backend, void *handle, const struct unbind_backend_range *ranges, uint32_t count,
+                             unbind_backend_token *token) {
+    struct toy *toy = (struct toy *)backend;
+    struct toy_op op;
+    memset(&op, 0, sizeof op);
+    op.token = token;
+    op.vm = (struct toy_vm *)handle;
+    op.count = count;
+    pthread_mutex_lock(&toy->lock);
+    REQUIRE(count > 0 && (toy->ops.max_ranges == 0 || count <= toy->ops.max_ranges) && count <= 256);
+    toy->updates++;
+    toy->ranges += count;
+    if (count > toy->largest) toy->largest = count;
+    if (ranges[0].op == UNBIND_BACKEND_MAP) toy->maps++;
+    else toy->unmaps++;
+    bool has_address = false;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t end = ranges[i].address + ranges[i].size;
+        CHECK(ranges[i].op == ranges[0].op && ranges[i].size > 0 && (ranges[i].address | ranges[i].size) % PAGE == 0);
+        CHECK(ranges[i].reserved == 0 && ranges[i].cache_level == 0 && end <= TOY_PAGES * PAGE);
+        CHECK(i == 0 || ranges[i].address >= ranges[i - 1].address + ranges[i - 1].size);
+        has_address |= ranges[i].address <= toy->fail_address && toy->fail_address < end;
+    }
+    op.error = toy_fails(toy, ranges[0].op == UNBIND_BACKEND_MAP ? TOY_MAP : TOY_UNMAP);
+    if (op.error == 0 && has_address && ranges[0].op == UNBIND_BACKEND_MAP) op.error = toy->fail_address_error;
+    if (op.error == 0 && toy->most_ranges && count > toy->most_ranges) op.error = -ENOBUFS;
+    op.ranges = (struct unbind_backend_range *)malloc(count * sizeof *ranges);
+    REQUIRE(op.ranges != NULL);
+    memcpy(op.ranges, ranges, count * sizeof *ranges);
+    return toy_begin(toy, op);
+}
+
+static inline int toy_invalidate(void *backend, void *handle, uint64_t address, uint64_t size,
+                                 unbind_backend_token *token) {
+    struct toy *toy = (struct toy *)backend;
+    struct toy_op op;
+    memset(&op, 0, sizeof op);
+    op.token = token;
+    op.vm = (struct toy_vm *)handle;
+    op.address = address;
+    op.size = size;
+    pthread_mutex_lock(&toy->lock);
+    CHECK(size > 0 && address + size <= TOY_PAGES * PAGE);
+    toy->invalidations++;
+    op.error = toy_fails(toy, TOY_INVALIDATE);
+    return toy_begin(toy, op);
+}
+
+#define TOY_CAPABILITIES (UNBIND_CAP_EXPLICIT_UNBIND | UNBIND_CAP_ALIASING | UNBIND_CAP_READ_ONLY | \
+                          UNBIND_CAP_USER_MEMORY | UNBIND_CAP_LOCAL_MEMORY)
+
+/* Before toy_open: the functions can still be changed. */
+static inline void toy_init(struct toy *toy, enum toy_mode mode) {
+    struct unbind_backend_ops ops = UNBIND_BACKEND_OPS_INIT;
+    memset(toy, 0, sizeof *toy);
+    pthread_mutex_init(&toy->lock, NULL);
+    pthread_cond_init(&toy->changed, NULL);
+    toy->mode = mode;
+    toy->random = 1;
+    toy->fail_address = UINT64_MAX;
+    ops.capabilities = TOY_CAPABILITIES;
+    ops.page_sizes = UNBIND_PAGE_SIZE_4K;
+    ops.address_limit = TOY_PAGES * PAGE;
+    ops.destroy = toy_destroy;
+    ops.bo_create = toy_bo_create;
+    ops.bo_wrap = toy_bo_wrap;
+    ops.bo_destroy = toy_bo_destroy;
+    ops.vm_create = toy_vm_create;
+    ops.vm_destroy = toy_vm_destroy;
+    ops.update = toy_update;
+    ops.invalidate = toy_invalidate;
+    toy->ops = ops;
+}
+
+static inline void toy_open_policy(struct toy *toy, uint32_t executor, uint32_t policy) {
+    struct unbind_allocator allocator;
+    struct unbind_device_options options = gpu_options(&toy->gpu, executor, &allocator);
+    struct unbind_vm_options vm_options = UNBIND_VM_OPTIONS_INIT;
+    vm_options.policy = policy;
+    REQUIRE(unbind_device_open_custom(&toy->ops, toy, &options, &toy->gpu.device) == 0);
+    REQUIRE(unbind_vm_create(toy->gpu.device, &vm_options, &toy->gpu.vm) == 0);
+    if (toy->mode == TOY_BY_THREAD) {
+        toy->has_thread = true;
+        REQUIRE(pthread_create(&toy->thread, NULL, toy_thread, toy) == 0);
+    }
+}
+
+static inline void toy_open(struct toy *toy, uint32_t executor) {
+    toy_open_policy(toy, executor, UNBIND_POLICY_RANGES);
+}
+
+/* The device has been closed, and its handle dropped. */
+static inline void toy_end(struct toy *toy) {
+    CHECK_EQUAL(toy->destroyed, 1);
+    CHECK_EQUAL(toy->gpu.hooks.blocks, 0);
+    CHECK_EQUAL(toy->begun_count, 0);
+    if (toy->has_thread) {
+        pthread_mutex_lock(&toy->lock);
+        toy->stops = true;
+        pthread_cond_broadcast(&toy->changed);
+        pthread_mutex_unlock(&toy->lock);
+        pthread_join(toy->thread, NULL);
+    }
+    pthread_mutex_destroy(&toy->lock);
+    pthread_cond_destroy(&toy->changed);
+}
+
+/* All handles but those of the gpu have been dropped. */
+static inline void toy_close(struct toy *toy) {
+    gpu_close(&toy->gpu);
+    toy_end(toy);
+}
+
+/* The buffer that is mapped at an address, NULL for none. */
+static inline struct toy_bo *toy_look(struct toy_vm *vm, uint64_t address) { return vm->pages[address / PAGE].bo; }
+
+static inline void toy_idle(struct toy *toy) {
+    CHECK_EQUAL(unbind_device_wait_idle(toy->gpu.device, FOREVER, 0), 0);
+}
+
+#endif
