@@ -13,7 +13,9 @@ struct Unbindctl: ParsableCommand {
         commandName: "unbindctl",
         abstract: "Replays captures of GPU address spaces, measures the waiting, and lists the GPUs of this machine.",
         version: "unbindctl \(Library.version)",
-        subcommands: [ReplayCommand.self, DemoCommand.self, ProbeCommand.self, VersionCommand.self])
+        subcommands: [
+            ReplayCommand.self, DemoCommand.self, ProbeCommand.self, SelftestCommand.self, VersionCommand.self,
+        ])
 }
 
 struct VersionCommand: ParsableCommand {

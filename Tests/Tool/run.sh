@@ -264,5 +264,20 @@ if command -v python3 >/dev/null; then
     is 'the list of GPUs is valid JSON' python3 -m json.tool gpus.json
 fi
 
+# --- the selftest
+
+expect 'the selftest of the software GPU passes' 0 '^1\.\.[1-9][0-9]*$' selftest
+"$tool" selftest >selftest.tap 2>&1
+plan=$(sed -n 's/^1\.\.//p' selftest.tap)
+is 'its plan counts its lines, none of which is skipped or failed' \
+    [ "$(grep -Ec '^ok [0-9]+ - [^#]*$' selftest.tap)" = "$plan" ]
+expect 'the selftest in JSON' 0 '"failed": 0' selftest --json
+if command -v python3 >/dev/null; then
+    "$tool" selftest --json >selftest.json
+    is 'which is valid' python3 -m json.tool selftest.json
+fi
+expect 'a selftest without patience is refused' 64 'must be at least 1' selftest --timeout 0
+on none 'a selftest of a GPU that is not there' 69 'no such Intel GPU' selftest --device discrete
+
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]

@@ -43,6 +43,8 @@
  *               -ETIME       the wait expired
  *               -EDEADLK     simulated executor: nothing left that could run; of a
  *                            lock context: give way to an older one
+ *               -EEXIST      something is mapped there already (NO_REPLACE)
+ *               -ENOBUFS     too many operations for one batch
  *               -EALREADY    the lock context has the lock already
  *               -EIO         the device is lost
  *               -EFAULT      fence error only: the job hit a GPU page fault
@@ -90,6 +92,7 @@
 #include "bo.h"
 #include "vma.h"
 #include "queue.h"
+#include "batch.h"
 #include "timeline.h"
 #include "hold.h"
 #include "resv.h"

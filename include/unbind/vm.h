@@ -91,6 +91,8 @@ struct unbind_vm_stats {
 /* Flags of struct unbind_page. */
 #define UNBIND_PAGE_WRITABLE (1u << 0)
 #define UNBIND_PAGE_LOCAL (1u << 1) /* in the device's local memory */
+#define UNBIND_PAGE_NULL (1u << 2)  /* nothing is behind it (UNBIND_OP_MAP_NULL): reads give zero, writes
+                                       vanish; bo_id is 0 */
 
 /* One leaf entry of the page tables. */
 struct unbind_page {

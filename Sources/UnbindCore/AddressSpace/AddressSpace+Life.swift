@@ -18,8 +18,11 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         }
         vm.initialize(
             to: AddressSpace(
+                unbindHome: FenceHome(
+                    owner: UnsafeMutableRawPointer(device), isOwnWork: true, release: releaseResource),
                 device: device, id: id, options: options, ranges: parts.ranges!, pending: parts.pending!,
-                softwareSpace: parts.space, backendSpace: parts.backendSpace, history: parts.history!, stats: parts.stats!, drain: parts.drain!))
+                softwareSpace: parts.space, backendSpace: parts.backendSpace, history: parts.history!,
+                stats: parts.stats!, batches: parts.batches!, drain: parts.drain!))
         parts.drain!.initialize(to: UnbindDrain(vm: vm))
         parts.backendSpace?.pointee.vm = vm
         guard device.add(vm) else {
@@ -36,9 +39,11 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Unbinds every VMA asynchronously and refuses new binds and jobs.
     /// - Failure: closed, if it is already.
     func close() throws(Status) {
+        pointee.batches.pointee.lock.acquire()
         pointee.lock.acquire()
         let wasClosed = pointee.closedFlag.exchange(true, ordering: .acquiringAndReleasing)
         pointee.lock.release()
+        pointee.batches.pointee.lock.release()
         if wasClosed { throw Status.closed }
         unbindAll()
     }
@@ -46,7 +51,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Of a closed VM. Several threads may do it at once; each returns when nothing is bound.
     func unbindAll() {
         while let vma = firstBoundVMA() {
-            _ = vma.unbindWithoutWaiting()?.drop()
+            if let fence = vma.unbindWithoutWaiting() {
+                fence.drop()
+                if vma.isMapping { vma.drop() }
+            }
             vma.drop()
         }
     }
@@ -67,6 +75,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         invariant(pending == 0, "an address space was freed with unbinds pending")
         pointee.device.remove(self)
         pointee.pending.reapAll()
+        pointee.batches.end()
         pointee.backendSpace?.close()
         pointee.magic = 0
         dropBias()
@@ -97,6 +106,7 @@ private struct AddressSpaceParts {
     var backendSpace: BackendSpacePointer?
     var history: UnsafeMutablePointer<History>?
     var stats: UnsafeMutablePointer<AddressSpaceStats>?
+    var batches: UnsafeMutablePointer<BatchState>?
     /// Memory only: initialised and deinitialised by the caller.
     var drain: UnsafeMutablePointer<UnbindDrain>?
 
@@ -118,6 +128,9 @@ private struct AddressSpaceParts {
         guard let stats = memory.allocateArray(of: AddressSpaceStats.self, count: 1) else { throw Status.noMemory }
         stats.initialize(to: AddressSpaceStats())
         self.stats = stats
+        guard let batches = memory.allocateArray(of: BatchState.self, count: 1) else { throw Status.noMemory }
+        batches.initialize(to: BatchState())
+        self.batches = batches
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
         history = try UnsafeMutablePointer<History>.make(memory: memory)
@@ -136,6 +149,7 @@ private struct AddressSpaceParts {
         backendSpace = vm.pointee.backendSpace
         history = vm.pointee.history
         stats = vm.pointee.stats
+        batches = vm.pointee.batches
         drain = vm.pointee.drain
     }
 
@@ -144,6 +158,10 @@ private struct AddressSpaceParts {
         backendSpace?.free()
         if let history { history.free() }
         if let drain { memory.deallocateArray(drain, count: 1) }
+        if let batches {
+            batches.deinitialize(count: 1)
+            memory.deallocateArray(batches, count: 1)
+        }
         if let stats {
             stats.deinitialize(count: 1)
             memory.deallocateArray(stats, count: 1)

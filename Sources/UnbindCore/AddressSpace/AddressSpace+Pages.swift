@@ -5,6 +5,7 @@ struct PageInfo {
     let size: UInt64
     let isWritable: Bool
     let isLocal: Bool
+    let isNull: Bool
     /// 0 if no bound VMA put it there.
     let boID: UInt64
     let boOffset: UInt64
@@ -23,7 +24,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         let entry = page.leaf.entry
         var boID: UInt64 = 0
         var boOffset: UInt64 = 0
-        if let node = pointee.ranges.node(containing: page.address),
+        if !entry.isNull, let node = pointee.ranges.node(containing: page.address),
             VMAPointer(containing: node).lockedState == .bound,
             let resource = VMAPointer(containing: node).pointee.resource
         {
@@ -39,6 +40,6 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         }
         return PageInfo(
             address: page.address, size: page.leaf.size, isWritable: entry.isWritable, isLocal: entry.isLocal,
-            boID: boID, boOffset: boOffset)
+            isNull: entry.isNull, boID: boID, boOffset: boOffset)
     }
 }

@@ -47,6 +47,8 @@ struct AddressSpaceOptions {
 struct AddressSpace: ~Copyable {
     /// `magic` while alive: what a C handle is checked against.
     var magic: UInt32 = AddressSpace.magic
+    /// Of the unbinds' fences, which find the VM by it; at `unbindHomeOffset`.
+    let unbindHome: FenceHome
     let count = SharedCount()
     /// Weak references, and while it works so many more that they are not counted one by one when they are made under
     /// its lock: `resourcesMade` tells in the end how many there were.
@@ -63,6 +65,7 @@ struct AddressSpace: ~Copyable {
     let backendSpace: BackendSpacePointer?
     let history: UnsafeMutablePointer<History>
     let stats: UnsafeMutablePointer<AddressSpaceStats>
+    let batches: UnsafeMutablePointer<BatchState>
     /// Clears what is ready to be cleared; see AddressSpace+Drain.
     let drain: UnsafeMutablePointer<UnbindDrain>
 
@@ -95,6 +98,7 @@ struct AddressSpace: ~Copyable {
 
     static var magic: UInt32 { 0x7576_6d73 }
     static var workingBias: Int { 1 << 60 }
+    static var unbindHomeOffset: Int { roundUp(MemoryLayout<UInt32>.size, to: MemoryLayout<FenceHome>.alignment) }
 
     /// What every address and size in here is a multiple of.
     var alignment: UInt64 { options.pageSizes & (~options.pageSizes &+ 1) }
@@ -120,6 +124,17 @@ struct AddressSpaceStats: ~Copyable {
 }
 
 extension UnsafeMutablePointer where Pointee == AddressSpace {
+    @inline(__always)
+    var unbindHome: FenceHomePointer {
+        memberPointer(of: self, at: AddressSpace.unbindHomeOffset, as: FenceHome.self)
+    }
+
+    @inline(__always)
+    init(ofUnbindHome home: FenceHomePointer) {
+        self = (UnsafeMutableRawPointer(home) - AddressSpace.unbindHomeOffset).assumingMemoryBound(
+            to: AddressSpace.self)
+    }
+
     var isClosed: Bool { pointee.closedFlag.load(ordering: .acquiring) }
 
     // MARK: References

@@ -10,9 +10,9 @@ import CSystem
 import CUnbind
 
 extension VMAResource: AddressOrdered {
-    static func address(of element: ResourcePointer) -> UInt64 { element.pointee.binding.start }
+    static func address(of element: ResourcePointer) -> UInt64 { element.pointee.start }
     static func next(of element: ResourcePointer) -> ResourcePointer? { element.pointee.next }
-    static func setNext(of element: ResourcePointer, to next: ResourcePointer?) { element.pointee.next = next }
+    static func setNext(of element: ResourcePointer, to next: ResourcePointer?) { element.setNext(next) }
 }
 
 extension UnsafeMutablePointer where Pointee == BackendSpace {
@@ -21,15 +21,15 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         vm.pointee.stats.pointee.batches.add(1)
         var next = pointee.unbinds
         while let resource = next {
-            let binding = resource.pointee.binding
             vm.pointee.history.record(
-                .unbindStarted, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
+                .unbindStarted, start: resource.pointee.start, size: resource.pointee.size,
+                boID: resource.pointee.boID, time: time)
             next = resource.pointee.next
         }
         beginUnmapping(pointee.unbinds, pieces: .max)
     }
 
-    /// - pieces: of the last of the list.
+    /// - pieces: at most so many of each of the list.
     func beginUnmapping(_ list: ResourcePointer?, pieces: Int) {
         pointee.nextUnmap = UnmapPlace(resource: list)
         pointee.pieceLimit = pieces
@@ -77,9 +77,9 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         batch.removeAll()
         var place = pointee.nextUnmap
         while let resource = place.resource {
-            let isLast = resource.pointee.next == nil
+            let following = next(after: resource)
             let pages = resource.pointee.pages
-            let count = isLast ? Swift.min(pages.pieceCount, pointee.pieceLimit) : pages.pieceCount
+            let count = Swift.min(pages.pieceCount, pointee.pieceLimit)
             while resource.pointee.writtenIn == VMAResource.mapped, place.piece < count {
                 let piece = resource.pointee.binding.piece(place.piece, of: pages)
                 if !batch.add(.unmap(piece)) {
@@ -88,9 +88,14 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
                 }
                 place.piece += 1
             }
-            place = UnmapPlace(resource: resource.pointee.next)
+            place = UnmapPlace(resource: following)
         }
         pointee.unmapEnd = place
+    }
+
+    /// In the list that is being unmapped: a bind that failed half-way is in none, and has another use for its link.
+    private func next(after resource: ResourcePointer) -> ResourcePointer? {
+        pointee.failure == 0 ? resource.pointee.next : nil
     }
 
     private func noteUnmapped() {
@@ -105,7 +110,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         var next = first
         while let resource = next {
             if resource.pointee.writtenIn == VMAResource.mapped { resource.pointee.writtenIn = VMAResource.lost }
-            next = resource.pointee.next
+            next = self.next(after: resource)
         }
     }
 

@@ -51,7 +51,7 @@ struct BackendSpace: ~Copyable {
     /// Of what is being unmapped: the first that has not been, and where the present call ends.
     var nextUnmap = UnmapPlace()
     var unmapEnd = UnmapPlace()
-    /// Of the last resource only so many pieces.
+    /// At most so many pieces of each resource.
     var pieceLimit = Int.max
     /// What has been unmapped since the last invalidation.
     var unmappedStart = UInt64.max
@@ -181,7 +181,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         while let next = last.pointee.next { last = next }
         pointee.lock.acquire()
         defer { pointee.lock.release() }
-        last.pointee.next = pointee.readyUnbinds
+        last.setNext(pointee.readyUnbinds)
         pointee.readyUnbinds = list
         return start()
     }

@@ -38,9 +38,9 @@ extension BindAttempt {
             guard let unbind = vm.pointee.pending.firstUnfinished(overlapping: range) else { return }
             vm.pointee.ranges.remove(vma.node)
             if request.isHigh {
-                to = unbind.pointee.range.lowerBound
+                to = unbind.blockedRange.lowerBound
             } else {
-                from = unbind.pointee.range.upperBound &+ 1
+                from = unbind.blockedRange.upperBound &+ 1
             }
             if from > to { break }
         }

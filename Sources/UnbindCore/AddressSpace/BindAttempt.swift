@@ -123,13 +123,13 @@ struct BindAttempt {
         if edges == nil, backend == nil, eviction.count == 0, viewPages == nil, !vm.pointee.options.hasTableModes {
             let placed = try vm.pointee.space.place(binding)
             isBound = true
-            return installPlaced(binding, range, placed)
+            return installPlaced(binding, placed)
         }
         try vm.reserveEntries(of: binding, pages)
         isBound = true
         if eviction.count > 0 { evict(start) }
         vm.decideTableModes(modes, for: &binding)
-        return installReserved(binding, range)
+        return installReserved(binding)
     }
 
     func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
@@ -152,7 +152,7 @@ struct BindAttempt {
         }
         if request.pins, vma.pointee.pinCount == VMA.pinLimit { throw Status.again }
         let outcome: Outcome
-        if vma.pointee.resource!.pointee.binding.isReadOnly && !request.isReadOnly {
+        if vma.pointee.resource!.pointee.isReadOnly && !request.isReadOnly {
             outcome = try upgrade(after: fence)
         } else if let fence {
             fence.retain()
@@ -172,7 +172,7 @@ struct BindAttempt {
         binding.isReadOnly = false
         if vm.pointee.backendSpace != nil { throw Status.unsupported }
         if bindFence == nil && device.pointee.gpu.invalidationCost == 0 {
-            resource.pointee.binding = binding
+            resource.set(.isReadOnly, false)
             let entries = resource.upgradeEntries(to: binding)
             vm.invalidate(start: binding.start, size: binding.size)
             return .done(entries: entries)
@@ -186,9 +186,9 @@ struct BindAttempt {
             edge.pointee.next = edges
             edges = edge
         } else {
-            resource.pointee.isUpgraded = true
+            resource.set(.isUpgraded)
         }
-        resource.pointee.binding = binding
+        resource.set(.isReadOnly, false)
         return .underWay(startWork(resource, at: device.now, isUpgrade: true))
     }
 
@@ -267,10 +267,10 @@ struct BindAttempt {
 
     /// The entries are there. Nothing fails from here on.
     private mutating func installPlaced(
-        _ binding: Binding, _ range: ClosedRange<UInt64>, _ placed: SoftwareSpace.Placed
+        _ binding: Binding, _ placed: SoftwareSpace.Placed
     ) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
-        install(binding, range, boID: boID, isForLater: false).pointee.writtenIn = placed.generation
+        install(binding, boID: boID, isForLater: false).pointee.writtenIn = placed.generation
         count(now: waitedFor.awaited > 0 ? device.now : 0)
         vm.pointee.history.record(
             .bound, start: binding.start, size: binding.size, boID: boID,
@@ -279,11 +279,11 @@ struct BindAttempt {
     }
 
     /// The entries are written now, or when what is in the way has gone. Nothing fails from here on.
-    private mutating func installReserved(_ binding: Binding, _ range: ClosedRange<UInt64>) -> Outcome {
+    private mutating func installReserved(_ binding: Binding) -> Outcome {
         let boID = vma.pointee.bo.pointee.id
         let now = device.now
         let isForLater = edges != nil || vm.pointee.backendSpace != nil
-        let resource = install(binding, range, boID: boID, isForLater: isForLater)
+        let resource = install(binding, boID: boID, isForLater: isForLater)
         count(now: now)
         let history = vm.pointee.history
         history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
@@ -293,15 +293,12 @@ struct BindAttempt {
         return .done(entries: entries)
     }
 
-    private mutating func install(
-        _ binding: Binding, _ range: ClosedRange<UInt64>, boID: UInt64, isForLater: Bool
-    ) -> ResourcePointer {
+    private mutating func install(_ binding: Binding, boID: UInt64, isForLater: Bool) -> ResourcePointer {
         let resource = ResourcePointer.initialize(
-            resourceMemory!, vm: vm, pages: pages, binding: binding, range: range, boID: boID,
-            timelineAwait: timelineAwait)
+            resourceMemory!, vm: vm, pages: pages, binding: binding, boID: boID, timelineAwait: timelineAwait)
         resourceMemory = nil
         timelineAwait = nil
-        resource.pointee.keepsPages = viewPages != nil
+        if viewPages != nil { resource.set(.keepsPages) }
         viewPages = nil
         vma.pointee.resource = resource
         vm.enterByRecency(vma)
@@ -340,7 +337,7 @@ struct BindAttempt {
         vma.pointee.bindFence = work.fence
         work.fence.retain()
         let user = bindUserMemory!.bindMemory(to: Await.self, capacity: 1)
-        user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired, context: nil))
+        user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired))
         bindUserMemory = nil
         vma.addUser(user)
         work.fence.retain()

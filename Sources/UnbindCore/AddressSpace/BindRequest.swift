@@ -75,7 +75,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// - Locking: the VM's lock is held, and the VMA has a range.
     func isMisplaced(for request: BindRequest) -> Bool {
         guard request.pins, let resource = pointee.resource else { return false }
-        let start = resource.pointee.binding.start
+        let start = resource.pointee.start
         let guardSize = start &- node.pointee.start
         if node.pointee.end &- guardSize &- start < request.size || guardSize < request.guardSize { return true }
         if !isAligned(start, to: request.pinAlignment) { return true }

@@ -27,6 +27,9 @@ struct BindWork: ~Copyable {
     let isUpgrade: Bool
     /// The bind's reference that keeps the device awake, until the entries are there.
     let power: UnsafeMutablePointer<PowerReferences>?
+    /// It is the split of a mapping, whose bind it awaits.
+    var split: MappingSplitPointer?
+    var isSplit = false
     /// The entries are there; what is left is the time that writing them takes.
     var isWritten = false
     /// Upgrade: the time that the TLB invalidation takes has begun.
@@ -48,8 +51,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         let work = memory.bindMemory(to: BindWork.self, capacity: 1)
         work.initialize(
             to: BindWork(
-                fence: Fence(
-                    owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseBindWork),
+                fence: Fence(home: vm.pointee.device.fenceHome(.bindWork)),
                 item: WorkItem(label: vm.pointee.id << 8 | WorkLabel.bind, context: memory, function: runBind),
                 vm: vm, resource: resource, binding: resource.pointee.binding, calledAt: calledAt,
                 isUpgrade: isUpgrade, power: vm.power))
@@ -67,9 +69,8 @@ extension UnsafeMutablePointer where Pointee == BindWork {
 
     /// Hangs the bind on something, with an edge that was reserved for it.
     func await(_ edge: AwaitPointer) {
-        edge.pointee.callback.context = UnsafeMutableRawPointer(self)
         pointee.gate.await()
-        if !edge.arm() {
+        if !edge.arm(for: UnsafeMutableRawPointer(self)) {
             let isOpen = pointee.gate.complete(error: edge.pointee.fence.error)
             invariant(!isOpen, "a bind's gate opened before it was committed")
             pointee.vm.pointee.device.free(edge)
@@ -108,8 +109,10 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         let resource = pointee.resource
         let binding = pointee.binding
         SignallingSection.begin()
-        vm.pointee.history.record(
-            .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
+        if !pointee.isSplit {
+            vm.pointee.history.record(
+                .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
+        }
         fence.signal(error: error, at: time)
         SignallingSection.end()
         pointee.power?.put()
@@ -149,6 +152,11 @@ extension UnsafeMutablePointer where Pointee == BindWork {
 extension UnsafeMutablePointer where Pointee == BindWork {
     /// How many entries were written: none if the memory was lost on its way.
     private func writeUnlessLost() -> UInt64 {
+        if let split = pointee.split {
+            pointee.split = nil
+            split.run()
+            return 0
+        }
         if pointee.gate.error != 0 { return 0 }
         return pointee.isUpgrade
             ? pointee.resource.upgradeEntries(to: pointee.binding)
@@ -160,7 +168,7 @@ private func runBind(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
     context.assumingMemoryBound(to: BindWork.self).run(at: time)
 }
 
-private func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
+func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
     let work = memory.assumingMemoryBound(to: BindWork.self)
     let vm = work.pointee.vm
     work.deinitialize(count: 1)
@@ -172,8 +180,9 @@ private func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
 /// that it waited for, or a move of the buffer's memory.
 func bindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     let edge = callback.assumingMemoryBound(to: Await.self)
-    let work = edge.pointee.callback.context!.assumingMemoryBound(to: BindWork.self)
-    let error = edge.pointee.fence.error
-    work.pointee.vm.pointee.device.free(edge)
+    let work = edge.pointee.waiter.assumingMemoryBound(to: BindWork.self)
+    let fence = fence.assumingMemoryBound(to: Fence.self)
+    let error = fence.error
+    work.pointee.vm.pointee.device.free(edge, on: fence)
     if work.pointee.gate.complete(error: error) { work.makeReady() }
 }

@@ -194,7 +194,7 @@ struct Eviction {
             vma.retain()
             victims![index].resource = resource
             if vm.power != nil {
-                resource.pointee.holdsPower = true
+                resource.set(.holdsPower)
                 powerReferences -= 1
             }
             victims![index].schedule = vma.scheduleUnbind(of: resource)

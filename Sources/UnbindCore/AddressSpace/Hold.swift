@@ -76,14 +76,14 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         var owner: ResourcePointer?
         if let node = pointee.ranges.node(containing: address) {
             let vma = VMAPointer(containing: node)
-            if let resource = vma.pointee.resource, resource.pointee.binding.covers(address) { owner = resource }
+            if let resource = vma.pointee.resource, resource.pointee.covers(address) { owner = resource }
             if owner != nil, vma.lockedState == .bound { return owner }
         }
         // Of several unbinds of one range the earliest has its entries there: the others wait for it.
         var first: ResourcePointer?
         pointee.pending.forEachUnfinished(overlapping: address...address) { resource, _ in
             // Its range has guards, too.
-            if !resource.pointee.binding.covers(address) { return true }
+            if !resource.pointee.covers(address) { return true }
             if first == nil || resource.pointee.order < first!.pointee.order { first = resource }
             return true
         }
@@ -111,8 +111,8 @@ extension UnsafeMutablePointer where Pointee == Hold {
     /// Copies bytes of the binding out.
     /// - Failure: invalid if they are not all in it.
     func read(_ offset: UInt64, into buffer: UnsafeMutableRawPointer, size: UInt64) throws(Status) {
-        let binding = pointee.resource.pointee.binding
-        guard offset <= binding.size, size <= binding.size - offset else { throw Status.invalid }
+        let whole = pointee.resource.pointee.size
+        guard offset <= whole, size <= whole - offset else { throw Status.invalid }
         pointee.pages.copyOut(from: offset, into: buffer, size: size)
     }
 

@@ -62,7 +62,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
     func makeReady(_ resource: ResourcePointer, at time: UInt64) {
         var head = pointee.ready.load(ordering: .relaxed)
         while true {
-            resource.pointee.next = head == UnbindDrain.taken ? nil : head
+            resource.setNext(head == UnbindDrain.taken ? nil : head)
             let result = pointee.ready.weakCompareExchange(
                 expected: head, desired: resource, successOrdering: .acquiringAndReleasing, failureOrdering: .relaxed)
             if result.exchanged { break }
@@ -151,7 +151,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         var batch: ResourcePointer?
         while let resource = next {
             next = resource.pointee.next
-            resource.pointee.next = batch
+            resource.setNext(batch)
             batch = resource
         }
         return batch
@@ -187,9 +187,8 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         var end: UInt64 = 0
         var next = pointee.batch
         while let resource = next {
-            let binding = resource.pointee.binding
-            start = min(start, binding.start)
-            end = max(end, binding.start + binding.size)
+            start = min(start, resource.pointee.start)
+            end = max(end, resource.pointee.start + resource.pointee.size)
             next = resource.pointee.next
         }
         vm.invalidate(start: start, size: end - start)
@@ -254,10 +253,9 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// start: the unbind is over within the call.
     func clear(startedAt time: UInt64?, invalidatesNext: Bool = false) -> (entries: UInt64, needsInvalidation: Bool) {
         let vm = pointee.vm
-        let binding = pointee.binding
         if let time {
             vm.pointee.history.record(
-                .unbindStarted, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
+                .unbindStarted, start: pointee.start, size: pointee.size, boID: pointee.boID, time: time)
         }
         // A closed VM takes no new job, so that 0 stays 0.
         if vm.isClosed, vm.pointee.jobsInFlight.load(ordering: .acquiring) == 0 {

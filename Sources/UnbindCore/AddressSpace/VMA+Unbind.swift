@@ -102,7 +102,7 @@ extension UnsafeMutablePointer where Pointee == VMA {
             return outcome
         }
         let resource = pointee.resource!
-        resource.pointee.holdsPower = power != nil
+        resource.set(.holdsPower, power != nil)
         let schedule = scheduleUnbind(of: resource)
         vm.pointee.lock.release()
         leaveFence(of: resource, schedule)
@@ -139,7 +139,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
     func scheduleUnbind(of resource: ResourcePointer) -> UnbindSchedule {
         let users = pointee.users
         pointee.users = nil
-        return resource.schedule(awaiting: users) { detachBinding() }
+        let range = node.pointee.start...(node.pointee.end &- 1)
+        return resource.schedule(awaiting: users, range: range) { detachBinding() }
     }
 
     /// Nil if the binding can be taken away.
@@ -212,14 +213,16 @@ enum UnbindSchedule {
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
-    /// Schedules the unbind. `users` are the edges to what it waits for; `handRangeBack` is called once binds that
-    /// overlap find the unbind, and before its gate can open. The result is for `follow`.
+    /// Schedules the unbind. `users` are the edges to what it waits for, `range` is what it takes of the address space,
+    /// with guards and padding; `handRangeBack` is called once binds that overlap find it, and before its gate can open. The result is for `follow`.
     /// - Locking: the VM's lock is held.
     @inline(__always)
-    func schedule(awaiting users: AwaitPointer?, handRangeBack: () -> Void) -> UnbindSchedule {
+    func schedule(
+        awaiting users: AwaitPointer?, range: ClosedRange<UInt64>, handRangeBack: () -> Void
+    ) -> UnbindSchedule {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
-        pointee.isScheduled = true
+        set(.isScheduled)
         var awaited = unsignalled(of: users)
         if vm.pointee.options.policy == .timeline { addLastScheduled(to: &awaited) }
         // A TLB invalidation that takes time is something to wait for, too: then the drain does it, for many at once.
@@ -228,7 +231,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             handRangeBack()
             return schedule
         }
-        publish()
+        publish(range)
         handRangeBack()
         pointee.gate.commit(awaiting: awaited.count)
         return awaited.count == 0 || hangUp(awaited.first) ? .ready : .deferred
@@ -241,7 +244,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         vm.pointee.pending.unreserve()
         let cleared = clear(startedAt: nil, invalidatesNext: true)
         if cleared.needsInvalidation {
-            vm.invalidate(start: pointee.binding.start, size: pointee.binding.size)
+            vm.invalidate(start: pointee.start, size: pointee.size)
         }
         // Nobody finds it any more to hold it; who does already, keeps it pending.
         if pointee.holds.load(ordering: .acquiring) == 1 {
@@ -253,13 +256,13 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return .immediate(entries: cleared.entries)
     }
 
-    private func publish() {
+    private func publish(_ range: ClosedRange<UInt64>) {
         let vm = pointee.vm
         let stats = vm.pointee.stats
         beginPending()
         stats.pointee.unbindsDeferred &+= 1
         pointee.order = stats.pointee.unbindsDeferred
-        vm.pointee.pending.publish(self)
+        vm.pointee.pending.publish(self, range)
     }
 
     private func beginPending() {
@@ -268,8 +271,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         fence.retainByOwner()
         if !pointee.keepsPages { pointee.pages.retain() }
         vm.pointee.history.record(
-            .unbindScheduled, start: pointee.binding.start, size: pointee.binding.size, boID: pointee.boID,
-            time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true)
+            .unbindScheduled, start: pointee.start, size: pointee.size, boID: pointee.boID, time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true)
         vm.pendingUnbindBegan()
         let pending = UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
         vm.pointee.stats.pointee.pendingPeak = max(vm.pointee.stats.pointee.pendingPeak, pending)
@@ -316,12 +318,11 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     private func addLastScheduled(to awaited: inout AwaitedEdges) {
         let vm = pointee.vm
-        let memory = pointee.timelineAwait!
-        pointee.timelineAwait = nil
+        let memory = takeTimelineAwait()
         if let last = vm.pointee.pending.pointee.lastScheduled, !last.isSignalled {
             last.retain()
             let edge = memory.bindMemory(to: Await.self, capacity: 1)
-            edge.initialize(to: Await(fence: last, function: unbindAwaitFired, context: nil))
+            edge.initialize(to: Await(fence: last, function: unbindAwaitFired))
             awaited.add(edge)
         } else {
             vm.pointee.device.cache(.await).give(memory)
@@ -336,10 +337,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         var next = edges
         while let edge = next {
             next = edge.pointee.next
-            edge.pointee.next = nil
-            edge.pointee.callback.context = UnsafeMutableRawPointer(self)
-            if edge.arm() { continue }
-            if pointee.gate.complete(error: edge.pointee.fence.error) { isOpen = true }
+            if edge.arm(for: UnsafeMutableRawPointer(self)) { continue }
+            if pointee.gate.complete() { isOpen = true }
             pointee.vm.pointee.device.free(edge)
         }
         return isOpen
@@ -361,11 +360,15 @@ private struct AwaitedEdges {
 
 extension UnsafeMutablePointer where Pointee == VMA {
     /// The binding is the resource's alone now; the range is free.
-    fileprivate func detachBinding() {
+    func detachBinding() {
         pointee.vm.leaveByRecency(self)
         pointee.vm.pointee.ranges.remove(node)
         _ = pointee.bo.pointee.boundCount.wrappingSubtract(1, ordering: .relaxed)
         pointee.pinCount = 0
+        if isMapping {
+            pointee.bo.mappingEnds()
+            pointee.vm.pointee.batches.mappingEnded()
+        }
         pointee.resource = nil
         pointee.stateHint.store(VMAState.unbound.rawValue, ordering: .releasing)
         pointee.bindFence?.drop()
@@ -378,10 +381,11 @@ extension UnsafeMutablePointer where Pointee == VMA {
 /// happening.
 func unbindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     let edge = callback.assumingMemoryBound(to: Await.self)
-    let resource = edge.pointee.callback.context!.assumingMemoryBound(to: VMAResource.self)
+    let resource = edge.pointee.waiter.assumingMemoryBound(to: VMAResource.self)
+    let fence = fence.assumingMemoryBound(to: Fence.self)
     let vm = resource.pointee.vm
     // The work starts when what it awaited has signalled, which is now.
-    let (error, time) = (edge.pointee.fence.error, edge.pointee.fence.pointee.timestamp)
-    vm.pointee.device.free(edge)
-    if resource.pointee.gate.complete(error: error) { vm.pointee.drain.makeReady(resource, at: time) }
+    let time = fence.pointee.timestamp
+    vm.pointee.device.free(edge, on: fence)
+    if resource.pointee.gate.complete() { vm.pointee.drain.makeReady(resource, at: time) }
 }

@@ -19,6 +19,8 @@ struct VMAOptions {
     var color: UInt32 = 0
     /// Bytes kept unmapped on both sides; the VM may ask for more.
     var guardSize: UInt64 = 0
+    /// Of a mapping, which a batch has made and nobody has a handle of.
+    var mapping: MappingContent?
 }
 
 struct VMA: ~Copyable {
@@ -196,5 +198,9 @@ extension UnsafeMutablePointer where Pointee == Device {
         return edge
     }
 
+    /// One that was not armed.
     func free(_ edge: AwaitPointer) { cache(.await).give(edge) }
+
+    /// One that was on the fence.
+    func free(_ edge: AwaitPointer, on fence: FencePointer) { cache(.await).give(edge, on: fence) }
 }

@@ -15,40 +15,31 @@ import Synchronization
 typealias ResourcePointer = UnsafeMutablePointer<VMAResource>
 
 struct VMAResource: ~Copyable {
-    /// First: a pointer to it is a pointer to the VMAResource. Context 0: unbinds are ordered with nothing.
+    /// First: a pointer to it is a pointer to the VMAResource. Its home is the VM's.
     var fence: Fence
     /// Its place in the interval index; at `nodeOffset`.
     var node = IntervalNode()
-    /// Next among those ready to be cleared, then among those to be reaped.
-    var next: ResourcePointer?
-    let gate = SoftwareFence()
+    /// Next among those ready to be cleared, then among those to be reaped. Before it is scheduled, under the timeline
+    /// policy: memory for the edge to the unbind before.
+    fileprivate(set) var link: UnsafeMutableRawPointer?
+    /// Whatever becomes of what it awaits, the unbind happens.
+    let gate = JoinCount()
     /// The binding's own, dropped when the entries are cleared, and one for each hold.
     let holds = Atomic<Int32>(1)
-    /// In the index, and so in the reaper's hands when completed.
-    var isPublished = false
-    var isScheduled = false
-    /// Scheduled with a reference that keeps the device awake until completed.
-    var holdsPower = false
     /// See VMAResource+Entries.
     var writtenIn: UInt64 = 0
     /// Its place in the order in which the VM's unbinds were scheduled.
     var order: UInt64 = 0
-    /// Weak, until freed.
-    let vm: VMPointer
     /// The buffer's, which the VMA keeps while it is bound; a reference from when the unbind is pending until it has
     /// completed.
     let pages: PageListPointer
-    /// Changes only while it is installed, under the VM's lock: a read-only binding may become writable.
-    var binding: Binding
-    /// It was bound when it became writable, and so it stays while that is under way.
-    var isUpgraded = false
     let boID: UInt64
-    /// A reference to the pages is its own from the start: a view's list is nobody else's.
-    var keepsPages = false
-    /// What it takes of the address space: the binding with guards and padding.
-    let range: ClosedRange<UInt64>
-    /// Under the timeline policy: memory for the edge to the unbind before.
-    var timelineAwait: UnsafeMutableRawPointer?
+    /// What is bound.
+    let start: UInt64
+    let size: UInt64
+    /// Flags, and above them the number under which the binding decided the modes of tables; see `set`. Changes under
+    /// the VM's lock until it is scheduled.
+    fileprivate var word: UInt64
 
     static var nodeOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<IntervalNode>.alignment) }
 
@@ -60,22 +51,92 @@ struct VMAResource: ~Copyable {
 
     /// Who gives the power reference of a completed unbind back.
     enum PowerEnd { case toCaller, later }
+
+    /// One bit each.
+    enum Flag: UInt64 {
+        /// In the index, and so in the reaper's hands when completed.
+        case isPublished = 1
+        case isScheduled = 2
+        /// Scheduled with a reference that keeps the device awake until completed.
+        case holdsPower = 4
+        /// It was bound when it became writable, and so it stays while that is under way.
+        case isUpgraded = 8
+        /// A reference to the pages is its own from the start: a view's list is nobody else's.
+        case keepsPages = 16
+        case isReadOnly = 32
+        /// Of a null mapping.
+        case isNull = 64
+
+        static var count: UInt64 { 7 }
+    }
+
+    @inline(__always)
+    private func has(_ flag: Flag) -> Bool { word & flag.rawValue != 0 }
+
+    @inline(__always) var isPublished: Bool { has(.isPublished) }
+    @inline(__always) var isScheduled: Bool { has(.isScheduled) }
+    @inline(__always) var holdsPower: Bool { has(.holdsPower) }
+    @inline(__always) var isUpgraded: Bool { has(.isUpgraded) }
+    @inline(__always) var keepsPages: Bool { has(.keepsPages) }
+    /// While it is installed a read-only binding may become writable.
+    @inline(__always) var isReadOnly: Bool { has(.isReadOnly) }
+
+    /// Weak, until freed.
+    @inline(__always)
+    var vm: VMPointer { VMPointer(ofUnbindHome: fence.home) }
+
+    @inline(__always)
+    var next: ResourcePointer? { link?.assumingMemoryBound(to: VMAResource.self) }
+
+    @inline(__always)
+    func covers(_ address: UInt64) -> Bool { address >= start && address &- start < size }
+
+    /// What the page tables must know of it. Only as long as the pages are kept: by the VMA, the pending unbind or a
+    /// hold.
+    @inline(__always)
+    var binding: Binding {
+        Binding(
+            start: start, size: size, physical: has(.isNull) ? start : pages.pointee.physical,
+            isLocal: pages.pointee.isLocal, isReadOnly: isReadOnly, isNull: has(.isNull), decision: word &>> Flag.count)
+    }
 }
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
-    /// `range`: what it takes of the address space, with guards and padding.
+    /// `pages` are those of the binding.
+    @inline(__always)
     static func initialize(
-        _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, binding: Binding,
-        range: ClosedRange<UInt64>, boID: UInt64, timelineAwait: UnsafeMutableRawPointer?
+        _ memory: UnsafeMutableRawPointer, vm: VMPointer, pages: PageListPointer, binding: Binding, boID: UInt64,
+        timelineAwait: UnsafeMutableRawPointer?
     ) -> ResourcePointer {
+        invariant(binding.decision <= .max &>> VMAResource.Flag.count, "modes of tables were decided too often")
         let resource = memory.bindMemory(to: VMAResource.self, capacity: 1)
+        let flags =
+            (binding.isReadOnly ? VMAResource.Flag.isReadOnly.rawValue : 0)
+            | (binding.isNull ? VMAResource.Flag.isNull.rawValue : 0)
         resource.initialize(
             to: VMAResource(
-                fence: Fence(
-                    owner: UnsafeMutableRawPointer(vm.pointee.device), isOwnWork: true, release: releaseResource),
-                vm: vm, pages: pages, binding: binding, boID: boID, range: range, timelineAwait: timelineAwait))
+                fence: Fence(home: vm.unbindHome), link: timelineAwait, pages: pages, boID: boID, start: binding.start,
+                size: binding.size, word: binding.decision &<< VMAResource.Flag.count | flags))
         vm.resourceMade()
         return resource
+    }
+
+    /// - Locking: the VM's lock is held, and it is not published yet.
+    @inline(__always)
+    func set(_ flag: VMAResource.Flag, _ value: Bool = true) {
+        let word = pointee.word & ~flag.rawValue
+        pointee.word = value ? word | flag.rawValue : word
+    }
+
+    /// Next among others of its state.
+    @inline(__always)
+    func setNext(_ next: ResourcePointer?) { pointee.link = UnsafeMutableRawPointer(next) }
+
+    /// Under the timeline policy, once: memory for the edge to the unbind before.
+    func takeTimelineAwait() -> UnsafeMutableRawPointer {
+        let memory = pointee.link.unsafelyUnwrapped
+        pointee.link = nil
+        return memory
     }
 
     @inline(__always)
@@ -93,6 +154,10 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     var node: UnsafeMutablePointer<IntervalNode> {
         memberPointer(of: self, at: VMAResource.nodeOffset, as: IntervalNode.self)
     }
+
+    /// What a published unbind takes of the address space: the binding with guards and padding.
+    /// - Locking: the VM's lock is held.
+    var blockedRange: ClosedRange<UInt64> { node.range }
 
     // MARK: Holds
 
@@ -178,13 +243,12 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     }
 
     private func record(_ operation: HistoryOperation, at time: UInt64) {
-        let binding = pointee.binding
         pointee.vm.pointee.history.record(
-            operation, start: binding.start, size: binding.size, boID: pointee.boID, time: time)
+            operation, start: pointee.start, size: pointee.size, boID: pointee.boID, time: time)
     }
 }
 
-private func releaseResource(_ memory: UnsafeMutableRawPointer) {
+func releaseResource(_ memory: UnsafeMutableRawPointer) {
     let resource = memory.assumingMemoryBound(to: VMAResource.self)
     let vm = resource.pointee.vm
     resource.deinitialize(count: 1)

@@ -14,7 +14,7 @@ typealias FenceArrayPointer = UnsafeMutablePointer<FenceArray>
 
 struct FenceArray: ~Copyable {
     /// First: a pointer to it is a pointer to the FenceArray.
-    fileprivate let fence: Fence
+    fileprivate let fence: OrderedFence
     /// At `relayOffset`.
     var relay = RelayItem()
     /// Opens when the array is to signal, and is committed when all members are known.
@@ -31,7 +31,7 @@ struct FenceArray: ~Copyable {
     fileprivate var isTornDown = false
     fileprivate var isDying = false
 
-    static var relayOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<RelayItem>.alignment) }
+    static var relayOffset: Int { roundUp(MemoryLayout<OrderedFence>.size, to: MemoryLayout<RelayItem>.alignment) }
 
     fileprivate static var membersOffset: Int {
         roundUp(MemoryLayout<FenceArray>.size, to: MemoryLayout<FenceArrayMember>.alignment)
@@ -62,9 +62,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         let array = memory.bindMemory(to: FenceArray.self, capacity: 1)
         array.initialize(
             to: FenceArray(
-                fence: Fence(
-                    owner: UnsafeMutableRawPointer(self), context: context, seqno: seqno, kind: .array,
-                    release: releaseFenceArray),
+                fence: OrderedFence(home: fenceHome(.array), context: context, seqno: seqno),
                 signalsOnAny: signalsOnAny, count: count))
         for index in 0..<count {
             let fence = fences[index]
@@ -210,6 +208,6 @@ private func memberSignalled(_ callback: UnsafeMutableRawPointer, _ fence: Unsaf
     array.completed(by: fence.assumingMemoryBound(to: Fence.self))
 }
 
-private func releaseFenceArray(_ memory: UnsafeMutableRawPointer) {
+func releaseFenceArray(_ memory: UnsafeMutableRawPointer) {
     memory.assumingMemoryBound(to: FenceArray.self).release()
 }

@@ -160,9 +160,9 @@ extension FenceList {
     }
 
     private static func precedes(_ first: FencePointer, _ second: FencePointer) -> Bool {
-        let (one, other) = (first.pointee.context, second.pointee.context)
+        let (one, other) = (first.context, second.context)
         if one != other { return one < other }
-        if one != 0, first.pointee.seqno != second.pointee.seqno { return first.pointee.seqno > second.pointee.seqno }
+        if one != 0, first.seqno != second.seqno { return first.seqno > second.seqno }
         return first < second
     }
 }

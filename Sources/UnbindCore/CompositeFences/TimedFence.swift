@@ -91,9 +91,7 @@ extension UnsafeMutablePointer where Pointee == TimedFence {
     ) throws(Status) -> TimedFencePointer {
         guard let memory = device.cache(.timedFence).take() else { throw Status.noMemory }
         let timed = memory.bindMemory(to: TimedFence.self, capacity: 1)
-        let base = CallerFence(
-            fence: Fence(owner: UnsafeMutableRawPointer(device), kind: .timed, release: releaseTimedFence),
-            device: device)
+        let base = CallerFence(fence: Fence(home: device.fenceHome(.timed)), device: device)
         timed.initialize(
             to: TimedFence(
                 base: base,
@@ -185,7 +183,7 @@ private func followedSignalled(_ callback: UnsafeMutableRawPointer, _ fence: Uns
     context.unsafelyUnwrapped.assumingMemoryBound(to: TimedFence.self).endWithFollowed()
 }
 
-private func releaseTimedFence(_ memory: UnsafeMutableRawPointer) {
+func releaseTimedFence(_ memory: UnsafeMutableRawPointer) {
     let timed = memory.assumingMemoryBound(to: TimedFence.self)
     let object = memory.assumingMemoryBound(to: CallerFence.self)
     let device = object.pointee.device

@@ -115,14 +115,16 @@ extension UnsafeMutablePointer where Pointee == Timeline {
     /// Takes the point over, also on failure.
     private func append(_ point: TimelinePointPointer) throws(Status) {
         do throws(Status) {
-            try push(point)
+            _ = try push(point)
         } catch {
             point.discard()
             throw error
         }
     }
 
-    private func push(_ point: TimelinePointPointer) throws(Status) {
+    /// Puts it in the ring; it is still to be started. The number that was the last one before.
+    /// - Failure: invalid if its number does not grow; noMemory.
+    func push(_ point: TimelinePointPointer) throws(Status) -> UInt64 {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
         let seqno = point.seqno
@@ -130,8 +132,28 @@ extension UnsafeMutablePointer where Pointee == Timeline {
         if pointee.pending == pointee.capacity { try grow() }
         place(pointee.pending).initialize(to: point)
         pointee.pending = pointee.pending &+ 1
+        let previous = pointee.last
         pointee.last = seqno
         pointee.device.workBegan()
+        return previous
+    }
+
+    /// Takes a point back that was pushed and not started. If others have come after it, it stays, and has nothing to
+    /// wait for. Whoever found it meanwhile is told that it was cancelled.
+    func withdraw(_ point: TimelinePointPointer, last: UInt64) {
+        pointee.lock.acquire()
+        let isLast = pointee.pending > 0 && place(pointee.pending &- 1).pointee == point
+        if isLast {
+            pointee.pending = pointee.pending &- 1
+            pointee.last = last
+        }
+        pointee.lock.release()
+        if !isLast { return Relay.open { self.completed(point, error: Status.closed.raw) } }
+        let device = pointee.device
+        _ = point.complete(error: Status.closed.raw)?.drop()
+        point.fence.signal(error: Status.closed.raw, at: device.now)
+        point.fence.drop()
+        device.workEnded()
     }
 
     private func grow() throws(Status) {

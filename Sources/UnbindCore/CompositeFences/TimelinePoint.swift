@@ -11,7 +11,7 @@ typealias TimelinePointPointer = UnsafeMutablePointer<TimelinePoint>
 
 struct TimelinePoint: ~Copyable {
     /// First: a pointer to it is a pointer to the TimelinePoint.
-    fileprivate let fence: Fence
+    fileprivate let fence: OrderedFence
     /// On the awaited fence; at `callbackOffset`.
     var callback: FenceCallback
     let timeline: TimelinePointer
@@ -20,7 +20,7 @@ struct TimelinePoint: ~Copyable {
     fileprivate(set) var isDone = false
     fileprivate(set) var error: Int32 = 0
 
-    static var callbackOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<FenceCallback>.alignment) }
+    static var callbackOffset: Int { roundUp(MemoryLayout<OrderedFence>.size, to: MemoryLayout<FenceCallback>.alignment) }
 }
 
 extension UnsafeMutablePointer where Pointee == TimelinePoint {
@@ -33,9 +33,8 @@ extension UnsafeMutablePointer where Pointee == TimelinePoint {
         let point = memory.bindMemory(to: TimelinePoint.self, capacity: 1)
         point.initialize(
             to: TimelinePoint(
-                fence: Fence(
-                    owner: UnsafeMutableRawPointer(device), context: timeline.pointee.context, seqno: seqno,
-                    kind: .timelinePoint, release: releaseTimelinePoint),
+                fence: OrderedFence(
+                    home: device.fenceHome(.timelinePoint), context: timeline.pointee.context, seqno: seqno),
                 callback: FenceCallback(function: awaitedSignalled, context: memory), timeline: timeline,
                 awaited: awaited))
         awaited?.retain()
@@ -45,7 +44,7 @@ extension UnsafeMutablePointer where Pointee == TimelinePoint {
 
     var fence: FencePointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: Fence.self) }
 
-    var seqno: UInt64 { fence.pointee.seqno }
+    var seqno: UInt64 { fence.seqno }
     var isDone: Bool { pointee.isDone }
     var error: Int32 { pointee.error }
     var awaited: FencePointer? { pointee.awaited }
@@ -89,7 +88,7 @@ private func awaitedSignalled(_ callback: UnsafeMutableRawPointer, _ fence: Unsa
     point.pointee.timeline.completed(point, error: fence.assumingMemoryBound(to: Fence.self).error)
 }
 
-private func releaseTimelinePoint(_ memory: UnsafeMutableRawPointer) {
+func releaseTimelinePoint(_ memory: UnsafeMutableRawPointer) {
     let point = memory.assumingMemoryBound(to: TimelinePoint.self)
     let timeline = point.pointee.timeline
     point.deinitialize(count: 1)

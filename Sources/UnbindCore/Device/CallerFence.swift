@@ -48,9 +48,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         guard let memory = cache(.callerFence).take() else { throw Status.noMemory }
         memory.bindMemory(to: CallerFence.self, capacity: 1).initialize(
             to: CallerFence(
-                fence: Fence(
-                    owner: UnsafeMutableRawPointer(self), isSignalledByCaller: true, release: releaseCallerFence),
-                device: self))
+                fence: Fence(home: fenceHome(.caller)), device: self))
         retain()
         return memory.assumingMemoryBound(to: Fence.self)
     }
@@ -80,7 +78,7 @@ extension UnsafeMutablePointer where Pointee == Device {
     }
 }
 
-private func releaseCallerFence(_ memory: UnsafeMutableRawPointer) {
+func releaseCallerFence(_ memory: UnsafeMutableRawPointer) {
     let object = memory.assumingMemoryBound(to: CallerFence.self)
     let device = object.pointee.device
     device.pointee.lock.acquire()

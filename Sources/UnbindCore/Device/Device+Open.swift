@@ -36,6 +36,7 @@ extension UnsafeMutablePointer where Pointee == Device {
 struct OpeningDevice {
     var memory: UnsafeMutablePointer<Memory>?
     var caches: UnsafeMutablePointer<SlabCache>?
+    var fenceHomes: FenceHomePointer?
     var nextIDs: UnsafeMutablePointer<Atomic<UInt64>>?
     var liveHandles: UnsafeMutablePointer<Atomic<UInt32>>?
     var device: DevicePointer?
@@ -58,6 +59,11 @@ struct OpeningDevice {
         }
         Self.initialize(caches, memory: memory, uncached: !options.usesSlabs)
         self.caches = caches
+        guard let fenceHomes = memory.allocateArray(of: FenceHome.self, count: FenceSort.count) else {
+            throw Status.noMemory
+        }
+        Self.initialize(fenceHomes, of: UnsafeMutableRawPointer(device))
+        self.fenceHomes = fenceHomes
         guard let nextIDs = memory.allocateArray(of: Atomic<UInt64>.self, count: ObjectKind.count) else {
             throw Status.noMemory
         }
@@ -75,8 +81,7 @@ struct OpeningDevice {
         self.local = local
         guard let stub = memory.allocateArray(of: Fence.self, count: 1) else { throw Status.noMemory }
         // The device frees the stub itself, when nothing can hold a reference any more.
-        stub.initialize(
-            to: Fence(owner: UnsafeMutableRawPointer(device)) { _ in panic("the stub fence was over-dropped") })
+        stub.initialize(to: Fence(home: fenceHomes + FenceSort.stub.rawValue))
         stub.signal(at: 0)
         self.stub = stub
         if let description {
@@ -92,16 +97,16 @@ struct OpeningDevice {
         let gpu = try SoftwareGPU.make(
             SoftwareGPU.Configuration(
                 memory: memory, executor: executor, owner: UnsafeMutableRawPointer(device),
-                jobs: caches + CacheKind.job.rawValue, awaits: caches + CacheKind.await.rawValue,
-                costs: description == nil ? options.costs : .backend,
+                jobHome: fenceHomes + FenceSort.job.rawValue, jobs: caches + CacheKind.job.rawValue,
+                awaits: caches + CacheKind.await.rawValue, costs: description == nil ? options.costs : .backend,
                 localBase: UInt64(UInt(bitPattern: local.pointee.base)), localSize: local.pointee.size,
                 uncached: !options.usesSlabs, faultSink: deviceFaultSink, faultContext: UnsafeMutableRawPointer(device),
                 jobReleased: deviceJobReleased))
         self.gpu = gpu
         device.initialize(
             to: Device(
-                memory: memory, caches: caches, executor: executor, gpu: gpu, backend: backend, localMemory: local,
-                stubFence: stub, host: options.host, power: power,
+                memory: memory, caches: caches, fenceHomes: fenceHomes, executor: executor, gpu: gpu,
+                backend: backend, localMemory: local, stubFence: stub, host: options.host, power: power,
                 pageSizes: description?.pageSizes ?? options.pageSizes,
                 systemMemoryLimit: options.systemMemoryBytes,
                 nextIDs: nextIDs, liveHandles: liveHandles))
@@ -120,6 +125,7 @@ struct OpeningDevice {
         if let stub { memory.deallocateArray(stub, count: 1) }
         if let liveHandles { memory.deallocateArray(liveHandles, count: LiveHandles.count) }
         if let nextIDs { memory.deallocateArray(nextIDs, count: ObjectKind.count) }
+        if let fenceHomes { memory.deallocateArray(fenceHomes, count: FenceSort.count) }
         if let caches { Self.dispose(caches, memory: memory) }
         if let device { memory.deallocateArray(device, count: 1) }
         Self.free(memory)
@@ -147,6 +153,21 @@ struct OpeningDevice {
         deallocate(userData, UnsafeMutableRawPointer(memory), bytes)
     }
 
+    static func initialize(_ homes: FenceHomePointer, of device: UnsafeMutableRawPointer) {
+        func make(_ sort: FenceSort, _ home: FenceHome) { (homes + sort.rawValue).initialize(to: home) }
+        make(.stub, FenceHome(owner: device) { _ in panic("the stub fence was over-dropped") })
+        make(.caller, FenceHome(owner: device, isSignalledByCaller: true, release: releaseCallerFence))
+        make(.timed, FenceHome(owner: device, kind: .timed, release: releaseTimedFence))
+        make(.array, FenceHome(owner: device, kind: .array, isOrdered: true, release: releaseFenceArray))
+        make(
+            .timelinePoint,
+            FenceHome(owner: device, kind: .timelinePoint, isOrdered: true, release: releaseTimelinePoint))
+        make(.join, FenceHome(owner: device, release: releaseJoinFence))
+        make(.migration, FenceHome(owner: device, release: releaseMigration))
+        make(.bindWork, FenceHome(owner: device, isOwnWork: true, release: releaseBindWork))
+        make(.job, Job.makeHome(owner: device))
+    }
+
     static func initialize(
         _ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>, uncached: Bool
     ) {
@@ -171,6 +192,8 @@ struct OpeningDevice {
         make(.hold, Hold.self)
         make(.migration, Migration.self)
         make(.timedFence, TimedFence.self)
+        make(.join, JoinFence.self)
+        make(.bindQueue, BindQueue.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {
@@ -189,7 +212,8 @@ extension UnsafeMutablePointer where Pointee == Device {
         invariant(state == Device.State.closed.rawValue, "a device was freed open")
         let memory = pointee.memory
         let (caches, nextIDs, liveHandles) = (pointee.caches, pointee.nextIDs, pointee.liveHandles)
-        let (stub, power, backend) = (pointee.stubFence, pointee.power, pointee.backend)
+        let (stub, power, fenceHomes) = (pointee.stubFence, pointee.power, pointee.fenceHomes)
+        let backend = pointee.backend
         pointee.copyQueue?.free()
         pointee.gpu.free()
         pointee.executor.free()
@@ -202,6 +226,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         memory.deallocateArray(stub, count: 1)
         memory.deallocateArray(liveHandles, count: LiveHandles.count)
         memory.deallocateArray(nextIDs, count: ObjectKind.count)
+        memory.deallocateArray(fenceHomes, count: FenceSort.count)
         OpeningDevice.dispose(caches, memory: memory)
         OpeningDevice.free(memory)
     }

@@ -18,6 +18,7 @@ struct Device: ~Copyable {
     let count = SharedCount()
     let memory: UnsafeMutablePointer<Memory>
     let caches: UnsafeMutablePointer<SlabCache>
+    let fenceHomes: FenceHomePointer
     let executor: ExecutorPointer
     /// With a backend it has no page tables: what is left of it runs the queues.
     let gpu: UnsafeMutablePointer<SoftwareGPU>
@@ -91,12 +92,22 @@ enum LiveHandles {
 /// The slab caches of a device.
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
-    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence
+    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence, join, bindQueue
 
-    static var count: Int { timedFence.rawValue + 1 }
+    static var count: Int { bindQueue.rawValue + 1 }
+}
+
+/// The sorts of fences that are a device's own.
+enum FenceSort: Int {
+    case stub, caller, timed, array, timelinePoint, migration, bindWork, job, join
+
+    static var count: Int { join.rawValue + 1 }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
+    @inline(__always)
+    func fenceHome(_ sort: FenceSort) -> FenceHomePointer { pointee.fenceHomes + sort.rawValue }
+
     @inline(__always)
     func cache(_ kind: CacheKind) -> UnsafeMutablePointer<SlabCache> { pointee.caches + kind.rawValue }
 

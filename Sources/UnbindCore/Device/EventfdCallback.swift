@@ -13,7 +13,7 @@ struct EventfdCallback {
 extension UnsafeMutablePointer where Pointee == Fence {
     /// The device it belongs to.
     @inline(__always)
-    var device: DevicePointer { pointee.owner.assumingMemoryBound(to: Device.self) }
+    var device: DevicePointer { pointee.home.pointee.owner.assumingMemoryBound(to: Device.self) }
 
     /// A new eventfd, readable once the fence has signalled. The caller closes it.
     func makeEventfd() throws(Status) -> Int32 {

@@ -151,7 +151,9 @@ public func unbind_vm_find_page(
         let out = try required(outPage)
         let page = try vm.findPage(endingAfter: address)
         var result = unbind_page()
-        result.flags = (page.isWritable ? UNBIND_PAGE_WRITABLE : 0) | (page.isLocal ? UNBIND_PAGE_LOCAL : 0)
+        result.flags =
+            (page.isWritable ? UNBIND_PAGE_WRITABLE : 0) | (page.isLocal ? UNBIND_PAGE_LOCAL : 0)
+            | (page.isNull ? UNBIND_PAGE_NULL : 0)
         result.address = page.address
         result.size = page.size
         result.bo_id = page.boID

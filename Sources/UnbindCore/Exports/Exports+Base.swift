@@ -39,6 +39,8 @@ private func statusTexts(_ status: Int32) -> (name: StaticString, sentence: Stat
     case -EDEADLK: (
         "-EDEADLK",
         "Waiting cannot help: signal what everything waits for; with locks held, give them up and lock again.")
+    case -EEXIST: ("-EEXIST", "Something is mapped there already: unmap it, or allow that it is replaced.")
+    case -ENOBUFS: ("-ENOBUFS", "Too many operations for one batch: cut the list, or let the library do it.")
     case -EALREADY: ("-EALREADY", "This lock context has the lock already: go on.")
     case -EIO: ("-EIO", "The device is lost: close it and open it again.")
     case -EFAULT: ("-EFAULT", "A job hit a GPU page fault: the fault callback knows where and what was mapped there.")

@@ -20,7 +20,7 @@ public func unbind_fence_create(
 public func unbind_fence_signal(_ handle: OpaquePointer!, _ error: Int32) -> Int32 {
     cStatus { () throws(Status) in
         let fence: FencePointer = try object(handle)
-        guard fence.pointee.isSignalledByCaller, (-4095...0).contains(error) else { throw Status.invalid }
+        guard fence.pointee.home.pointee.isSignalledByCaller, (-4095...0).contains(error) else { throw Status.invalid }
         // A callback may drop the caller's reference.
         fence.retain()
         defer { fence.drop() }

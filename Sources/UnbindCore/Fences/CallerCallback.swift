@@ -9,6 +9,8 @@ struct CallerCallback {
     /// First: a pointer to it is a pointer to the CallerCallback. Its context is the caller's user data.
     var callback: FenceCallback
     let function: CallerCallbackFunction
+    /// The one it is on, or was.
+    let fence: FencePointer
 }
 
 extension UnsafeMutablePointer where Pointee == Fence {
@@ -21,7 +23,7 @@ extension UnsafeMutablePointer where Pointee == Fence {
         let callback = storage.bindMemory(to: CallerCallback.self, capacity: 1)
         callback.initialize(
             to: CallerCallback(
-                callback: FenceCallback(function: callCaller, context: userData), function: function))
+                callback: FenceCallback(function: callCaller, context: userData), function: function, fence: self))
         retain()
         if add(storage.assumingMemoryBound(to: FenceCallback.self)) { return true }
         drop()
@@ -30,7 +32,10 @@ extension UnsafeMutablePointer where Pointee == Fence {
 
     /// False if it was called, is being called or is not on this fence. The caller has a reference to the fence.
     func removeCaller(storage: UnsafeMutableRawPointer) -> Bool {
-        if !remove(storage.assumingMemoryBound(to: FenceCallback.self)) { return false }
+        let callback = storage.assumingMemoryBound(to: CallerCallback.self)
+        if !remove(storage.assumingMemoryBound(to: FenceCallback.self), if: { callback.pointee.fence == self }) {
+            return false
+        }
         drop()
         return true
     }

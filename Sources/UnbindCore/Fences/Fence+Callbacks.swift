@@ -16,8 +16,6 @@ struct FenceCallback {
     var next: FenceCallbackPointer?
     /// Nil when it is on no fence: not yet, or it was called or removed.
     var previous: FenceCallbackPointer?
-    /// The fence it is on, or was.
-    var fence: FencePointer?
     let function: Function
     /// For the function.
     var context: UnsafeMutableRawPointer?
@@ -49,7 +47,6 @@ extension UnsafeMutablePointer where Pointee == Fence {
         if isSignalled { return false }
         callback.pointee.next = nil
         callback.pointee.previous = callback
-        callback.pointee.fence = self
         let address = UInt(bitPattern: callback)
         let isFirst = pointee.word.compareExchange(
             expected: 0, desired: address, successOrdering: .releasing, failureOrdering: .relaxed
@@ -73,13 +70,14 @@ extension UnsafeMutablePointer where Pointee == Fence {
         return true
     }
 
-    /// Takes the callback back. False if it was called, is being called, or is not on this fence.
-    func remove(_ callback: FenceCallbackPointer) -> Bool {
+    /// Takes the callback back. False if it was called, is being called, or is not on this fence, which `isOurs` says
+    /// if it may be on another.
+    @inline(__always)
+    func remove(_ callback: FenceCallbackPointer, if isOurs: () -> Bool = { true }) -> Bool {
         let old = acquireCallbacks()
         let isOnly = old & FenceWord.several == 0
         let isHere =
-            isOnly
-            ? FenceWord.callback(old) == callback : callback.pointee.previous != nil && callback.pointee.fence == self
+            isOnly ? FenceWord.callback(old) == callback : callback.pointee.previous != nil && isOurs()
         releaseCallbacks(isHere ? unlink(callback, from: old) : old)
         return isHere
     }

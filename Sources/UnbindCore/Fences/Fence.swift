@@ -6,8 +6,9 @@
 //
 // Fences made of others (arrays, timelines) signal in turn, through a Relay: a chain of them needs no stack.
 //
-// A fence of a context (a queue's timeline) is ordered with the others of that context by its seqno. Context 0 means
-// unordered: such a fence is never compared with, nor replaced by, another.
+// A fence of a context (a queue's timeline) is ordered with the others of that context by its seqno: an OrderedFence.
+// Others are never compared with, nor replaced by, another. What is the same for all fences of a sort, they have from
+// their FenceHome: there may be a million of them.
 
 import CSystem
 import Synchronization
@@ -17,12 +18,10 @@ typealias FencePointer = UnsafeMutablePointer<Fence>
 struct Fence: ~Copyable {
     /// `magic` while alive: what a C handle is checked against.
     var magic: UInt32
-    /// Made by unbind_fence_create: only the caller signals it, and only the caller may.
-    let isSignalledByCaller: Bool
-    /// What object begins with it, for those who look inside.
+    // Copies of the home's.
     let kind: Kind
-    /// See init.
     let isOwnWork: Bool
+    let isOrdered: Bool
     /// Somebody sleeps on `word`, or is about to.
     fileprivate let hasSleepers = Atomic<Bool>(false)
     /// Set before the signal, read after it.
@@ -32,12 +31,8 @@ struct Fence: ~Copyable {
     let word = Atomic<UInt>(0)
     /// When it signalled; set before the signal.
     fileprivate(set) var timestamp: UInt64 = 0
-    let context: UInt64
-    let seqno: UInt64
-    /// The device, for the clock, the executor and the check that a handle belongs to it.
-    let owner: UnsafeMutableRawPointer
-    /// Frees the object that begins with this fence.
-    fileprivate let release: @convention(c) (UnsafeMutableRawPointer) -> Void
+    /// Outlives the fence.
+    let home: FenceHomePointer
 
     static var magic: UInt32 { 0x7566_6365 }
 
@@ -54,21 +49,13 @@ struct Fence: ~Copyable {
         case timelinePoint
     }
 
-    /// `isOwnWork`: one piece of work of the library's signals it, once, and only those who have a reference can reach
-    /// it. Such a fence needs fewer atomic operations than one that two may signal at a time, or that lists find.
-    init(
-        owner: UnsafeMutableRawPointer, context: UInt64 = 0, seqno: UInt64 = 0, isSignalledByCaller: Bool = false,
-        kind: Kind = .plain, isOwnWork: Bool = false,
-        release: @escaping @convention(c) (UnsafeMutableRawPointer) -> Void
-    ) {
+    @inline(__always)
+    init(home: FenceHomePointer) {
         magic = Fence.magic
-        self.isSignalledByCaller = isSignalledByCaller
-        self.kind = kind
-        self.isOwnWork = isOwnWork
-        self.owner = owner
-        self.context = context
-        self.seqno = seqno
-        self.release = release
+        kind = home.pointee.kind
+        isOwnWork = home.pointee.isOwnWork
+        isOrdered = home.pointee.isOrdered
+        self.home = home
     }
 }
 
@@ -106,7 +93,7 @@ extension UnsafeMutablePointer where Pointee == Fence {
         let word = pointee.word.load(ordering: .relaxed)
         invariant(word & ~FenceWord.signalled == 0, "a fence was freed with callbacks waiting for it")
         pointee.magic = 0
-        pointee.release(UnsafeMutableRawPointer(self))
+        pointee.home.pointee.release(UnsafeMutableRawPointer(self))
     }
 
     // MARK: State
@@ -116,11 +103,6 @@ extension UnsafeMutablePointer where Pointee == Fence {
 
     /// The error it carries; meaningful once signalled.
     var error: Int32 { pointee.error }
-
-    /// True if `other` is of the same timeline and not later: whoever waits for self need not wait for other.
-    func supersedes(_ other: FencePointer) -> Bool {
-        pointee.context != 0 && pointee.context == other.pointee.context && pointee.seqno >= other.pointee.seqno
-    }
 
     // MARK: Signalling
 

@@ -10,22 +10,18 @@
 import Synchronization
 
 struct SoftwareFence: ~Copyable {
-    /// Awaited fences not yet done, plus one until committed.
-    private let pending = Atomic<Int32>(1)
+    private let count = JoinCount()
     private let firstError = Atomic<Int32>(0)
 
     init() {}
 
     /// One more thing to wait for. Only before commit.
     @inline(__always)
-    func await() {
-        let old = pending.wrappingAdd(1, ordering: .relaxed).oldValue
-        invariant(old >= 1, "a software fence was given something to await after it had opened")
-    }
+    func await() { count.await() }
 
     /// So many things to wait for, and committed: for who knows them all before anybody else knows of the gate.
     @inline(__always)
-    func commit(awaiting count: Int32) { pending.store(count, ordering: .relaxed) }
+    func commit(awaiting number: Int32) { count.commit(awaiting: number) }
 
     /// One awaited thing is done. True: the gate has opened, the caller runs what waited.
     @inline(__always)
@@ -33,21 +29,15 @@ struct SoftwareFence: ~Copyable {
         if error != 0 {
             _ = firstError.compareExchange(expected: 0, desired: error, ordering: .relaxed)
         }
-        let old = pending.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue
-        invariant(old >= 1, "a software fence was completed more often than it awaited")
-        return old == 1
+        return count.complete()
     }
 
     /// Nothing more will be awaited. True: the gate has opened.
     @inline(__always)
     func commit() -> Bool { complete(error: 0) }
 
-    /// True while nothing but the commit is missing.
-    @inline(__always)
-    var isIdle: Bool { pending.load(ordering: .acquiring) == 1 }
-
     /// Everything is done and the gate is committed.
-    var isOpen: Bool { pending.load(ordering: .acquiring) == 0 }
+    var isOpen: Bool { count.isOpen }
 
     @inline(__always)
     var error: Int32 { firstError.load(ordering: .relaxed) }

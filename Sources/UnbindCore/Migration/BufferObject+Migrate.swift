@@ -71,6 +71,10 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
                 reservation.pointee.lock.release()
                 return false
             }
+            if pointee.mappingCount.load(ordering: .relaxed) != 0 {
+                reservation.pointee.lock.release()
+                throw Status.busy
+            }
             // The unbinds too: the fence of the move before, or none, stands for this one.
             let blocker = reservation.anyUnsignalled(usage: .bookkeep)
             if blocker != nil || pointee.boundCount.load(ordering: .relaxed) != 0 {

@@ -40,7 +40,7 @@ extension UnsafeMutablePointer where Pointee == Migration {
         let migration = memory.bindMemory(to: Migration.self, capacity: 1)
         migration.initialize(
             to: Migration(
-                fence: Fence(owner: UnsafeMutableRawPointer(device), release: releaseMigration),
+                fence: Fence(home: device.fenceHome(.migration)),
                 item: WorkItem(label: bo.pointee.id << 8 | WorkLabel.move, context: memory, function: runMigration),
                 bo: bo, device: device, source: bo.pages, target: target, mayCopyByCPU: mayCopyByCPU))
         device.retain()
@@ -127,9 +127,10 @@ extension UnsafeMutablePointer where Pointee == PageList {
 /// The copy queue's job has ended.
 func migrationCopyEnded(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     let edge = callback.assumingMemoryBound(to: Await.self)
-    let migration = edge.pointee.callback.context!.assumingMemoryBound(to: Migration.self)
-    let error = edge.error
-    migration.pointee.device.free(edge)
+    let migration = edge.pointee.waiter.assumingMemoryBound(to: Migration.self)
+    let fence = fence.assumingMemoryBound(to: Fence.self)
+    let error = fence.error
+    migration.pointee.device.free(edge, on: fence)
     migration.copyEnded(error: error)
 }
 
@@ -137,7 +138,7 @@ private func runMigration(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
     context.assumingMemoryBound(to: Migration.self).run(at: time)
 }
 
-private func releaseMigration(_ memory: UnsafeMutableRawPointer) {
+func releaseMigration(_ memory: UnsafeMutableRawPointer) {
     let migration = memory.assumingMemoryBound(to: Migration.self)
     let device = migration.pointee.device
     migration.deinitialize(count: 1)

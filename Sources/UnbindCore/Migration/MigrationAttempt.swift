@@ -67,6 +67,7 @@ struct MigrationAttempt {
             return nil
         }
         do throws(Status) {
+            if bo.pointee.mappingCount.load(ordering: .relaxed) != 0 { throw Status.busy }
             try prepare(queue)
         } catch {
             if reserved > 0 { reservation.unreserve(reserved) }
@@ -186,7 +187,7 @@ struct MigrationAttempt {
             }
             scheduledCount += 1
             if vm.power != nil {
-                entry.pointee.resource.pointee.holdsPower = true
+                entry.pointee.resource.set(.holdsPower)
                 powerReferences -= 1
             }
             entry.pointee.schedule = entry.pointee.vma.scheduleUnbind(of: entry.pointee.resource)
@@ -207,10 +208,8 @@ struct MigrationAttempt {
         queue.append(job) { fence in
             fence.retain()
             let edge = memory.bindMemory(to: Await.self, capacity: 1)
-            edge.initialize(
-                to: Await(
-                    fence: fence, function: migrationCopyEnded, context: UnsafeMutableRawPointer(migration)))
-            let isArmed = edge.arm()
+            edge.initialize(to: Await(fence: fence, function: migrationCopyEnded))
+            let isArmed = edge.arm(for: UnsafeMutableRawPointer(migration))
             invariant(isArmed, "a copy had ended before it was submitted")
         }
         // The work and the reservation have theirs.

@@ -25,6 +25,9 @@ struct BufferObject: ~Copyable {
 
     /// Of its VMAs, those that have a range: grows under the reservation's lock, shrinks under that of a VM.
     let boundCount = Atomic<Int>(0)
+    /// Its mappings by batches, also those that a batch is about to make, for which it stays where it is: grows under the
+    /// reservation's lock, shrinks anywhere.
+    let mappingCount = Atomic<Int>(0)
     /// The context of the fences of its moves, and how many there were.
     let moves: UInt64
     var moveCount: UInt64 = 0

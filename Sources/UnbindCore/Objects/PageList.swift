@@ -20,6 +20,8 @@ struct PageList: ~Copyable {
         case local
         /// The caller's.
         case wrapped
+        /// None: what null mappings have instead.
+        case null
         /// Pages of another list, in an order of their own: see PageList+View.
         case view
         /// A backend's, or the caller's that a backend was told of: see PageList+Backend.
@@ -152,6 +154,17 @@ extension UnsafeMutablePointer where Pointee == PageList {
         return list
     }
 
+    /// Stands for pages where there are none: as many zeros as there are addresses.
+    static func makeNull(device: DevicePointer) throws(Status) -> PageListPointer {
+        guard let object = device.cache(.pageList).take() else { throw Status.noMemory }
+        let list = object.bindMemory(to: PageList.self, capacity: 1)
+        list.initialize(
+            to: PageList(
+                source: .null, device: device, size: PageTableLevel.addressLimit,
+                memory: UnsafeMutableRawPointer(list), physical: 0))
+        return list
+    }
+
     /// Pages of this list in another order; takes over the segments. Nil if there is no memory.
     /// - Signalling: allocates: not in a signalling section.
     func makeView(
@@ -189,6 +202,7 @@ extension UnsafeMutablePointer where Pointee == PageList {
         case .backend, .backendWrapped:
             dropBackendMemory()
             release()
+        case .null: break
         case .view:
             if let segments = pointee.segments {
                 device.pointee.memory.deallocateArray(segments, count: pointee.segmentCount)
@@ -211,6 +225,10 @@ extension UnsafeMutablePointer where Pointee == PageList {
 
     /// Copies bytes of what the GPU sees, `offset` from the start of it; what a view leaves out is zero.
     func copyOut(from offset: UInt64, into buffer: UnsafeMutableRawPointer, size: UInt64) {
+        if pointee.source == .null {
+            memset(buffer, 0, Int(size))
+            return
+        }
         guard let segments = pointee.segments else {
             memmove(buffer, pointee.memory + Int(offset), Int(size))
             return

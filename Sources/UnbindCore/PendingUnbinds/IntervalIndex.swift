@@ -33,6 +33,14 @@ struct IntervalIndex: ~Copyable {
 extension UnsafeMutablePointer where Pointee == IntervalNode {
     /// Whether it is in an index.
     var isInserted: Bool { pointee.place != 0 }
+
+    /// The whole pages that it was inserted for. It must be in an index.
+    var range: ClosedRange<UInt64> {
+        invariant(isInserted, "a node that is in no interval index was asked for its range")
+        let leaf = IndexNodePointer(bitPattern: pointee.place & ~IntervalNode.slotMask).unsafelyUnwrapped
+        let words = leaf[slot: Int(pointee.place & IntervalNode.slotMask)]
+        return IndexWords.page(words.start) * pageSize...(IndexWords.page(words.last) + 1) * pageSize - 1
+    }
 }
 
 extension UnsafeMutablePointer where Pointee == IntervalIndex {

@@ -33,10 +33,9 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
     @inline(__always)
     func unreserve() { index.unreserve() }
 
-    /// From now on binds that overlap find it. Was reserved.
-    func publish(_ resource: ResourcePointer) {
-        let range = resource.pointee.range
-        resource.pointee.isPublished = true
+    /// From now on binds that overlap the range find it. Was reserved.
+    func publish(_ resource: ResourcePointer, _ range: ClosedRange<UInt64>) {
+        resource.set(.isPublished)
         index.insert(resource.node, start: range.lowerBound, last: range.upperBound)
     }
 
@@ -51,7 +50,7 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
     func push(_ resource: ResourcePointer) {
         var head = pointee.completed.load(ordering: .relaxed)
         while true {
-            resource.pointee.next = head
+            resource.setNext(head)
             let result = pointee.completed.weakCompareExchange(
                 expected: head, desired: resource, successOrdering: .releasing, failureOrdering: .relaxed)
             if result.exchanged { return }

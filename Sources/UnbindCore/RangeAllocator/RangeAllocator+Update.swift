@@ -41,7 +41,13 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
 
     /// Makes sure that the next `reserve` or `insert` does not fail with .noMemory, whatever is removed before it.
     /// - Failure: .noMemory.
-    func reserveInsertion() throws(Status) { try index.reserveInsertion() }
+    func reserveInsertion() throws(Status) { try index.reserveInsertions(1) }
+
+    /// The same for the next so many; what is left over is given back by `endInsertions`.
+    /// - Failure: .noMemory.
+    func reserveInsertions(_ count: Int) throws(Status) { try index.reserveInsertions(count) }
+
+    func endInsertions() { index.dropStandby() }
 
     /// Where `insert` would put a range; nil if there is no room.
     func freePlace(for request: RangeRequest, placement: Placement) -> UInt64? {

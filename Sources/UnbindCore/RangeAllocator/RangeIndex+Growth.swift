@@ -78,9 +78,9 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
         return spares
     }
 
-    /// Makes sure that the next insertion does not fail for lack of memory, whatever is removed before it.
+    /// Makes sure that the next so many insertions do not fail for lack of memory, whatever is removed before them.
     /// - Failure: .noMemory.
-    func reserveInsertion() throws(Status) {
+    func reserveInsertions(_ count: Int) throws(Status) {
         // A leaf, a branch for each level, and a new root.
         var needed = 2
         var branch = pointee.root
@@ -88,6 +88,8 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
             needed &+= 1
             branch = present.pointee.hasLeaves ? nil : present.child(0).asBranch
         }
+        // The tree may grow by a level meanwhile, and each of them may find everything full.
+        if count > 1 { needed = (needed &+ 1) &* count }
         while pointee.standbyCount < needed {
             guard let memory = pointee.cache.take() else { throw Status.noMemory }
             pointee.standby.push(memory)
@@ -95,7 +97,7 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
         }
     }
 
-    /// Gives back what reserveInsertion holds.
+    /// Gives back what reserveInsertions holds.
     func dropStandby() {
         while let memory = takeStandby() { pointee.cache.give(memory) }
     }

@@ -76,7 +76,7 @@ extension UnsafeMutablePointer where Pointee == Reservation {
         pointee.reserved -= 1
         pointee.generation = pointee.generation &+ 1
         fence.retain()
-        if fence.pointee.context != 0 {
+        if fence.context != 0 {
             var index = pointee.count - 1
             let end = max(-1, index - Reservation.supersedeLimit)
             while index > end {

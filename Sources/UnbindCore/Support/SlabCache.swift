@@ -43,8 +43,8 @@ struct SlabCache: ~Copyable {
     init<T: ~Copyable>(for type: T.Type, memory: UnsafeMutablePointer<Memory>, uncached: Bool) {
         self.memory = memory
         self.uncached = uncached
-        alignment = max(MemoryLayout<T>.alignment, 16)
-        objectBytes = roundUp(max(MemoryLayout<T>.size, MemoryLayout<FreeObject>.size), to: alignment)
+        alignment = MemoryLayout<T>.alignment
+        objectBytes = roundUp(max(MemoryLayout<T>.size, MemoryLayout<FreeObject>.size), to: max(alignment, 8))
     }
 }
 

@@ -20,6 +20,8 @@ struct Status: Error, Equatable {
     static var again: Status { Status(raw: -EAGAIN) }
     static var interrupted: Status { Status(raw: -EINTR) }
     static var timedOut: Status { Status(raw: -ETIME) }
+    static var exists: Status { Status(raw: -EEXIST) }
+    static var noBuffers: Status { Status(raw: -ENOBUFS) }
     static var already: Status { Status(raw: -EALREADY) }
     static var deadlock: Status { Status(raw: -EDEADLK) }
     static var lost: Status { Status(raw: -EIO) }

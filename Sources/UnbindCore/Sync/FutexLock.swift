@@ -13,8 +13,10 @@ import Synchronization
 
 /// The lock order, outermost first. A thread holds at most one lock of each rank.
 enum LockRank: UInt8 {
+    /// The batches of one address space, one after the other.
+    case batches = 0
     /// One buffer object's fences.
-    case reservation = 1
+    case reservation
     /// A buffer object's list of VMAs.
     case objectList
     /// One address space: its ranges, VMAs and pending unbinds.

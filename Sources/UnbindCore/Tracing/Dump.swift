@@ -148,20 +148,19 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         while let node = next, count < capacity {
             next = pointee.ranges.next(after: node)
             let vma = VMAPointer(containing: node)
-            guard let binding = vma.pointee.resource?.pointee.binding else { continue }
+            guard let resource = vma.pointee.resource else { continue }
             (ranges + count).initialize(
                 to: DumpedRange(
-                    state: vma.lockedState == .bound ? .bound : .binding, start: binding.start, size: binding.size,
-                    boID: vma.pointee.bo.pointee.id))
+                    state: vma.lockedState == .bound ? .bound : .binding, start: resource.pointee.start,
+                    size: resource.pointee.size, boID: vma.pointee.bo.pointee.id))
             count += 1
         }
         pointee.pending.forEachUnfinished(overlapping: 0...UInt64.max) { resource, _ in
             if count == capacity { return false }
-            let binding = resource.pointee.binding
             (ranges + count).initialize(
                 to: DumpedRange(
-                    state: resource.pointee.gate.isOpen ? .unbinding : .waiting, start: binding.start,
-                    size: binding.size, boID: resource.pointee.boID))
+                    state: resource.pointee.gate.isOpen ? .unbinding : .waiting, start: resource.pointee.start,
+                    size: resource.pointee.size, boID: resource.pointee.boID))
             count += 1
             return true
         }

@@ -51,3 +51,6 @@ func table(_ rows: [[String]]) -> [String] {
         return cells.joined(separator: "  ")
     }
 }
+
+/// "0x1f".
+func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }

@@ -1,7 +1,6 @@
 // unbindctl probe: which Intel GPUs are in the machine, and what their drivers say.
 
 import ArgumentParser
-import Glibc
 import Unbind
 
 struct ProbeCommand: ParsableCommand {
@@ -23,7 +22,7 @@ struct ProbeCommand: ParsableCommand {
 
     func run() throws {
         try reportingErrors {
-            let gpus = try device.map { [try find($0)] } ?? GPUInfo.all(opensNodes: !noOpen)
+            let gpus = try device.map { [try GPUInfo.selected(by: $0, opensNodes: !noOpen)] } ?? GPUInfo.all(opensNodes: !noOpen)
             if json {
                 print(JSON.object([("gpus", .array(gpus.map(\.json)))]).text())
             } else if gpus.isEmpty {
@@ -31,21 +30,6 @@ struct ProbeCommand: ParsableCommand {
             } else {
                 print(gpus.map { $0.lines.joined(separator: "\n") }.joined(separator: "\n\n"))
             }
-        }
-    }
-
-    private func find(_ selector: String) throws -> GPUInfo {
-        do {
-            return try GPUInfo.find(selector, opensNodes: !noOpen)
-        } catch .malformed(let offset) {
-            let rest = String(decoding: selector.utf8.dropFirst(offset), as: UTF8.self)
-            let place = rest.isEmpty ? "it ends too early" : "from character \(offset + 1) on, \"\(rest)\""
-            throw ToolError(message: "--device \"\(selector)\" is no selector: \(place)", exitCode: EX_USAGE)
-        } catch .notFound {
-            throw ToolError(
-                message: "--device \"\(selector)\": no such Intel GPU in this machine", exitCode: EX_UNAVAILABLE)
-        } catch .failed(let error) {
-            throw error
         }
     }
 }

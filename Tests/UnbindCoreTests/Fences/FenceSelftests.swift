@@ -145,7 +145,7 @@ import Testing
                 Issue.record("a point is missing")
                 break
             }
-            #expect(fence.pointee.context == 0 || fence.pointee.seqno == seqno)
+            #expect(fence.context == 0 || fence.seqno == seqno)
             #expect(seqno > before || fence.isSignalled)
             fence.drop()
         }
@@ -269,7 +269,7 @@ private final class Chain {
             return
         }
         if let number {
-            #expect(!fence.isSignalled && fence.pointee.seqno == UInt64(number * step))
+            #expect(!fence.isSignalled && fence.seqno == UInt64(number * step))
         } else {
             #expect(fence.isSignalled)
         }

@@ -59,12 +59,19 @@ import Testing
 }
 
 func makeTestFence(context: UInt64 = 0, seqno: UInt64 = 0) -> FencePointer {
-    let fence = FencePointer.allocate(capacity: 1)
-    fence.initialize(
-        to: Fence(owner: UnsafeMutableRawPointer(fence), context: context, seqno: seqno) { memory in
-            let fence = memory.assumingMemoryBound(to: Fence.self)
+    let fence = UnsafeMutablePointer<OrderedFence>.allocate(capacity: 1)
+    fence.initialize(to: OrderedFence(home: testFenceHome, context: context, seqno: seqno))
+    return UnsafeMutableRawPointer(fence).assumingMemoryBound(to: Fence.self)
+}
+
+/// Of no device.
+nonisolated(unsafe) private let testFenceHome: FenceHomePointer = {
+    let home = FenceHomePointer.allocate(capacity: 1)
+    home.initialize(
+        to: FenceHome(owner: UnsafeMutableRawPointer(home), isOrdered: true) { memory in
+            let fence = memory.assumingMemoryBound(to: OrderedFence.self)
             fence.deinitialize(count: 1)
             fence.deallocate()
         })
-    return fence
-}
+    return home
+}()

@@ -28,6 +28,7 @@ import Testing
         #expect(fixture.overlaps(0x18, 0x18) == [0])
         #expect(fixture.overlaps(fromAddress: 0x1f000, to: .max) == [0])
         #expect(fixture.overlaps(fromAddress: 0x20000, to: .max) == [])
+        #expect(fixture.nodes.range == 0x10000...0x1ffff)
         fixture.remove(0)
         #expect(fixture.overlaps(fromAddress: 0, to: .max) == [])
         #expect(!fixture.nodes.isInserted)

@@ -32,7 +32,7 @@ import Testing
         test.run()
         #expect(bytes(block + 8, 1) == [19])
         for (index, fence) in fences.enumerated() {
-            #expect(fence.isSignalled && fence.pointee.seqno == UInt64(index + 1) && fence.pointee.context == 5)
+            #expect(fence.isSignalled && fence.seqno == UInt64(index + 1) && fence.context == 5)
             #expect(fence.pointee.timestamp == UInt64(index + 1) * 1001)
             fence.drop()
         }

@@ -55,13 +55,15 @@ final class TestGPU {
         awaits.initialize(to: SlabCache(for: Await.self, memory: memory.pointer, uncached: uncached))
         let holder = UnsafeMutablePointer<Unmanaged<TestGPU>?>.allocate(capacity: 1)
         holder.initialize(to: nil)
+        jobHome = .allocate(capacity: 1)
+        jobHome.initialize(to: Job.makeHome(owner: UnsafeMutableRawPointer(holder)))
         executor = try! ExecutorPointer.make(
             kind: kind, workerCount: 2, seed: 1, memory: memory.pointer, device: UnsafeMutableRawPointer(holder))
         local = aligned_alloc(2 << 20, TestGPU.localSize)!
         memset(local, 0, TestGPU.localSize)
         var configuration = SoftwareGPU.Configuration(
-            memory: memory.pointer, executor: executor, owner: UnsafeMutableRawPointer(holder), jobs: jobs,
-            awaits: awaits)
+            memory: memory.pointer, executor: executor, owner: UnsafeMutableRawPointer(holder), jobHome: jobHome,
+            jobs: jobs, awaits: awaits)
         configuration.costs = costs
         configuration.uncached = uncached
         configuration.localBase = UInt64(UInt(bitPattern: local))
@@ -78,6 +80,7 @@ final class TestGPU {
         holder.pointee = Unmanaged.passUnretained(self)
     }
 
+    private let jobHome: FenceHomePointer
     private let holder: UnsafeMutablePointer<Unmanaged<TestGPU>?>
 
     deinit {
@@ -93,6 +96,7 @@ final class TestGPU {
         awaits.deinitialize(count: 1)
         awaits.deallocate()
         holder.deallocate()
+        jobHome.deallocate()
     }
 
     var faults: [FaultRecord] {

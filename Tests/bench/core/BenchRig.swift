@@ -56,6 +56,8 @@ struct BenchVM {
     let device: DevicePointer
     let vm: VMPointer
     let bo: BufferObjectPointer
+    /// Of fences of somebody else's work, as a request would own; freed with their last reference.
+    let fenceHome: FenceHomePointer
 
     /// - workers: 0 for the manual executor.
     init(workers: Int) {
@@ -66,6 +68,9 @@ struct BenchVM {
             device = try DevicePointer.open(options, memory: Memory())
             vm = try VMPointer.make(device: device, options: AddressSpaceOptions())
             bo = try device.makeBenchBuffer()
+            fenceHome = benchArray(of: FenceHome.self, count: 1)
+            fenceHome.initialize(
+                to: FenceHome(owner: UnsafeMutableRawPointer(device), isOwnWork: true, release: releaseBenchFence))
         } catch {
             panic("a benchmark could not open its device")
         }
@@ -75,6 +80,7 @@ struct BenchVM {
         bo.dropHandle()
         vm.dropHandle()
         device.dropHandle()
+        benchFree(fenceHome)
     }
 
     /// Allocates a resource, looks for pending unbinds in its way (there are none), initialises it and binds: what a
@@ -91,8 +97,7 @@ struct BenchVM {
         invariant(unbinds.count == 0, "a benchmark bound a range with a pending unbind in it")
         invariant(vm.pointee.pending.reserve(), "there is not enough memory for the benchmark")
         let resource = ResourcePointer.initialize(
-            memory, vm: vm, pages: pages, binding: binding, range: start...(binding.end &- 1), boID: 1,
-            timelineAwait: nil)
+            memory, vm: vm, pages: pages, binding: binding, boID: 1, timelineAwait: nil)
         vm.pointee.stats.pointee.binds &+= 1
         _ = resource.writeEntries(binding)
         vm.pointee.history.record(
@@ -112,10 +117,23 @@ struct BenchVM {
             edge = device.cache(.await).takeAwait(on: user, function: unbindAwaitFired)
             invariant(edge != nil, "there is not enough memory for the benchmark")
         }
-        let schedule = resource.schedule(awaiting: edge) {}
+        let last = resource.pointee.start &+ resource.pointee.size &- 1
+        let schedule = resource.schedule(awaiting: edge, range: resource.pointee.start...last) {}
         vm.pointee.lock.release()
         _ = resource.follow(schedule)
         resource.fence.drop()
+    }
+}
+
+extension BenchVM {
+    @inline(__always)
+    func makeFence() -> FencePointer {
+        guard let memory = device.cache(.callerFence).take() else {
+            panic("there is not enough memory for the benchmark")
+        }
+        let fence = memory.bindMemory(to: Fence.self, capacity: 1)
+        fence.initialize(to: Fence(home: fenceHome))
+        return fence
     }
 }
 
@@ -126,21 +144,11 @@ extension UnsafeMutablePointer where Pointee == Device {
         }
     }
 
-    /// A fence of somebody else's work, as a request would own; freed with its last reference.
-    @inline(__always)
-    func makeBenchFence() -> FencePointer {
-        guard let memory = cache(.callerFence).take() else { panic("there is not enough memory for the benchmark") }
-        let fence = memory.bindMemory(to: Fence.self, capacity: 1)
-        fence.initialize(
-            to: Fence(
-                owner: UnsafeMutableRawPointer(self), context: 1, isOwnWork: true, release: releaseBenchFence))
-        return fence
-    }
 }
 
 private func releaseBenchFence(_ memory: UnsafeMutableRawPointer) {
     let fence = memory.assumingMemoryBound(to: Fence.self)
-    let device = fence.pointee.owner.assumingMemoryBound(to: Device.self)
+    let device = fence.device
     fence.deinitialize(count: 1)
     device.cache(.callerFence).give(memory)
 }

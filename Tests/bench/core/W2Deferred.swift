@@ -25,7 +25,7 @@ private struct Rig {
         let start = scattered(head, bits: bits) << (48 - bits)
         let size: UInt64 = 4096 << (random.next() % 10)
         let resource = space.bind(start: start, size: size)
-        let fence = space.device.makeBenchFence()
+        let fence = space.makeFence()
         space.unbind(resource, after: fence)
         ring[Int(head & (count - 1))] = fence
         head += 1

@@ -19,6 +19,7 @@ private struct Rig {
 private struct Waiter: ~Copyable {
     /// A plain first member. Not a list: the links of an edge are the fence's while it hangs there.
     var edges = InlineArray<8, AwaitPointer?>(repeating: nil)
+    var fences = InlineArray<8, FencePointer?>(repeating: nil)
     var edgeCount = 0
     let gate = SoftwareFence()
     var start: UInt64 = 0
@@ -32,7 +33,7 @@ public func benchW3Open(_ count: UInt64, _ variant: UInt32) -> UnsafeMutableRawP
         awaited: benchArray(of: FencePointer.self, count: Int(count)))
     // A pending unbind of 2 MiB at the start of each slot; the rest of the slot is free.
     for number in 0..<count {
-        let fence = rig.space.device.makeBenchFence()
+        let fence = rig.space.makeFence()
         rig.awaited[Int(number)] = fence
         let start = scattered(number, bits: rig.bits) << (48 - rig.bits)
         rig.space.unbind(rig.space.bind(start: start, size: 2 << 20), after: fence)
@@ -107,20 +108,21 @@ extension Rig {
         guard let edge = space.device.cache(.await).takeAwait(on: fence, function: waiterCalled) else {
             panic("there is not enough memory for the benchmark")
         }
-        edge.pointee.callback.context = UnsafeMutableRawPointer(waiter)
         waiter.pointee.edges[waiter.pointee.edgeCount] = edge
+        waiter.pointee.fences[waiter.pointee.edgeCount] = fence
         waiter.pointee.edgeCount &+= 1
         waiter.pointee.gate.await()
-        if !edge.arm() { panic("an unbind ended while it was looked up") }
+        if !edge.arm(for: UnsafeMutableRawPointer(waiter)) { panic("an unbind ended while it was looked up") }
     }
 
     func undo(_ waiter: UnsafeMutablePointer<Waiter>) {
         for place in 0..<waiter.pointee.edgeCount {
             let edge = waiter.pointee.edges[place].unsafelyUnwrapped
             let callback = UnsafeMutableRawPointer(edge).assumingMemoryBound(to: FenceCallback.self)
-            invariant(edge.pointee.fence.remove(callback), "an edge was not on its fence")
+            let fence = waiter.pointee.fences[place].unsafelyUnwrapped
+            invariant(fence.remove(callback), "an edge was not on its fence")
             _ = waiter.pointee.gate.complete(error: 0)
-            space.device.free(edge)
+            space.device.free(edge, on: fence)
         }
         invariant(waiter.pointee.edgeCount == Int(found), "a range met another number of pending unbinds than it was made to")
         invariant(waiter.pointee.gate.commit(), "a gate did not open")

@@ -9,6 +9,7 @@ import CSystem
 private struct Rig: ~Copyable {
     var variant: UInt32
     let space: BenchVM
+    let home: FenceHomePointer
     var fence: Fence
     var callback = FenceCallback(function: fenceCalled)
     var gate: UnsafePointer<SoftwareFence>?
@@ -18,8 +19,9 @@ private struct Rig: ~Copyable {
 @_cdecl("bench_w5_open")
 public func benchW5Open(_ count: UInt64, _ variant: UInt32) -> UnsafeMutableRawPointer {
     let space = BenchVM(workers: 0)
-    let owner = UnsafeMutableRawPointer(space.device)
-    return benchBox(Rig(variant: variant, space: space, fence: Fence(owner: owner, isOwnWork: true, release: fenceKept)))
+    let home = benchArray(of: FenceHome.self, count: 1)
+    home.initialize(to: FenceHome(owner: UnsafeMutableRawPointer(space.device), isOwnWork: true, release: fenceKept))
+    return benchBox(Rig(variant: variant, space: space, home: home, fence: Fence(home: home)))
 }
 
 @_cdecl("bench_w5_round")
@@ -39,6 +41,7 @@ public func benchW5Round(_ box: UnsafeMutableRawPointer, _ operations: UInt64) -
 public func benchW5Close(_ box: UnsafeMutableRawPointer) {
     let rig = box.assumingMemoryBound(to: Rig.self)
     rig.pointee.space.close()
+    benchFree(rig.pointee.home)
     rig.deinitialize(count: 1)
     benchFree(rig)
 }
@@ -48,12 +51,10 @@ extension UnsafeMutablePointer where Pointee == Rig {
     private var callback: UnsafeMutablePointer<FenceCallback> { withUnsafeMutablePointer(to: &pointee.callback) { $0 } }
     private var fence: FencePointer { withUnsafeMutablePointer(to: &pointee.fence) { $0 } }
 
-    private func resetFence() {
-        fence.initialize(to: Fence(owner: UnsafeMutableRawPointer(device), context: 1, isOwnWork: true, release: fenceKept))
-    }
+    private func resetFence() { fence.initialize(to: Fence(home: pointee.home)) }
 
     func cycleAllocated() {
-        let fence = device.makeBenchFence()
+        let fence = pointee.space.makeFence()
         callback.initialize(to: FenceCallback(function: fenceCalled, context: UnsafeMutableRawPointer(self)))
         _ = fence.add(callback)
         fence.signal(at: device.now)
@@ -85,9 +86,8 @@ extension UnsafeMutablePointer where Pointee == Rig {
         }
         unsafe withUnsafePointer(to: gate) { gate in
             pointee.gate = gate
-            edge.pointee.callback.context = UnsafeMutableRawPointer(self)
             gate.pointee.await()
-            _ = edge.arm()
+            _ = edge.arm(for: UnsafeMutableRawPointer(self))
             _ = gate.pointee.commit()
             fence.signal(at: device.now)
             fence.drop()
@@ -103,9 +103,9 @@ private func fenceCalled(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMut
 
 private func edgeFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     let edge = callback.assumingMemoryBound(to: Await.self)
-    let rig = edge.pointee.callback.context!.assumingMemoryBound(to: Rig.self)
+    let rig = edge.pointee.waiter.assumingMemoryBound(to: Rig.self)
     _ = rig.pointee.gate!.pointee.complete(error: 0)
-    rig.pointee.space.device.free(edge)
+    rig.pointee.space.device.free(edge, on: fence.assumingMemoryBound(to: Fence.self))
 }
 
 private func fenceKept(_ memory: UnsafeMutableRawPointer) {}

@@ -13,6 +13,8 @@ struct Binding: Equatable {
     var physical: UInt64
     var isLocal: Bool
     var isReadOnly: Bool
+    /// Nothing is behind it: reads give zero, writes vanish. `physical` is `start` then.
+    var isNull = false
     /// The number under which it decided the modes of tables; 0 where tables have none.
     var decision: UInt64 = 0
 
@@ -51,6 +53,7 @@ struct BindingPlan {
             PageTableEntry.present
             | (binding.isReadOnly ? 0 : PageTableEntry.writable)
             | (binding.isLocal ? PageTableEntry.local : 0)
+            | (binding.isNull ? PageTableEntry.null : 0)
         isInOneLeaf =
             start &>> PageTableLevel.shift(1) == (end &- 1) &>> PageTableLevel.shift(1)
             && !(usesLarge && binding.size == PageSize.large)

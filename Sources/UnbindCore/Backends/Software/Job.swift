@@ -18,7 +18,7 @@ typealias JobPointer = UnsafeMutablePointer<Job>
 
 struct Job: ~Copyable {
     /// First: a pointer to it is a pointer to the Job. Of no timeline until admitted.
-    fileprivate let fence: Fence
+    fileprivate let fence: OrderedFence
     /// Opens when everything awaited is done. The first error that arrives makes the engine skip the commands.
     let gate = SoftwareFence()
     let gpu: SoftwareGPUPointer
@@ -33,6 +33,8 @@ struct Job: ~Copyable {
     fileprivate var commandCapacity: Int
     /// To hang up when the job is appended.
     fileprivate var awaits: AwaitPointer?
+    /// The same, for what only has to end, whatever becomes of it.
+    fileprivate var ends: AwaitPointer?
     /// One for each WAIT command, the last command's first until append turns the list round.
     fileprivate var waits: AwaitPointer?
 
@@ -47,7 +49,12 @@ struct Job: ~Copyable {
         self.engine = engine
         self.commands = commands
         commandCapacity = capacity
-        fence = Fence(owner: gpu.pointee.owner, isOwnWork: true, release: releaseJob)
+        fence = OrderedFence(home: gpu.pointee.jobHome)
+    }
+
+    /// Of the fences of all jobs.
+    static func makeHome(owner: UnsafeMutableRawPointer) -> FenceHome {
+        FenceHome(owner: owner, isOwnWork: true, isOrdered: true, release: releaseJob)
     }
 }
 
@@ -78,7 +85,6 @@ extension UnsafeMutablePointer where Pointee == Job {
             guard let fence = command.fence else { panic("a WAIT command was made without a fence") }
             let wait = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: engineWaitEnded)
             guard let wait else { throw .noMemory }
-            wait.pointee.callback.context = UnsafeMutableRawPointer(pointee.engine)
             wait.pointee.next = pointee.waits
             pointee.waits = wait
             fence.retain()
@@ -99,23 +105,18 @@ extension UnsafeMutablePointer where Pointee == Job {
         }
         let edge = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: jobAwaitEnded)
         guard let edge else { throw .noMemory }
-        hangUpLater(edge)
+        edge.pointee.next = pointee.awaits
+        pointee.awaits = edge
     }
 
     /// As await, but what became of the other is nothing to this job: an error does not make it skip its commands.
     /// - Failure: .noMemory.
     func awaitEnd(of fence: FencePointer) throws(Status) {
         if fence.isSignalled { return }
-        let edge = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: jobAwaitEnded)
+        let edge = pointee.gpu.pointee.awaits.takeAwait(on: fence, function: jobEndAwaited)
         guard let edge else { throw .noMemory }
-        edge.pointee.ignoresError = true
-        hangUpLater(edge)
-    }
-
-    private func hangUpLater(_ edge: AwaitPointer) {
-        edge.pointee.callback.context = UnsafeMutableRawPointer(self)
-        edge.pointee.next = pointee.awaits
-        pointee.awaits = edge
+        edge.pointee.next = pointee.ends
+        pointee.ends = edge
     }
 
     /// One thing that was added to the gate with `gate.await()` is done. Starts the job if it was the last.
@@ -135,11 +136,7 @@ extension UnsafeMutablePointer where Pointee == Job {
     /// Gives the fence its place in a timeline.
     func setTimeline(_ context: UInt64, _ seqno: UInt64) {
         pointee.seqno = seqno
-        fence.deinitialize(count: 1)
-        fence.initialize(
-            to: Fence(
-                owner: pointee.gpu.pointee.owner, context: context, seqno: seqno, isOwnWork: true,
-                release: releaseJob))
+        fence.setPlace(context: context, seqno: seqno)
     }
 
     /// Hangs up the awaits and commits the gate. The job may have ended when this returns.
@@ -153,14 +150,22 @@ extension UnsafeMutablePointer where Pointee == Job {
         pointee.waits = reversed
         while let edge = pointee.awaits {
             pointee.awaits = edge.pointee.next
-            pointee.gate.await()
-            if !edge.arm() {
-                let error = edge.error
-                pointee.gpu.pointee.awaits.give(edge)
-                _ = pointee.gate.complete(error: error)
-            }
+            if let error = hangUp(edge) { _ = pointee.gate.complete(error: error) }
+        }
+        while let edge = pointee.ends {
+            pointee.ends = edge.pointee.next
+            if hangUp(edge) != nil { _ = pointee.gate.complete(error: 0) }
         }
         if pointee.gate.commit() { pointee.engine.open(self) }
+    }
+
+    /// What became of the fence, if it has signalled already.
+    private func hangUp(_ edge: AwaitPointer) -> Int32? {
+        pointee.gate.await()
+        if edge.arm(for: UnsafeMutableRawPointer(self)) { return nil }
+        let error = edge.pointee.fence.error
+        pointee.gpu.pointee.awaits.give(edge)
+        return error
     }
 
     /// What the next WAIT command hangs on its fence. Belongs to the caller from then on.
@@ -177,6 +182,10 @@ extension UnsafeMutablePointer where Pointee == Job {
             pointee.awaits = edge.pointee.next
             gpu.pointee.awaits.give(edge)
         }
+        while let edge = pointee.ends {
+            pointee.ends = edge.pointee.next
+            gpu.pointee.awaits.give(edge)
+        }
         while let wait = pointee.waits {
             pointee.waits = wait.pointee.next
             gpu.pointee.awaits.give(wait)
@@ -190,11 +199,21 @@ extension UnsafeMutablePointer where Pointee == Job {
 
 /// A fence that a job awaited has signalled.
 private func jobAwaitEnded(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
+    let fence = fence.assumingMemoryBound(to: Fence.self)
+    let error = fence.error
+    takeOff(callback, fence).complete(error: error)
+}
+
+/// The same, when it does not matter how.
+private func jobEndAwaited(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
+    takeOff(callback, fence.assumingMemoryBound(to: Fence.self)).complete(error: 0)
+}
+
+private func takeOff(_ callback: UnsafeMutableRawPointer, _ fence: FencePointer) -> JobPointer {
     let edge = callback.assumingMemoryBound(to: Await.self)
-    let job = edge.pointee.callback.context.unsafelyUnwrapped.assumingMemoryBound(to: Job.self)
-    let error = edge.error
-    job.pointee.gpu.pointee.awaits.give(edge)
-    job.complete(error: error)
+    let job = edge.pointee.waiter.assumingMemoryBound(to: Job.self)
+    job.pointee.gpu.pointee.awaits.give(edge, on: fence)
+    return job
 }
 
 /// The last reference to a job's fence has gone.

@@ -17,6 +17,8 @@ struct PageTableEntry: Equatable {
     static var large: UInt64 { 1 << 7 }
     /// On level 0: one of the sixteen entries of a 64 KiB page (PS64).
     static var medium: UInt64 { 1 << 8 }
+    /// A leaf with nothing behind it: reads give zero, writes vanish. Its address means nothing.
+    static var null: UInt64 { 1 << 9 }
     /// A leaf whose address is in local memory (DM).
     static var local: UInt64 { 1 << 11 }
     /// In a link to a table of level 0, of a space whose tables have modes: it holds 64 KiB pages (IPS).
@@ -29,6 +31,7 @@ struct PageTableEntry: Equatable {
     @inline(__always) var isLarge: Bool { raw & PageTableEntry.large != 0 }
     @inline(__always) var isMedium: Bool { raw & PageTableEntry.medium != 0 }
     @inline(__always) var isLocal: Bool { raw & PageTableEntry.local != 0 }
+    @inline(__always) var isNull: Bool { raw & PageTableEntry.null != 0 }
     @inline(__always) var address: UInt64 { raw & PageTableEntry.addressMask }
 
     /// What a parent holds for a table whose entries are at `address`.

@@ -17,6 +17,8 @@ struct SoftwareGPU: ~Copyable {
         var executor: ExecutorPointer
         /// The owner of the fences of jobs.
         var owner: UnsafeMutableRawPointer
+        /// Of those fences: Job.makeHome.
+        var jobHome: FenceHomePointer
         /// Of Job and of Await.
         var jobs: UnsafeMutablePointer<SlabCache>
         var awaits: UnsafeMutablePointer<SlabCache>
@@ -48,6 +50,7 @@ struct SoftwareGPU: ~Copyable {
     let memory: UnsafeMutablePointer<Memory>
     let executor: ExecutorPointer
     let owner: UnsafeMutableRawPointer
+    let jobHome: FenceHomePointer
     let jobs: UnsafeMutablePointer<SlabCache>
     let awaits: UnsafeMutablePointer<SlabCache>
     let tables: UnsafeMutablePointer<PageTablePool>
@@ -68,6 +71,7 @@ struct SoftwareGPU: ~Copyable {
         memory = configuration.memory
         executor = configuration.executor
         owner = configuration.owner
+        jobHome = configuration.jobHome
         jobs = configuration.jobs
         awaits = configuration.awaits
         self.tables = tables

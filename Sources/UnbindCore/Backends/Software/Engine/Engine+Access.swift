@@ -21,9 +21,9 @@ extension Engine {
         var fault: Fault?
     }
 
-    /// Where a page's bytes are, from the translated address to the end of the page.
+    /// Where a page's bytes are, from the translated address to the end of the page; nil for a null page.
     fileprivate struct HostRange {
-        var memory: UnsafeMutableRawPointer
+        var memory: UnsafeMutableRawPointer?
         var bytes: UInt64
     }
 
@@ -59,7 +59,8 @@ extension UnsafeMutablePointer where Pointee == Engine {
             let position = offset &+ chunk.bytes
             var bytes = limit &- chunk.bytes
             var source: UnsafeMutableRawPointer?
-            if command.kind == .copy {
+            let isCopy = command.kind == .copy
+            if isCopy {
                 let address = command.source &+ position
                 guard let range = translate(address, .read, &chunk, &counts) else { return chunk }
                 bytes = Swift.min(bytes, range.bytes)
@@ -67,10 +68,12 @@ extension UnsafeMutablePointer where Pointee == Engine {
             }
             guard let target = translate(command.address &+ position, .write, &chunk, &counts) else { return chunk }
             bytes = Swift.min(bytes, target.bytes)
-            if let source {
-                memmove(target.memory, source, Int(truncatingIfNeeded: bytes))
-            } else {
-                fill(target.memory, bytes, UInt32(truncatingIfNeeded: command.value))
+            if let memory = target.memory {
+                if let source {
+                    memmove(memory, source, Int(truncatingIfNeeded: bytes))
+                } else {
+                    fill(memory, bytes, isCopy ? 0 : UInt32(truncatingIfNeeded: command.value))
+                }
             }
             chunk.bytes &+= bytes
         }
@@ -100,7 +103,12 @@ extension UnsafeMutablePointer where Pointee == Engine {
         var chunk = Engine.Chunk()
         let access: FaultAccess = command.kind == .store ? .write : .read
         guard let range = translate(command.address, access, &chunk, &counts) else { return chunk }
-        let word = range.memory.assumingMemoryBound(to: Atomic<UInt64>.self)
+        guard let memory = range.memory else {
+            if command.kind == .load { command.result?.pointee = 0 }
+            chunk.bytes = 8
+            return chunk
+        }
+        let word = memory.assumingMemoryBound(to: Atomic<UInt64>.self)
         if command.kind == .store {
             word.pointee.store(command.value, ordering: .releasing)
         } else {
@@ -139,6 +147,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
             return nil
         }
         let offset = address & (leaf.size &- 1)
+        if leaf.entry.isNull { return Engine.HostRange(memory: nil, bytes: leaf.size &- offset) }
         let base = leaf.entry.address &+ (leaf.entry.isLocal ? pointee.gpu.pointee.localBase : 0)
         // SAFETY: the page tables hold the page, and whoever takes its memory away waits for the lock held here.
         let memory = UnsafeMutableRawPointer(bitPattern: UInt(truncatingIfNeeded: base &+ offset))

@@ -122,7 +122,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
         pointee.lock.acquire()
         pointee.isScheduled = false
         pointee.lock.release()
-        if wait.arm() { return false }
+        if wait.arm(for: UnsafeMutableRawPointer(self)) { return false }
         pointee.lock.acquire()
         pointee.isScheduled = true
         pointee.lock.release()

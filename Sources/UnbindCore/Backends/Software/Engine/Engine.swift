@@ -196,9 +196,10 @@ extension UnsafeMutablePointer where Pointee == Engine {
 /// The fence of a WAIT command has signalled.
 func engineWaitEnded(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
     let edge = callback.assumingMemoryBound(to: Await.self)
-    let engine = edge.pointee.callback.context.unsafelyUnwrapped.assumingMemoryBound(to: Engine.self)
-    let error = edge.pointee.fence.error
-    engine.pointee.gpu.pointee.awaits.give(edge)
+    let engine = edge.pointee.waiter.assumingMemoryBound(to: Engine.self)
+    let fence = fence.assumingMemoryBound(to: Fence.self)
+    let error = fence.error
+    engine.pointee.gpu.pointee.awaits.give(edge, on: fence)
     engine.resume(error: error)
 }
 

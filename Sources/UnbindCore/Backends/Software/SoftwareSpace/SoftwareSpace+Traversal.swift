@@ -23,6 +23,10 @@ enum TablePass {
     case cancel
     /// Lets go of the tables, which stay.
     case abandon
+    /// Comes to be a writer of entries that are there already: see SoftwareSpace+Split.
+    case divide
+    /// Leaves entries, and tables, to others who write them.
+    case hand
 }
 
 extension UnsafeMutablePointer where Pointee == SoftwareSpace {
@@ -78,6 +82,11 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         case .abandon:
             invariant(table.pointee.users > 0, "a binding was dropped that was not reserved")
             table.pointee.users &-= 1
+            return 0
+        case .divide: return divide(table, from: start, to: end, plan)
+        case .hand:
+            endWriting(table)
+            drop(table)
             return 0
         }
     }

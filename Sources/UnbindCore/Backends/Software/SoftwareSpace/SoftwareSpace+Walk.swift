@@ -10,7 +10,7 @@ struct PageLeaf: Equatable {
     /// The same translation of the address, be it as part of a smaller or a larger page.
     func agrees(with other: PageLeaf, at address: UInt64) -> Bool {
         if self == other { return true }
-        let bits = PageTableEntry.writable | PageTableEntry.local
+        let bits = PageTableEntry.writable | PageTableEntry.local | PageTableEntry.null
         return entry.raw & bits == other.entry.raw & bits
             && entry.address &+ (address & (size &- 1)) == other.entry.address &+ (address & (other.size &- 1))
     }

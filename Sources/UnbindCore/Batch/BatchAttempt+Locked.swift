@@ -1,0 +1,396 @@
+// A batch under the VM's lock: the rest of what can fail, then the change itself.
+
+import Synchronization
+
+extension BatchAttempt {
+    /// - Failure: closed, busy, invalid, noMemory. Nothing has changed then.
+    mutating func change() throws(Status) {
+        vm.pointee.lock.acquire()
+        defer { vm.pointee.lock.release() }
+        if vm.isClosed { throw Status.closed }
+        try checkRanges()
+        vm.pointee.pending.reap()
+        if request.mode == .deferToIdle {
+            var status: Status?
+            vm.forEachLastJob { fence in
+                if status != nil { return }
+                do throws(Status) { try awaitAtStart(fence) } catch { status = error }
+            }
+            if let status { throw status }
+        }
+        for index in 0..<plan.touched.count { try reserve(plan.touched.elements + index) }
+        for index in 0..<plan.new.count { try reserve(plan.new.elements + index) }
+        var insertions = plan.new.count
+        for index in 0..<plan.pieces.count where plan.pieces.elements[index].isLeft { insertions += 1 }
+        if insertions > 0 { try vm.pointee.ranges.reserveInsertions(insertions) }
+        try reserveOutEdges()
+        try signals.add()
+        commit()
+        if insertions > 0 { vm.pointee.ranges.endInsertions() }
+    }
+
+    /// VMAs of others may have come since.
+    private func checkRanges() throws(Status) {
+        for index in 0..<plan.new.count {
+            let new = plan.new.elements[index]
+            var nodes = vm.pointee.ranges.nodes(from: new.start, to: new.end)
+            while let node = nodes.nextNode() {
+                if !VMAPointer(containing: node).isMapping { throw Status.busy }
+            }
+        }
+        for index in 0..<plan.touched.count {
+            if plan.touched.elements[index].isSplit, plan.touched.elements[index].resource.isHeld { throw Status.busy }
+        }
+    }
+
+    // MARK: What can fail
+
+    private mutating func reserve(_ touched: UnsafeMutablePointer<TouchedMapping>) throws(Status) {
+        let pieces = plan.pieces.elements + touched.pointee.firstPiece
+        if !touched.pointee.isSplit {
+            try addStartEdge(to: &pieces.pointee.edges)
+            pieces.pointee.resource = touched.pointee.resource
+            return
+        }
+        let whole = touched.pointee.resource
+        let bindFence = touched.pointee.vma.pointee.bindFence
+        let isDeferred = bindFence.map { !$0.isSignalled } ?? false
+        touched.pointee.isDeferred = isDeferred
+        let memory = device.pointee.memory
+        guard let split = MappingSplitPointer.makeMemory(memory, count: touched.pointee.pieceCount) else {
+            throw Status.noMemory
+        }
+        touched.pointee.splitMemory = split
+        if isDeferred {
+            touched.pointee.workMemory = try take(.bindWork)
+            touched.pointee.bindEdge = try device.makeAwait(on: bindFence!, function: bindAwaitFired)
+        }
+        let content = touched.pointee.vma.pointee.options.mapping!
+        // The buffer does not move while it is mapped.
+        let pages = content.bo.pages
+        for index in 0..<touched.pointee.pieceCount {
+            let piece = pieces + index
+            let part = content.advanced(by: piece.pointee.start &- whole.pointee.binding.start)
+            try makeResource(
+                &piece.pointee.resource, part, pages, start: piece.pointee.start, end: piece.pointee.end)
+            try reserveRoom(of: piece.pointee.resource!, &piece.pointee.hasTables, &piece.pointee.hasIndexSlot)
+            if isDeferred { piece.pointee.splitUser = try take(.await) }
+            if !piece.pointee.isLeft { try addStartEdge(to: &piece.pointee.edges) }
+        }
+    }
+
+    private mutating func reserve(_ new: UnsafeMutablePointer<NewMapping>) throws(Status) {
+        let range = new.pointee.start...(new.pointee.end &- 1)
+        try makeResource(
+            &new.pointee.resource, new.pointee.content, new.pointee.content.bo.pages, start: new.pointee.start,
+            end: new.pointee.end)
+        try reserveRoom(of: new.pointee.resource!, &new.pointee.hasTables, &new.pointee.hasIndexSlot)
+        try awaitUnbinds(in: range, new)
+        if let start { try add(bindEdgeOn: start.fence, to: &new.pointee.edges) }
+        if new.pointee.edges == nil, new.pointee.pieceEdges == nil { return }
+        new.pointee.workMemory = try take(.bindWork)
+        new.pointee.bindUser = try take(.await)
+    }
+
+    /// What the VM's policy says to wait for: unbinds that are pending, and those that this batch is about to schedule.
+    private func awaitUnbinds(in range: ClosedRange<UInt64>, _ new: UnsafeMutablePointer<NewMapping>) throws(Status) {
+        var status: Status?
+        func depend(on fence: FencePointer) {
+            if status != nil { return }
+            do throws(Status) { try add(bindEdgeOn: fence, to: &new.pointee.edges) } catch { status = error }
+        }
+        let isTimeline = vm.pointee.options.policy == .timeline
+        if isTimeline {
+            if let last = vm.pointee.pending.pointee.lastScheduled, !last.isSignalled { depend(on: last) }
+        } else {
+            let unbinds = vm.pointee.pending.unfinished(in: range)
+            vm.pointee.pending.forEachToAwait(of: unbinds) { depend(on: $0.fence) }
+        }
+        var index = isTimeline ? 0 : firstPiece(endingAfter: range.lowerBound)
+        while index < plan.pieces.count, isTimeline || plan.pieces.elements[index].start <= range.upperBound {
+            let piece = plan.pieces.elements + index
+            index += 1
+            if piece.pointee.isLeft { continue }
+            if status != nil { continue }
+            do throws(Status) {
+                try add(bindEdgeOn: piece.pointee.resource!.fence, to: &new.pointee.pieceEdges)
+                new.pointee.pieceEnd = index
+            } catch {
+                status = error
+            }
+        }
+        if let status { throw status }
+    }
+
+    /// The pieces are in order of addresses.
+    private func firstPiece(endingAfter address: UInt64) -> Int {
+        var (low, high) = (0, plan.pieces.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if plan.pieces.elements[middle].end > address { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+
+    func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
+        guard let memory = device.cache(kind).take() else { throw Status.noMemory }
+        return memory
+    }
+
+    private func addStartEdge(to edges: inout AwaitPointer?) throws(Status) {
+        guard let start else { return }
+        let edge = try device.makeAwait(on: start.fence, function: unbindAwaitFired)
+        edge.pointee.next = edges
+        edges = edge
+    }
+
+    private func makeResource(
+        _ result: inout ResourcePointer?, _ content: MappingContent, _ pages: PageListPointer, start: UInt64,
+        end: UInt64
+    ) throws(Status) {
+        let isTimeline = vm.pointee.options.policy == .timeline
+        let timelineAwait = isTimeline ? try take(.await) : nil
+        guard let memory = device.cache(.resource).take() else {
+            if let timelineAwait { device.cache(.await).give(timelineAwait) }
+            throw Status.noMemory
+        }
+        let own: PageListPointer
+        do throws(Status) {
+            own = try content.makePages(of: pages, size: end &- start)
+        } catch {
+            if let timelineAwait { device.cache(.await).give(timelineAwait) }
+            device.cache(.resource).give(memory)
+            throw error
+        }
+        let resource = ResourcePointer.initialize(
+            memory, vm: vm, pages: own, binding: content.binding(at: start, size: end &- start, of: own),
+            boID: content.isNull ? 0 : content.bo.pointee.id, timelineAwait: timelineAwait)
+        resource.set(.keepsPages)
+        result = resource
+    }
+
+    private func reserveRoom(
+        of resource: ResourcePointer, _ hasTables: inout Bool, _ hasIndexSlot: inout Bool
+    ) throws(Status) {
+        if !vm.pointee.pending.reserve() { throw Status.noMemory }
+        hasIndexSlot = true
+        try vm.reserveEntries(of: resource.pointee.binding, resource.pointee.pages)
+        hasTables = true
+    }
+
+    /// One for each unbind, bind and split that may come, and for the start. Raw memory, in a list.
+    private mutating func reserveOutEdges() throws(Status) {
+        var needed = start == nil ? 0 : 1
+        for index in 0..<plan.pieces.count where !plan.pieces.elements[index].isLeft { needed += 1 }
+        for index in 0..<plan.new.count where plan.new.elements[index].workMemory != nil { needed += 1 }
+        for index in 0..<plan.touched.count where plan.touched.elements[index].isDeferred { needed += 1 }
+        for _ in 0..<needed {
+            let memory = try take(.await)
+            memory.storeBytes(of: outMemory, as: UnsafeMutableRawPointer?.self)
+            outMemory = memory
+        }
+    }
+
+    // MARK: What cannot
+
+    private mutating func commit() {
+        isCommitted = true
+        out!.begin()
+        if let start {
+            start.begin()
+            while let edge = startEdges {
+                startEdges = edge.pointee.next
+                start.await(edge)
+            }
+            awaitInOut(start.fence)
+        }
+        for index in 0..<plan.touched.count { commit(plan.touched.elements + index) }
+        for index in 0..<plan.new.count { commit(plan.new.elements + index) }
+        while let edge = outEdges {
+            outEdges = edge.pointee.next
+            out!.await(edge)
+        }
+        if let queue = request.queue {
+            queue.pointee.last?.drop()
+            out!.fence.retain()
+            queue.pointee.last = out!.fence
+        }
+    }
+
+    private mutating func awaitInOut(_ fence: FencePointer) {
+        let memory = outMemory!
+        outMemory = memory.load(as: UnsafeMutableRawPointer?.self)
+        fence.retain()
+        let edge = memory.bindMemory(to: Await.self, capacity: 1)
+        edge.initialize(to: Await(fence: fence, function: joinAwaitFired))
+        out!.await(edge)
+    }
+
+    private mutating func commit(_ touched: UnsafeMutablePointer<TouchedMapping>) {
+        let vma = touched.pointee.vma
+        let resource = touched.pointee.resource
+        let pieces = plan.pieces.elements + touched.pointee.firstPiece
+        if !touched.pointee.isSplit {
+            prepend(pieces.pointee.edges, to: &vma.pointee.users)
+            pieces.pointee.edges = nil
+            pieces.pointee.schedule = vma.scheduleUnbind(of: resource)
+            awaitIfPending(pieces)
+            return
+        }
+        // Its slot among the pending unbinds; the pieces have theirs.
+        vm.pointee.pending.unreserve()
+        resource.set(.isScheduled)
+        var next = vma.pointee.users
+        vma.pointee.users = nil
+        vma.detachBinding()
+        while let user = next {
+            next = user.pointee.next
+            device.free(user)
+        }
+        startSplit(touched)
+        for index in 0..<touched.pointee.pieceCount where !pieces[index].isLeft {
+            let piece = pieces + index
+            let edges = piece.pointee.edges
+            piece.pointee.edges = nil
+            piece.pointee.schedule = piece.pointee.resource!.schedule(
+                awaiting: edges, range: piece.pointee.start...(piece.pointee.end &- 1)
+            ) {}
+            awaitIfPending(piece)
+        }
+    }
+
+    private func prepend(_ edges: AwaitPointer?, to list: inout AwaitPointer?) {
+        guard let edges else { return }
+        edges.pointee.next = list
+        list = edges
+    }
+
+    private mutating func awaitIfPending(_ piece: UnsafeMutablePointer<MappingPiece>) {
+        if case .atOnce = piece.pointee.schedule { return }
+        awaitInOut(piece.pointee.resource!.fence)
+    }
+
+    /// Gives what is left its ranges, and divides the entries, now or when they are there.
+    private mutating func startSplit(_ touched: UnsafeMutablePointer<TouchedMapping>) {
+        let pieces = plan.pieces.elements + touched.pointee.firstPiece
+        let count = touched.pointee.pieceCount
+        let split = touched.pointee.splitMemory!.bindMemory(to: MappingSplit.self, capacity: 1)
+        touched.pointee.splitMemory = nil
+        // The VMA's reference; that of this attempt is another one.
+        split.initialize(to: MappingSplit(whole: touched.pointee.resource, count: count))
+        for index in 0..<count {
+            let resource = pieces[index].resource!
+            resource.fence.retain()
+            (split.pieces + index).initialize(to: MappingSplit.Piece(resource: resource, isLeft: pieces[index].isLeft))
+        }
+        if !touched.pointee.isDeferred {
+            for index in 0..<count where pieces[index].isLeft {
+                install(pieces[index].vma!, pieces[index].resource!, isBound: true)
+            }
+            touched.pointee.resource.splitEntries(into: split.pieces, count: count)
+            // The rest of it signals, and comes when no lock is held.
+            touched.pointee.splitMemory = UnsafeMutableRawPointer(split)
+            return
+        }
+        let work = BindWorkPointer.initialize(
+            touched.pointee.workMemory!, vm: vm, resource: touched.pointee.resource, calledAt: device.now)
+        touched.pointee.workMemory = nil
+        work.pointee.split = split
+        work.pointee.isSplit = true
+        for index in 0..<count {
+            let piece = pieces + index
+            let user = piece.pointee.splitUser!.bindMemory(to: Await.self, capacity: 1)
+            piece.pointee.splitUser = nil
+            work.fence.retain()
+            user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired))
+            if piece.pointee.isLeft {
+                install(piece.pointee.vma!, piece.pointee.resource!, isBound: false)
+                user.pointee.next = nil
+                piece.pointee.vma!.pointee.users = user
+                work.fence.retain()
+                piece.pointee.vma!.pointee.bindFence = work.fence
+            } else {
+                user.pointee.next = piece.pointee.edges
+                piece.pointee.edges = user
+            }
+        }
+        awaitInOut(work.fence)
+        work.await(touched.pointee.bindEdge!)
+        touched.pointee.bindEdge = nil
+        work.commit()
+    }
+
+    private func install(_ vma: VMAPointer, _ resource: ResourcePointer, isBound: Bool) {
+        let binding = resource.pointee.binding
+        do throws(Status) {
+            try vm.pointee.ranges.reserve(vma.node, start: binding.start, size: binding.size, color: 0)
+        } catch {
+            panic("a batch found no room where it had made some")
+        }
+        resource.fence.retain()
+        vma.pointee.resource = resource
+        vm.enterByRecency(vma)
+        vma.pointee.pinCount = 1
+        let state = isBound ? VMAState.bound : VMAState.binding
+        vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
+        _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
+        vm.pointee.batches.mappingBegan()
+    }
+
+    private mutating func commit(_ new: UnsafeMutablePointer<NewMapping>) {
+        let resource = new.pointee.resource!
+        awaitPieces(new)
+        let binding = resource.pointee.binding
+        let vma = new.pointee.vma!
+        install(vma, resource, isBound: new.pointee.edges == nil)
+        let stats = vm.pointee.stats
+        stats.pointee.binds = stats.pointee.binds &+ 1
+        let history = vm.pointee.history
+        let now = device.now
+        history.record(
+            .bindScheduled, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: now)
+        if new.pointee.edges == nil {
+            entries &+= resource.writeEntries(binding)
+            history.record(.bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: now)
+            return
+        }
+        stats.pointee.bindsWaited = stats.pointee.bindsWaited &+ 1
+        let work = BindWorkPointer.initialize(new.pointee.workMemory!, vm: vm, resource: resource, calledAt: now)
+        new.pointee.workMemory = nil
+        work.fence.retain()
+        vma.pointee.bindFence = work.fence
+        work.fence.retain()
+        let user = new.pointee.bindUser!.bindMemory(to: Await.self, capacity: 1)
+        new.pointee.bindUser = nil
+        user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired))
+        vma.pointee.users = user
+        awaitInOut(work.fence)
+        while let edge = new.pointee.edges {
+            new.pointee.edges = edge.pointee.next
+            work.await(edge)
+        }
+        work.commit()
+    }
+
+    /// Of the edges to unbinds of this batch, those that are done need not be awaited. The last one is the first.
+    private func awaitPieces(_ new: UnsafeMutablePointer<NewMapping>) {
+        var index = new.pointee.pieceEnd
+        while let edge = new.pointee.pieceEdges {
+            index -= 1
+            let piece = plan.pieces.elements[index]
+            if piece.isLeft { continue }
+            new.pointee.pieceEdges = edge.pointee.next
+            switch piece.schedule {
+            case .atOnce, .immediate: device.free(edge)
+            case .ready, .deferred:
+                edge.pointee.next = new.pointee.edges
+                new.pointee.edges = edge
+            }
+        }
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == BatchState {
+    func mappingBegan() { _ = pointee.mappings.wrappingAdd(1, ordering: .relaxed) }
+    func mappingEnded() { _ = pointee.mappings.wrappingSubtract(1, ordering: .relaxed) }
+}
