@@ -29,6 +29,7 @@ struct I915Backend: ~Copyable {
     let waiter: UnsafeMutablePointer<SyncobjWaiter>
     let configuration: I915Configuration
     let options: I915Options
+    let handles: UnsafeMutablePointer<HandleList>
     /// An object with an empty batch.
     let emptyBatch: I915BufferPointer
     /// Handles of small objects that are put in the way of what is to be unbound; each can be in one place of every
@@ -78,13 +79,19 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
         _ waiter: UnsafeMutablePointer<SyncobjWaiter>
     ) throws(Status) -> I915BackendPointer {
         let memory = waiter.pointee.memory
-        let maker = I915BufferMaker(node: gpu.node, memory: memory, configuration: configuration, log: options.log)
         guard let backend = memory.allocateArray(of: I915Backend.self, count: 1) else { throw Status.noMemory }
         guard let dummies = memory.allocateArray(of: UInt32.self, count: I915Backend.dummyCount) else {
             memory.deallocateArray(backend, count: 1)
             throw Status.noMemory
         }
+        guard let handles = memory.allocateArray(of: HandleList.self, count: 1) else {
+            memory.deallocateArray(dummies, count: I915Backend.dummyCount)
+            memory.deallocateArray(backend, count: 1)
+            throw Status.noMemory
+        }
         dummies.initialize(repeating: 0, count: I915Backend.dummyCount)
+        handles.initialize(to: HandleList(gpu.node))
+        let maker = I915BufferMaker(handles: handles, memory: memory, configuration: configuration, log: options.log)
         do throws(Status) {
             let batch = try maker.make(size: pageSize, isLocal: false)
             var writer = BatchWriter(batch.pointee.cpu.assumingMemoryBound(to: UInt32.self), capacity: 2)
@@ -92,42 +99,47 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
             backend.initialize(
                 to: I915Backend(
                     gpu: gpu, memory: memory, waiter: waiter, configuration: configuration, options: options,
-                    emptyBatch: batch, dummies: dummies))
-            do throws(Status) {
-                for index in 0..<(options.unbindsLazily ? 0 : I915Backend.dummyCount) {
-                    dummies[index] = try maker.makeObject(size: pageSize)
-                }
-            } catch {
-                backend.dispose()
-                throw error
-            }
-            return backend
+                    handles: handles, emptyBatch: batch, dummies: dummies))
         } catch {
+            handles.deinitialize(count: 1)
+            memory.deallocateArray(handles, count: 1)
             memory.deallocateArray(dummies, count: I915Backend.dummyCount)
             memory.deallocateArray(backend, count: 1)
             throw error
         }
+        do throws(Status) {
+            for index in 0..<(options.unbindsLazily ? 0 : I915Backend.dummyCount) {
+                dummies[index] = try maker.makeObject(size: pageSize)
+            }
+        } catch {
+            backend.dispose()
+            throw error
+        }
+        return backend
     }
 
     func free() {
-        let (node, memory, dummies) = (pointee.node, pointee.memory, pointee.dummies)
+        let node = pointee.node
         pointee.waiter.stop()
         dispose()
-        memory.deallocateArray(dummies, count: I915Backend.dummyCount)
-        memory.deallocateArray(self, count: 1)
         node.close()
     }
 
     private func dispose() {
-        for index in 0..<I915Backend.dummyCount where pointee.dummies[index] != 0 {
-            pointee.node.closeBuffer(pointee.dummies[index])
-        }
+        let (node, memory, handles, dummies) = (pointee.node, pointee.memory, pointee.handles, pointee.dummies)
+        for index in 0..<I915Backend.dummyCount where dummies[index] != 0 { node.closeBuffer(dummies[index]) }
         buffers.destroy(pointee.emptyBatch)
+        invariant(handles.pointee.first == nil, "a backend was freed before its buffers were")
         deinitialize(count: 1)
+        handles.deinitialize(count: 1)
+        memory.deallocateArray(handles, count: 1)
+        memory.deallocateArray(dummies, count: I915Backend.dummyCount)
+        memory.deallocateArray(self, count: 1)
     }
 
     var buffers: I915BufferMaker {
         I915BufferMaker(
-            node: pointee.node, memory: pointee.memory, configuration: pointee.configuration, log: pointee.options.log)
+            handles: pointee.handles, memory: pointee.memory, configuration: pointee.configuration,
+            log: pointee.options.log)
     }
 }

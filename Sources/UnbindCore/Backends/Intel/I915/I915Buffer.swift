@@ -7,21 +7,30 @@ import CLibDRM
 import CSystem
 
 struct I915Buffer: BitwiseCopyable {
-    let handle: UInt32
+    /// First: a pointer to it is one to the buffer.
+    var entry: HandleEntry
     let size: UInt64
     let cpu: UnsafeMutableRawPointer
     let isUserMemory: Bool
     /// Of its place in an address space.
     let alignment: UInt64
+
+    var handle: UInt32 { entry.handle }
 }
 
 typealias I915BufferPointer = UnsafeMutablePointer<I915Buffer>
 
+extension UnsafeMutablePointer where Pointee == I915Buffer {
+    var entry: HandleEntryPointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: HandleEntry.self) }
+}
+
 struct I915BufferMaker {
-    let node: DRMNode
+    let handles: UnsafeMutablePointer<HandleList>
     let memory: UnsafeMutablePointer<Memory>
     let configuration: I915Configuration
     let log: HostLog
+
+    private var node: DRMNode { handles.pointee.node }
 
     /// Zeroed memory.
     /// - Failure: unsupported: the GPU has no local memory; invalid: not a multiple of what local memory is given out
@@ -39,8 +48,8 @@ struct I915BufferMaker {
             do throws(Status) {
                 buffer.initialize(
                     to: I915Buffer(
-                        handle: handle, size: size, cpu: try map(handle, size: size), isUserMemory: false,
-                        alignment: alignment))
+                        entry: HandleEntry(handle), size: size, cpu: try map(handle, size: size),
+                        isUserMemory: false, alignment: alignment))
             } catch {
                 node.closeBuffer(handle)
                 throw error
@@ -50,6 +59,7 @@ struct I915BufferMaker {
             // More than there is at all.
             throw error == .tooBig || error == .noSpace ? Status.noMemory : error
         }
+        handles.add(buffer.entry)
         return buffer
     }
 
@@ -68,14 +78,17 @@ struct I915BufferMaker {
             throw error == .noDevice ? Status.unsupported : error
         }
         buffer.initialize(
-            to: I915Buffer(handle: request.handle, size: size, cpu: address, isUserMemory: true, alignment: pageSize))
+            to: I915Buffer(
+                entry: HandleEntry(request.handle), size: size, cpu: address, isUserMemory: true,
+                alignment: pageSize))
+        handles.add(buffer.entry)
         return buffer
     }
 
-    /// May be called with locks held.
+    /// May be called with locks held, but none of the kernel's waits.
     func destroy(_ buffer: I915BufferPointer) {
+        if !handles.drop(buffer.entry) { return }
         if !buffer.pointee.isUserMemory { DRMNode.unmap(buffer.pointee.cpu, size: buffer.pointee.size) }
-        node.closeBuffer(buffer.pointee.handle)
         memory.deallocateArray(buffer, count: 1)
     }
 
@@ -84,6 +97,27 @@ struct I915BufferMaker {
     func export(_ buffer: I915BufferPointer) throws(Status) -> Int32 {
         if buffer.pointee.isUserMemory { throw Status.unsupported }
         return try node.exportBuffer(buffer.pointee.handle)
+    }
+
+    /// What a dma-buf stands for; a buffer of the node's own is itself, with one more user.
+    func importBuffer(_ descriptor: Int32) throws(Status) -> I915BufferPointer {
+        let size = DRMNode.bufferSize(descriptor)
+        let entry = try handles.add(dmaBuf: descriptor) { handle throws(Status) in
+            guard size > 0, isAligned(size, to: pageSize) else { throw Status.invalid }
+            guard let buffer = memory.allocateArray(of: I915Buffer.self, count: 1) else { throw Status.noMemory }
+            do throws(Status) {
+                // Through the dma-buf: whose memory it is knows how to map it.
+                let cpu = try DRMNode(file: descriptor, isOwned: false).map(offset: 0, size: size)
+                buffer.initialize(
+                    to: I915Buffer(
+                        entry: HandleEntry(handle), size: size, cpu: cpu, isUserMemory: false, alignment: pageSize))
+            } catch {
+                memory.deallocateArray(buffer, count: 1)
+                throw error
+            }
+            return buffer.entry
+        }
+        return UnsafeMutableRawPointer(entry).assumingMemoryBound(to: I915Buffer.self)
     }
 
     /// An object in system memory, which the CPU has not mapped.

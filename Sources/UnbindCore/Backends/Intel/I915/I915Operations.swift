@@ -84,8 +84,12 @@ private func i915BufferImport(
     _ outBuffer: UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
     _ outCPU: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ outSize: UnsafeMutablePointer<UInt64>?
 ) -> Int32 {
-    backend(context).pointee.options.log.error("i915: importing buffers is not there yet")
-    return Status.unsupported.raw
+    cStatus { () throws(Status) in
+        let buffer = try backend(context).buffers.importBuffer(descriptor)
+        outBuffer!.pointee = UnsafeMutableRawPointer(buffer)
+        outCPU!.pointee = buffer.pointee.cpu
+        outSize!.pointee = buffer.pointee.size
+    }
 }
 
 private func i915SpaceCreate(

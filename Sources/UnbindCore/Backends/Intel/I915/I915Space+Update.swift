@@ -69,23 +69,35 @@ extension UnsafeMutablePointer where Pointee == I915Space {
             log.error("i915 has no read-only mappings")
             throw Status.unsupported
         }
-        let buffer = bo.assumingMemoryBound(to: I915Buffer.self).pointee
-        guard range.offset == 0, range.size == buffer.size else {
+        let buffer = bo.assumingMemoryBound(to: I915Buffer.self)
+        guard range.offset == 0, range.size == buffer.pointee.size else {
             log.error("i915 binds buffers as a whole, not parts of them")
             throw Status.unsupported
         }
         let limit = backend.pointee.addressLimit
-        guard isAligned(range.address, to: buffer.alignment), range.address <= limit &- min(range.size, limit),
+        guard isAligned(range.address, to: buffer.pointee.alignment), range.address <= limit &- min(range.size, limit),
             range.size <= limit
         else {
             log.error("i915: an address that is not in the address space, or, of local memory, no multiple of 2 MiB")
             throw Status.invalid
         }
+        let isShared = backend.pointee.handles.isShared(buffer.entry)
         pointee.lock.acquire()
-        let isTaken = (pointee.mappings.pointee.first(endingAfter: range.address)?.pointee.start ?? .max)
-            < range.address &+ range.size
+        let next = pointee.mappings.pointee.first(endingAfter: range.address)?.pointee.start ?? .max
+        let isElsewhere = isShared && isBound(buffer.pointee.handle)
         pointee.lock.release()
-        invariant(!isTaken, "a range was mapped over another")
+        invariant(next >= range.address &+ range.size, "a range was mapped over another")
+        if isElsewhere {
+            log.error("i915 binds a buffer in one place of an address space, also when it came in as a dma-buf")
+            throw Status.unsupported
+        }
+    }
+
+    /// Under the lock. Looks at everything that is bound.
+    private func isBound(_ handle: UInt32) -> Bool {
+        var next = pointee.mappings.pointee.first(endingAfter: 0)
+        while let mapping = next, mapping.pointee.handle != handle { next = mapping.next }
+        return next != nil
     }
 
     private func makeMapping(
