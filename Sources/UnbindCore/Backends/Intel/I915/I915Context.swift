@@ -219,6 +219,5 @@ func makeI915Context(
 func destroyI915Context(_ id: UInt32, _ node: DRMNode) {
     var destroy = unbind_drm_i915_gem_context_destroy()
     destroy.ctx_id = id
-    // It cannot fail but for an id that is none.
-    try? node.call(UNBIND_DRM_IOCTL_I915_GEM_CONTEXT_DESTROY, &destroy)
+    node.end(UNBIND_DRM_IOCTL_I915_GEM_CONTEXT_DESTROY, &destroy)
 }

@@ -33,9 +33,10 @@ extension UnsafeMutablePointer where Pointee == I915Space {
     private func map(
         _ ranges: UnsafePointer<unbind_backend_range>, count: Int, completion: PointCompletion
     ) throws(Status) {
-        for index in 0..<count { try check(ranges[index]) }
         let binder = pointee.binder
+        // First: what a lost device was told to map may be there and not.
         try binder.pointee.timeline.reserve(growing: true)
+        for index in 0..<count { try check(ranges[index]) }
         var made: I915MappingPointer?
         do throws(Status) {
             binder.beginList()

@@ -136,6 +136,5 @@ extension UnsafeMutablePointer where Pointee == I915Space {
 private func destroyI915Space(_ id: UInt32, _ node: DRMNode) {
     var control = unbind_drm_i915_gem_vm_control()
     control.vm_id = id
-    // It cannot fail but for an id that is none.
-    try? node.call(UNBIND_DRM_IOCTL_I915_GEM_VM_DESTROY, &control)
+    node.end(UNBIND_DRM_IOCTL_I915_GEM_VM_DESTROY, &control)
 }
