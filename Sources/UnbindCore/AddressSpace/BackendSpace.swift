@@ -14,6 +14,7 @@
 // - Lifetime: the VM's. The work holds a reference to the VM from its first to its last step.
 // - Signalling: the work.
 
+import CSystem
 import CUnbind
 import Synchronization
 
@@ -217,11 +218,33 @@ private func runBackendSpace(_ context: UnsafeMutableRawPointer, _ time: UInt64)
     context.assumingMemoryBound(to: BackendSpace.self).run(at: time)
 }
 
+extension UnsafeMutablePointer where Pointee == UnbindDrain {
+    /// Waits for as long as others make one unbind ready after the other, and not for long: a call to the backend costs
+    /// about as much, and takes them all at once. On the other executors what comes in a row is there already.
+    fileprivate func letGather() {
+        let quiet: UInt64 = 20_000
+        let begin = csys_monotonic_ns()
+        var (seen, since) = (newestReady, begin)
+        while true {
+            csys_pause()
+            let now = csys_monotonic_ns()
+            let newest = newestReady
+            if newest != seen {
+                seen = newest
+                since = now
+            }
+            if now &- since >= quiet || now &- begin >= 50 * quiet { return }
+        }
+    }
+}
+
 /// The work of the UnbindDrain of such a VM: hands over what is ready.
 func feedBackend(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
     let drain = context.assumingMemoryBound(to: UnbindDrain.self)
     let space = drain.pointee.vm.pointee.backendSpace!
+    let isPool = drain.pointee.vm.pointee.device.pointee.executor.kind == .pool
     while true {
+        if isPool { drain.letGather() }
         let batch = drain.takeReady()
         // Rests before it hands over: from then on nothing of this keeps the VM.
         let isAtRest = drain.comesToRest()

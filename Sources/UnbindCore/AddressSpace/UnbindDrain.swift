@@ -144,6 +144,9 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         pointee.vm.pointee.stats.pointee.batches.add(1)
     }
 
+    /// Changes with each that is made ready.
+    var newestReady: ResourcePointer? { pointee.ready.load(ordering: .relaxed) }
+
     /// All that are ready, in the order in which they became so. Only the running work item does this.
     @inline(__always)
     func takeReady() -> ResourcePointer? {

@@ -158,6 +158,7 @@ struct OpeningDevice {
         make(.stub, FenceHome(owner: device) { _ in panic("the stub fence was over-dropped") })
         make(.caller, FenceHome(owner: device, isSignalledByCaller: true, release: releaseCallerFence))
         make(.timed, FenceHome(owner: device, kind: .timed, release: releaseTimedFence))
+        make(.imported, FenceHome(owner: device, kind: .imported, release: releaseImportedFence))
         make(.array, FenceHome(owner: device, kind: .array, isOrdered: true, release: releaseFenceArray))
         make(
             .timelinePoint,

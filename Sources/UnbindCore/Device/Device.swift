@@ -99,7 +99,7 @@ enum CacheKind: Int {
 
 /// The sorts of fences that are a device's own.
 enum FenceSort: Int {
-    case stub, caller, timed, array, timelinePoint, migration, bindWork, job, join
+    case stub, caller, timed, imported, array, timelinePoint, migration, bindWork, job, join
 
     static var count: Int { join.rawValue + 1 }
 }

@@ -38,7 +38,10 @@ struct DRMNode: BitwiseCopyable {
 
     /// Opens a node for reading and writing, close-on-exec.
     static func open(_ path: borrowing FixedText) throws(Status) -> DRMNode {
-        let file = path.isEmpty ? -ENOENT : path.withCString { $0.map { clibdrm_open($0) } ?? -ENAMETOOLONG }
+        let file = path.withCString { path in
+            guard let path, path.pointee != 0 else { return -ENOENT }
+            return repeating(.ordinary) { clibdrm_open(path) }
+        }
         return DRMNode(file: try checked(file), isOwned: true)
     }
 
@@ -51,15 +54,18 @@ struct DRMNode: BitwiseCopyable {
     func call<Argument>(
         _ request: UInt, _ argument: inout Argument, as kind: Request = .ordinary
     ) throws(Status) {
-        let status = withUnsafeMutablePointer(to: &argument) { attempt(request, $0, as: kind) }
+        let status = withUnsafeMutablePointer(to: &argument) { argument in
+            Self.repeating(kind) { clibdrm_ioctl_once(file, request, argument) }
+        }
         _ = try Self.checked(status)
     }
 
-    private func attempt(_ request: UInt, _ argument: UnsafeMutableRawPointer, as kind: Request) -> Int32 {
+    /// The policy: calls until what it answers is to be passed on.
+    static func repeating(_ kind: Request, _ attempt: () -> Int32) -> Int32 {
         var attempts = kind.attempts
         var interruptions = Self.interruptions
         while true {
-            let status = clibdrm_ioctl_once(file, request, argument)
+            let status = attempt()
             if status == -EINTR, interruptions > 1 {
                 interruptions &-= 1
             } else if status == -EAGAIN, attempts > 1 {
@@ -75,7 +81,7 @@ struct DRMNode: BitwiseCopyable {
     /// times, unless it knows of no such thing, and then left.
     func end<Argument>(_ request: UInt, _ argument: inout Argument) {
         withUnsafeMutablePointer(to: &argument) { argument in
-            Self.insist { attempt(request, argument, as: .ordinary) }
+            Self.insist { clibdrm_ioctl_once(file, request, argument) }
         }
     }
 
@@ -98,7 +104,7 @@ struct DRMNode: BitwiseCopyable {
     /// What an offset that the driver gave stands for, where the CPU sees it.
     func map(offset: UInt64, size: UInt64) throws(Status) -> UnsafeMutableRawPointer {
         var address: UnsafeMutableRawPointer?
-        _ = try Self.checked(clibdrm_map(file, offset, size, &address))
+        _ = try Self.checked(Self.repeating(.submission) { clibdrm_map(file, offset, size, &address) })
         return address!
     }
 
@@ -109,9 +115,12 @@ struct DRMNode: BitwiseCopyable {
     // MARK: What it is
 
     /// Of DRM_CAP_*; 0 if the kernel does not know it.
-    func capability(_ capability: UInt32) -> UInt64 {
+    func capability(_ capability: UInt32) throws(Status) -> UInt64 {
         var value: UInt64 = 0
-        return clibdrm_get_cap(file, UInt64(capability), &value) < 0 ? 0 : value
+        let status = clibdrm_get_cap(file, UInt64(capability), &value)
+        if status == -EINVAL { return 0 }
+        _ = try Self.checked(status)
+        return value
     }
 
     /// The device number; 0 if it is no character device.

@@ -85,7 +85,7 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
     static func make(
         node: DRMNode, memory: UnsafeMutablePointer<Memory>
     ) throws(Status) -> UnsafeMutablePointer<SyncobjWaiter> {
-        guard node.capability(UNBIND_DRM_CAP_SYNCOBJ_TIMELINE) == 1 else { throw Status.unsupported }
+        guard try node.capability(UNBIND_DRM_CAP_SYNCOBJ_TIMELINE) == 1 else { throw Status.unsupported }
         guard let waiter = memory.allocateArray(of: SyncobjWaiter.self, count: 1) else { throw Status.noMemory }
         do throws(Status) {
             let kick = try node.makeSyncobj()

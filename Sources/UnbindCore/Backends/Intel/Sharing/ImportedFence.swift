@@ -53,12 +53,9 @@ extension UnsafeMutablePointer where Pointee == Device {
             timeline.free()
             throw Status.noMemory
         }
-        let owner = UnsafeMutableRawPointer(self)
         imported.initialize(
             to: ImportedFence(
-                base: CallerFence(
-                    fence: Fence(owner: owner, kind: .imported, release: releaseImportedFence), device: self),
-                timeline: timeline))
+                base: CallerFence(fence: Fence(home: fenceHome(.imported)), device: self), timeline: timeline))
         let object = UnsafeMutableRawPointer(imported)
         let fence = object.assumingMemoryBound(to: Fence.self)
         retain()
@@ -105,7 +102,7 @@ private func importedFenceSignalled(_ object: UnsafeMutableRawPointer, _ error: 
     imported.dropWatch()
 }
 
-private func releaseImportedFence(_ memory: UnsafeMutableRawPointer) {
+func releaseImportedFence(_ memory: UnsafeMutableRawPointer) {
     let imported = memory.assumingMemoryBound(to: ImportedFence.self)
     let object = memory.assumingMemoryBound(to: CallerFence.self)
     let device = object.pointee.device

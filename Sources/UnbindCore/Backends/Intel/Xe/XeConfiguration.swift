@@ -1,5 +1,4 @@
-// XeConfiguration: what the xe driver says of a GPU that the backend goes by: memory regions, engines, address width,
-// and the table of page attributes (PAT), which the driver does not tell: it follows from the graphics version.
+// XeConfiguration: what the xe driver says of a GPU that the backend goes by: memory regions, engines, address width.
 
 import CLibDRM
 import CSystem
@@ -55,39 +54,7 @@ struct XeConfiguration: BitwiseCopyable {
         }
     }
 
-    // MARK: Page attributes
-
-    /// For memory that the CPU caches: the GPU sees what is in its caches. No other index is allowed there.
-    var coherentPAT: UInt16 {
-        switch version {
-        case ..<1260: 0
-        case ..<2000: 3
-        default: 2
-        }
-    }
-
-    /// For memory that the CPU does not cache.
-    func pat(_ level: XeCacheLevel) -> UInt16 {
-        switch (level, version) {
-        case (.writeBack, _): coherentPAT
-        case (.none, ..<1260): 3
-        case (.none, ..<1270): 0
-        case (.none, ..<2000): 2
-        case (.none, _): 3
-        case (.writeCombine, ..<1270): 1
-        case (.writeCombine, ..<2000): 2
-        case (.writeCombine, _): 3
-        }
-    }
-}
-
-enum XeCacheLevel: UInt32 {
-    case none = 1
-    case writeCombine
-    case writeBack
-
-    /// UNBIND_CACHE_*.
-    init(_ level: UInt32) { self = XeCacheLevel(rawValue: level) ?? .writeBack }
+    var pageAttributes: XePageAttributes { XePageAttributes(version: version) }
 }
 
 struct XeRegion: BitwiseCopyable {

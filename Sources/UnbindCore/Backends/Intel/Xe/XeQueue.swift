@@ -105,7 +105,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         if let buffer {
             operation.op = UNBIND_DRM_XE_VM_BIND_OP_MAP
             operation.obj = buffer.pointee.handle
-            operation.pat_index = pointee.backend.pointee.configuration.coherentPAT
+            operation.pat_index = pointee.backend.pointee.configuration.pageAttributes.coherent
         }
         try withUnsafeMutablePointer(to: &operation) { operation throws(Status) in
             try bind(operation, count: 1, on: 0, signalling: timeline)

@@ -70,9 +70,9 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
             return operation
         }
         let buffer = range.bo.assumingMemoryBound(to: XeBuffer.self).pointee
-        let configuration = pointee.backend.pointee.configuration
+        let attributes = pointee.backend.pointee.configuration.pageAttributes
         operation.pat_index =
-            buffer.isCached ? configuration.coherentPAT : configuration.pat(XeCacheLevel(range.cache_level))
+            buffer.isCached ? attributes.coherent : attributes.index(forCacheLevel: range.cache_level)
         if buffer.handle == 0 {
             operation.op = UNBIND_DRM_XE_VM_BIND_OP_MAP_USERPTR
             operation.userptr = UInt64(UInt(bitPattern: buffer.cpu)) &+ range.offset
