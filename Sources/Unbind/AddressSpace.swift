@@ -38,10 +38,13 @@ public final class AddressSpace: @unchecked Sendable {
         public var mappableSize: UInt64?
         /// Bytes kept unmapped on both sides of every binding.
         public var guardSize: UInt64
+        /// Operations that lookups, faults and dumps remember; nil is 4096, 0 none.
+        public var historyRecords: UInt32?
 
         public init(
             policy: Policy = .ranges, size: UInt64? = nil, pageSizes: PageSizes = [], cacheColoring: Bool = false,
-            isGlobal: Bool = false, tableModes: Bool = false, mappableSize: UInt64? = nil, guardSize: UInt64 = 0
+            isGlobal: Bool = false, tableModes: Bool = false, mappableSize: UInt64? = nil, guardSize: UInt64 = 0,
+            historyRecords: UInt32? = nil
         ) {
             self.policy = policy
             self.size = size
@@ -51,6 +54,7 @@ public final class AddressSpace: @unchecked Sendable {
             self.tableModes = tableModes
             self.mappableSize = mappableSize
             self.guardSize = guardSize
+            self.historyRecords = historyRecords
         }
     }
 
@@ -67,6 +71,8 @@ public final class AddressSpace: @unchecked Sendable {
         raw.page_sizes = options.pageSizes.rawValue
         raw.mappable_size = options.mappableSize ?? 0
         raw.guard = options.guardSize
+        if options.historyRecords == 0 { raw.flags |= UNBIND_VM_NO_HISTORY }
+        raw.history_records = options.historyRecords ?? 0
         handle = try UnbindError.make { unbind_vm_create(device.handle, &raw, $0) }
     }
 

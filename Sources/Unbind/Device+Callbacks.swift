@@ -17,13 +17,16 @@ public enum LogLevel: UInt32, Sendable {
 final class Callbacks: Sendable {
     let log: (@Sendable (LogLevel, String) -> Void)?
     let fault: (@Sendable (Fault) -> Void)?
+    let binding: (@Sendable (BindingEvent) -> Void)?
     let power: (any Device.Power)?
 
     init(
-        log: (@Sendable (LogLevel, String) -> Void)?, fault: (@Sendable (Fault) -> Void)?, power: (any Device.Power)?
+        log: (@Sendable (LogLevel, String) -> Void)?, fault: (@Sendable (Fault) -> Void)?,
+        binding: (@Sendable (BindingEvent) -> Void)?, power: (any Device.Power)?
     ) {
         self.log = log
         self.fault = fault
+        self.binding = binding
         self.power = power
     }
 
@@ -59,6 +62,14 @@ final class Callbacks: Sendable {
                 guard let data, let fault else { return }
                 let callbacks = Unmanaged<Callbacks>.fromOpaque(data).takeUnretainedValue()
                 callbacks.fault?(Fault(fault.pointee))
+            }
+        }
+        if binding != nil {
+            options.binding_data = pointer
+            options.binding = { data, event in
+                guard let data, let event else { return }
+                let callbacks = Unmanaged<Callbacks>.fromOpaque(data).takeUnretainedValue()
+                callbacks.binding?(BindingEvent(event.pointee))
             }
         }
     }

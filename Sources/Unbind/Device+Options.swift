@@ -84,6 +84,9 @@ extension Device {
         public var log: (@Sendable (LogLevel, String) -> Void)?
         /// Receives GPU page faults, on the thread that runs the queue.
         public var fault: (@Sendable (Fault) -> Void)?
+        /// Receives every bind and unbind: those of one address space one by one and in order, as a piece of the
+        /// device's work.
+        public var binding: (@Sendable (BindingEvent) -> Void)?
         /// Called around what touches the entries of global address spaces.
         public var power: (any Power)?
 
@@ -91,7 +94,7 @@ extension Device {
             executor: Executor = .pool(), systemMemoryBytes: UInt64? = nil, localMemoryBytes: UInt64? = nil,
             pageSizes: PageSizes = [], costModel: CostModel? = nil, withoutSlabs: Bool = false,
             log: (@Sendable (LogLevel, String) -> Void)? = nil, fault: (@Sendable (Fault) -> Void)? = nil,
-            power: (any Power)? = nil
+            binding: (@Sendable (BindingEvent) -> Void)? = nil, power: (any Power)? = nil
         ) {
             self.executor = executor
             self.systemMemoryBytes = systemMemoryBytes
@@ -101,6 +104,7 @@ extension Device {
             self.withoutSlabs = withoutSlabs
             self.log = log
             self.fault = fault
+            self.binding = binding
             self.power = power
         }
 

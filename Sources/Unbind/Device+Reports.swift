@@ -9,6 +9,8 @@ extension Device {
         public let addressSpaces, buffers, vmas, queues, fences, timelines, holds: Int
         /// Locks of buffers that lock contexts still had.
         public let locks: Int
+        /// Allocators and trackers of ranges.
+        public let ranges: Int
         /// Memory of those buffers.
         public let bufferBytes: UInt64
         /// Unbinds that were pending and that the close finished.
@@ -18,7 +20,7 @@ extension Device {
 
         /// True when no object was left.
         public var isClean: Bool {
-            addressSpaces + buffers + vmas + queues + fences + timelines + holds + locks == 0
+            addressSpaces + buffers + vmas + queues + fences + timelines + holds + locks + ranges == 0
         }
 
         init(_ raw: unbind_leak_report) {
@@ -30,6 +32,7 @@ extension Device {
             timelines = Int(raw.timelines)
             holds = Int(raw.holds)
             locks = Int(raw.locks)
+            ranges = Int(raw.ranges)
             bufferBytes = raw.bo_bytes
             unbindsCompleted = raw.unbinds_completed
             fencesCancelled = raw.fences_cancelled

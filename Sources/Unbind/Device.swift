@@ -15,7 +15,8 @@ public final class Device: @unchecked Sendable {
 
     /// Opens a software GPU.
     public init(_ options: Options = Options()) throws(UnbindError) {
-        let callbacks = Callbacks(log: options.log, fault: options.fault, power: options.power)
+        let callbacks = Callbacks(
+            log: options.log, fault: options.fault, binding: options.binding, power: options.power)
         self.callbacks = callbacks
         handle = try UnbindError.make { out in
             var costs = options.costModel?.cValue ?? unbind_cost_model()

@@ -32,6 +32,12 @@ public struct Fault: Sendable {
     public let address: UInt64
     /// What was last mapped there; nil if nothing is remembered.
     public let lastMapping: Mapping?
+    /// What is bound there now.
+    public let mapping: AddressSpace.Mapping?
+    /// Unbinds that cover the address and have not finished.
+    public let pendingUnbindCount: Int
+    /// The last operations that touched the address, newest first, at most 16.
+    public let operations: [AddressSpace.Operation]
 
     /// A mapping that was once at the address.
     public struct Mapping: Sendable {
@@ -39,6 +45,8 @@ public struct Fault: Sendable {
         public let bufferID: UInt64
         /// Its addresses.
         public let range: Range<UInt64>
+        /// Byte of the mapping; of the buffer too, unless it was bound through a view.
+        public let offset: UInt64
         /// nil if no longer remembered.
         public let boundAt: UInt64?
         /// nil if still bound.
@@ -54,12 +62,19 @@ public struct Fault: Sendable {
         addressSpaceID = raw.vm_id
         jobNumber = raw.job_seqno
         address = raw.address
+        mapping = AddressSpace.Mapping(
+            state: raw.bound_state, flags: raw.bound_flags, bufferID: raw.bound_bo_id, start: raw.bound_start,
+            size: raw.bound_size, offset: raw.bound_offset)
+        pendingUnbindCount = Int(raw.pending_unbinds)
+        operations = UnsafeBufferPointer(start: raw.operations, count: Int(raw.operation_count))
+            .map(AddressSpace.Operation.init)
         guard raw.last_bo_id != 0 else {
             lastMapping = nil
             return
         }
         lastMapping = Mapping(
             bufferID: raw.last_bo_id, range: raw.last_start..<(raw.last_start &+ max(raw.last_size, 1)),
+            offset: raw.last_offset,
             boundAt: raw.last_bound_ns == 0 ? nil : raw.last_bound_ns,
             unboundAt: raw.last_unbound_ns == 0 ? nil : raw.last_unbound_ns)
     }

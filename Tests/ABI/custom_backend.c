@@ -2,28 +2,6 @@
 /* A backend of the program's own: binds and unbinds, at once and later, merged, cut, refused and lost. */
 #include "toy_backend.h"
 
-static const uint32_t executors[3] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUAL, UNBIND_EXECUTOR_SIMULATED};
-static const enum toy_mode modes[3] = {TOY_AT_ONCE, TOY_BEFORE_RETURN, TOY_BY_THREAD};
-
-/* A thread cannot complete anything within work that the simulated executor runs. */
-#define FOR_EACH_WAY(executor, mode)                                                            \
-    for (unsigned way__ = 0; way__ < 8; way__++)                                                \
-        for (uint32_t executor = executors[way__ < 3 ? 0 : way__ < 6 ? 1 : 2], once__ = 1; once__;) \
-            for (enum toy_mode mode = modes[way__ < 6 ? way__ % 3 : way__ - 6]; once__; once__ = 0)
-
-static unbind_vma *new_vma(struct toy *toy, uint64_t size, uint64_t address) {
-    unbind_bo *bo = make_bo(&toy->gpu, size);
-    unbind_vma *vma = make_vma(&toy->gpu, bo, address);
-    unbind_bo_unref(bo);
-    return vma;
-}
-
-static unbind_fence *unbind_async(unbind_vma *vma) {
-    unbind_fence *fence = NULL;
-    REQUIRE(unbind_vma_unbind_async(vma, 0, &fence) == 0);
-    return fence;
-}
-
 static int bind_async(unbind_vma *vma) {
     unbind_fence *fence = NULL;
     int status = unbind_vma_bind_async(vma, 0, &fence);
@@ -49,6 +27,9 @@ TEST(opening, "a device is not opened on functions that are missing or claims th
     REFUSED(ops.vm_create = NULL);
     REFUSED(ops.vm_destroy = NULL);
     REFUSED(ops.update = NULL);
+    REFUSED(ops.queue_create = NULL);
+    REFUSED(ops.queue_destroy = NULL);
+    REFUSED(ops.submit = NULL);
     REFUSED(ops.bo_wrap = NULL);
     REFUSED(ops.capabilities |= UNBIND_CAP_MIGRATION);
     REFUSED(ops.capabilities |= UINT64_C(1) << 60);
@@ -469,7 +450,7 @@ TEST(closing, "closing a device completes what a backend has begun, however late
         unbind_vma *vmas[50];
         struct unbind_leak_report report = UNBIND_LEAK_REPORT_INIT;
         toy_init(&toy, TOY_BY_THREAD);
-        toy_open(&toy, executors[executor]);
+        toy_open(&toy, toy_executors[executor]);
         for (unsigned i = 0; i < 50; i++) {
             vmas[i] = new_vma(&toy, PAGE, 0x100000 + i * PAGE);
             CHECK_EQUAL(unbind_vma_bind_async(vmas[i], 0, NULL), 0);

@@ -15,7 +15,11 @@ TEST(refused_calls, "what a custom backend does not have is refused and changes 
     unbind_vm *vm = UNTOUCHED(unbind_vm);
     unbind_fence *fence = UNTOUCHED(unbind_fence);
     unbind_queue *queue = UNTOUCHED(unbind_queue);
-    open_manual(&toy, 0);
+    toy_init(&toy, TOY_AT_ONCE);
+    toy.ops.queue_create = NULL;
+    toy.ops.queue_destroy = NULL;
+    toy.ops.submit = NULL;
+    toy_open(&toy, UNBIND_EXECUTOR_MANUAL);
     unbind_bo *bo = make_bo(&toy.gpu, PAGE);
     unbind_vma *vma = make_vma(&toy.gpu, bo, 0x10000);
     CHECK_EQUAL(unbind_vma_bind(vma, UNBIND_BIND_READ_ONLY), 0);

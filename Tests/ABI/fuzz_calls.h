@@ -4,6 +4,7 @@
 #define TESTS_ABI_FUZZ_CALLS_H
 
 #include "fuzz_holds.h"
+#include "fuzz_ranges.h"
 #include "fuzz_sharing.h"
 #include "fuzz_world.h"
 
@@ -94,7 +95,7 @@ static void close_device(struct slot *slot) {
     int index = device_of(DEVICE, device), was_closed = index < 0 || fuzz.is_closed[index], got;
     int is_asked = slot || !one_in(4);
     uint64_t bytes = 0, unsignalled = 0;
-    uint32_t vms, bos, vmas, queues, fences, holds;
+    uint32_t vms, bos, vmas, queues, fences, holds, ranges;
     if (index >= 0) {
         vms = held(index, VM, NULL, NULL);
         bos = held(index, BO, &bytes, NULL);
@@ -102,8 +103,9 @@ static void close_device(struct slot *slot) {
         queues = held(index, QUEUE, NULL, NULL);
         fences = held(index, FENCE, NULL, &unsignalled);
         holds = held(index, HOLD, NULL, NULL);
+        ranges = held(index, ZONES, NULL, NULL) + held(index, TRACKER, NULL, NULL);
     } else {
-        vms = bos = vmas = queues = fences = holds = 0;
+        vms = bos = vmas = queues = fences = holds = ranges = 0;
     }
     if (slot) memcpy(&room, &report, sizeof report);
     else resize(&room, &report, sizeof report, 8);
@@ -134,6 +136,7 @@ static void close_device(struct slot *slot) {
     if (report.queues != queues) fuzz_failed("queues in the report", (long long)report.queues - queues);
     if (report.fences != fences) fuzz_failed("fences in the report", (long long)report.fences - fences);
     if (report.holds != holds) fuzz_failed("holds in the report", (long long)report.holds - holds);
+    if (report.ranges != ranges) fuzz_failed("range objects in the report", (long long)report.ranges - ranges);
     if (report.bo_bytes != bytes) fuzz_failed("bytes in the report", (long long)(report.bo_bytes - bytes));
     if (report.fences_cancelled < unsignalled ||
         report.fences_cancelled > unsignalled + fuzz.abandoned[index] + fuzz.timed[index]) {
@@ -599,7 +602,7 @@ static void use_references(void) {
 static void step(void) {
     if (!fuzz.depth) fuzz.step++;
     fuzz.here = one_in(12);
-    switch (below(31)) {
+    switch (below(33)) {
     case 0:
         open_device();
         break;
@@ -632,6 +635,8 @@ static void step(void) {
     case 25:
     case 26: make_fence_of_fences(); break;
     case 27: use_hold(); break;
+    case 30:
+    case 31: use_ranges(); break;
     case 28:
     case 29: move_buffer(); break;
     default:

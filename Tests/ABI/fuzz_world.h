@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 enum { SLOTS = 10, CALLBACKS = 8, DESCRIPTORS = 8, CONTEXTS = 4, STEPS = 300, WRAP_SIZE = 1 << 16, STRUCT_ROOM = 4608 };
-enum kind { DEVICE, VM, BO, VMA, QUEUE, FENCE, HOLD, KINDS };
+enum kind { DEVICE, VM, BO, VMA, QUEUE, FENCE, HOLD, ZONES, TRACKER, KINDS };
 
 struct slot {
     void *handle;
@@ -130,6 +130,8 @@ static void *handle_ref(enum kind kind, void *handle) {
     case QUEUE: return unbind_queue_ref((unbind_queue *)handle);
     case FENCE: return unbind_fence_ref((unbind_fence *)handle);
     case HOLD: return unbind_hold_ref((unbind_hold *)handle);
+    case ZONES: return unbind_range_allocator_ref((unbind_range_allocator *)handle);
+    case TRACKER: return unbind_range_tracker_ref((unbind_range_tracker *)handle);
     default: return NULL;
     }
 }
@@ -144,6 +146,8 @@ static void handle_unref(enum kind kind, void *handle) {
     case QUEUE: unbind_queue_unref((unbind_queue *)handle); break;
     case FENCE: unbind_fence_unref((unbind_fence *)handle); break;
     case HOLD: unbind_hold_unref((unbind_hold *)handle); break;
+    case ZONES: unbind_range_allocator_unref((unbind_range_allocator *)handle); break;
+    case TRACKER: unbind_range_tracker_unref((unbind_range_tracker *)handle); break;
     default: break;
     }
 }

@@ -23,6 +23,9 @@ NEWER(submit);
 NEWER(pin_options);
 NEWER(evict_request);
 NEWER(view);
+NEWER(range_request);
+NEWER(range_info);
+NEWER(range_stats);
 
 /* Fills one in: the known part as given, a tail of zeros, the size of the whole. */
 #define SET_NEWER(whole, value)                             \
@@ -180,6 +183,43 @@ TEST(newer_stats, "a newer program's stats are filled and their unknown part sta
     CHECK(device.known.allocations > 0 && vm.known.bound == 1 && page.known.address == 0x7000);
     CHECK_EQUAL(device.tail[0] | vm.tail[0] | page.tail[0], 0);
     unbind_vma_unref(vma);
+    gpu_close(&gpu);
+}
+
+TEST(newer_ranges, "a newer program's requests for a range are taken, and what it asks is filled as far as both go") {
+    struct gpu gpu;
+    struct unbind_range_zone zone = {0, 16 * PAGE, 0, 0};
+    struct unbind_range_request request_default = UNBIND_RANGE_REQUEST_INIT;
+    struct unbind_range_info info_default = UNBIND_RANGE_INFO_INIT, older;
+    struct unbind_range_stats stats_default = UNBIND_RANGE_STATS_INIT;
+    struct newer_range_request request;
+    struct newer_range_info info;
+    struct newer_range_stats stats;
+    unbind_range_allocator *allocator = NULL;
+    uint64_t address = 77;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    REQUIRE(unbind_range_allocator_create(gpu.device, &zone, 1, &allocator) == 0);
+    request_default.size = PAGE;
+    request_default.placement = UNBIND_RANGE_LOW;
+    SET_NEWER(request, request_default);
+    SET_NEWER(info, info_default);
+    SET_NEWER(stats, stats_default);
+    request.tail[0] = info.tail[1] = stats.tail[0] = 1;
+    CHECK_EQUAL(unbind_range_allocator_reserve(allocator, &request.known, &address, NULL), -E2BIG);
+    CHECK_EQUAL(unbind_range_allocator_lookup(allocator, 0, &info.known), -E2BIG);
+    CHECK_EQUAL(unbind_range_allocator_get_stats(allocator, 0, &stats.known), -E2BIG);
+    CHECK(address == 77 && info.known.size == 0 && stats.known.size == 0);
+    request.tail[0] = info.tail[1] = stats.tail[0] = 0;
+    CHECK_EQUAL(unbind_range_allocator_reserve(allocator, &request.known, &address, NULL), 0);
+    CHECK_EQUAL(unbind_range_allocator_lookup(allocator, 0, &info.known), 0);
+    CHECK_EQUAL(unbind_range_allocator_get_stats(allocator, 0, &stats.known), 0);
+    CHECK(info.known.size == PAGE && stats.known.used == 1 && info.known.struct_size == sizeof info);
+    CHECK_EQUAL(info.tail[0] | info.tail[1] | stats.tail[0] | stats.tail[1], 0);
+    memset(&older, 0xee, sizeof older);
+    older.struct_size = offsetof(struct unbind_range_info, size);
+    CHECK_EQUAL(unbind_range_allocator_lookup(allocator, 0, &older), 0);
+    CHECK(older.state == UNBIND_RANGE_USED && older.size == UINT64_C(0xeeeeeeeeeeeeeeee));
+    unbind_range_allocator_unref(allocator);
     gpu_close(&gpu);
 }
 

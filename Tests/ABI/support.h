@@ -145,6 +145,7 @@ static inline void device_close_clean(unbind_device *device, struct hooks *hooks
     CHECK_EQUAL(report.fences, 0);
     CHECK_EQUAL(report.timelines, 0);
     CHECK_EQUAL(report.locks, 0);
+    CHECK_EQUAL(report.ranges, 0);
     CHECK_EQUAL(report.bo_bytes, 0);
     unbind_device_unref(device);
     if (hooks) {

@@ -16,11 +16,13 @@
 #define TOY_OPS 4096u    /* begun and not completed */
 
 enum toy_mode { TOY_AT_ONCE, TOY_BEFORE_RETURN, TOY_BY_THREAD, TOY_BY_HAND };
-enum toy_function { TOY_BO_CREATE, TOY_BO_WRAP, TOY_VM_CREATE, TOY_MAP, TOY_UNMAP, TOY_INVALIDATE, TOY_FUNCTIONS };
+enum toy_function { TOY_BO_CREATE, TOY_BO_WRAP, TOY_VM_CREATE, TOY_MAP, TOY_UNMAP, TOY_INVALIDATE, TOY_QUEUE_CREATE, TOY_SUBMIT,
+                    TOY_FUNCTIONS };
 
 struct toy_bo {
     uint64_t size;
-    void *memory; /* NULL: the caller's */
+    char *memory;
+    bool is_wrapped;
     int64_t mapped, stale; /* pages */
 };
 
@@ -37,11 +39,18 @@ struct toy_vm {
     int busy;
 };
 
+struct toy_queue {
+    struct toy_vm *vm;
+    int busy;
+};
+
 struct toy_op {
     unbind_backend_token *token;
     struct toy_vm *vm;
+    struct toy_queue *queue; /* NULL: no submit */
+    const struct unbind_command *commands;
     struct unbind_backend_range *ranges; /* NULL: an invalidation */
-    uint32_t count;
+    uint32_t count; /* of ranges or commands */
     uint64_t address, size;
     int error;
 };
@@ -65,7 +74,8 @@ struct toy {
     uint32_t most_ranges; /* -ENOBUFS above it; 0: none */
     /* What was called. */
     uint32_t updates, maps, unmaps, ranges, largest, invalidations, calls[TOY_FUNCTIONS];
-    int32_t bos, vms;
+    uint32_t submits, commands;
+    int32_t bos, vms, queues;
     uint32_t destroyed;
     int64_t mapped; /* pages, everywhere */
     bool is_lost;   /* what is mapped stays so */
@@ -95,6 +105,7 @@ static inline void toy_destroy(void *backend) {
     struct toy *toy = (struct toy *)backend;
     CHECK_EQUAL(toy->bos, 0);
     CHECK_EQUAL(toy->vms, 0);
+    CHECK_EQUAL(toy->queues, 0);
     toy->destroyed++;
 }
 
@@ -113,7 +124,7 @@ static inline int toy_bo_create(void *backend, uint64_t size, uint32_t region, v
     if (error == 0) {
         struct toy_bo *bo = toy_new_bo(toy, size);
         CHECK(region <= UNBIND_REGION_LOCAL && size % PAGE == 0);
-        bo->memory = calloc(1, size);
+        bo->memory = (char *)calloc(1, size);
         *out_bo = bo;
         *out_cpu = bo->memory;
     }
@@ -126,7 +137,12 @@ static inline int toy_bo_wrap(void *backend, void *memory, uint64_t size, void *
     pthread_mutex_lock(&toy->lock);
     int error = toy_fails(toy, TOY_BO_WRAP);
     CHECK((uintptr_t)memory % PAGE == 0);
-    if (error == 0) *out_bo = toy_new_bo(toy, size);
+    if (error == 0) {
+        struct toy_bo *bo = toy_new_bo(toy, size);
+        bo->memory = (char *)memory;
+        bo->is_wrapped = true;
+        *out_bo = bo;
+    }
     pthread_mutex_unlock(&toy->lock);
     return error;
 }
@@ -142,7 +158,7 @@ static inline void toy_bo_destroy(void *backend, void *handle) {
     }
     CHECK_EQUAL(bo->mapped, 0);
     CHECK_EQUAL(bo->stale, 0);
-    free(bo->memory);
+    if (!bo->is_wrapped) free(bo->memory);
     free(bo);
     toy->bos--;
     pthread_mutex_unlock(&toy->lock);
@@ -214,8 +230,37 @@ static inline void toy_unmap(struct toy *toy, struct toy_vm *vm, const struct un
     }
 }
 
+static inline char *toy_byte(struct toy_vm *vm, uint64_t address, bool writes) {
+    if (address / PAGE >= TOY_PAGES) return NULL;
+    struct toy_page *page = &vm->pages[address / PAGE];
+    if (page->bo == NULL || (writes && page->flags & UNBIND_BACKEND_READ_ONLY)) return NULL;
+    return page->bo->memory + page->offset + address % PAGE;
+}
+
+/* 0 or -EFAULT. */
+static inline int toy_run(struct toy_vm *vm, const struct unbind_command *command) {
+    uint64_t size = command->op == UNBIND_COMMAND_STORE || command->op == UNBIND_COMMAND_LOAD ? 8 : command->size;
+    CHECK(command->op <= UNBIND_COMMAND_DELAY && command->fence == NULL && command->reserved == 0);
+    if (command->op == UNBIND_COMMAND_DELAY) return 0;
+    for (uint64_t i = 0; i < size; i++) {
+        char *at = toy_byte(vm, command->address + i, command->op != UNBIND_COMMAND_LOAD), *from = at;
+        if (command->op == UNBIND_COMMAND_COPY) from = toy_byte(vm, command->source + i, false);
+        if (at == NULL || from == NULL) return -EFAULT;
+        if (command->op == UNBIND_COMMAND_LOAD) ((char *)command->result)[i] = *at;
+        else if (command->op == UNBIND_COMMAND_COPY) *at = *from;
+        else *at = (char)(command->value >> 8 * (command->op == UNBIND_COMMAND_FILL ? i % 4 : i));
+    }
+    return 0;
+}
+
 /* Lock held. Does what was begun. */
 static inline void toy_do(struct toy *toy, struct toy_op *op) {
+    if (op->queue) {
+        REQUIRE(op->queue->busy == 1);
+        op->queue->busy = 0;
+        for (uint32_t i = 0; i < op->count && op->error == 0; i++) op->error = toy_run(op->vm, &op->commands[i]);
+        return;
+    }
     REQUIRE(op->vm->busy == 1);
     op->vm->busy = 0;
     for (uint32_t i = 0; i < op->count && op->error == 0; i++) {
@@ -232,8 +277,9 @@ static inline void toy_do(struct toy *toy, struct toy_op *op) {
 
 /* Lock held, and released. */
 static inline int toy_begin(struct toy *toy, struct toy_op op) {
-    CHECK_EQUAL(op.vm->busy, 0);
-    op.vm->busy = 1;
+    int *busy = op.queue ? &op.queue->busy : &op.vm->busy;
+    CHECK_EQUAL(*busy, 0);
+    *busy = 1;
     if (toy->mode == TOY_AT_ONCE || toy->mode == TOY_BEFORE_RETURN) {
         toy_do(toy, &op);
         pthread_mutex_unlock(&toy->lock);
@@ -325,6 +371,50 @@ static inline int toy_invalidate(void *backend, void *handle, uint64_t address, 
     return toy_begin(toy, op);
 }
 
+static inline int toy_queue_create(void *backend, void *vm, uint32_t flags, void **out_queue) {
+    struct toy *toy = (struct toy *)backend;
+    pthread_mutex_lock(&toy->lock);
+    int error = toy_fails(toy, TOY_QUEUE_CREATE);
+    CHECK_EQUAL(flags, 0);
+    if (error == 0) {
+        struct toy_queue *queue = (struct toy_queue *)calloc(1, sizeof *queue);
+        REQUIRE(queue != NULL);
+        queue->vm = (struct toy_vm *)vm;
+        toy->queues++;
+        *out_queue = queue;
+    }
+    pthread_mutex_unlock(&toy->lock);
+    return error;
+}
+
+static inline void toy_queue_destroy(void *backend, void *handle) {
+    struct toy *toy = (struct toy *)backend;
+    struct toy_queue *queue = (struct toy_queue *)handle;
+    pthread_mutex_lock(&toy->lock);
+    CHECK_EQUAL(queue->busy, 0);
+    free(queue);
+    toy->queues--;
+    pthread_mutex_unlock(&toy->lock);
+}
+
+static inline int toy_submit(void *backend, void *handle, const struct unbind_command *commands, uint32_t count,
+                             unbind_backend_token *token) {
+    struct toy *toy = (struct toy *)backend;
+    struct toy_op op;
+    memset(&op, 0, sizeof op);
+    op.token = token;
+    op.queue = (struct toy_queue *)handle;
+    op.vm = op.queue->vm;
+    op.commands = commands;
+    op.count = count;
+    pthread_mutex_lock(&toy->lock);
+    CHECK(count > 0);
+    toy->submits++;
+    toy->commands += count;
+    op.error = toy_fails(toy, TOY_SUBMIT);
+    return toy_begin(toy, op);
+}
+
 #define TOY_CAPABILITIES (UNBIND_CAP_EXPLICIT_UNBIND | UNBIND_CAP_ALIASING | UNBIND_CAP_READ_ONLY | \
                           UNBIND_CAP_USER_MEMORY | UNBIND_CAP_LOCAL_MEMORY)
 
@@ -348,6 +438,9 @@ static inline void toy_init(struct toy *toy, enum toy_mode mode) {
     ops.vm_destroy = toy_vm_destroy;
     ops.update = toy_update;
     ops.invalidate = toy_invalidate;
+    ops.queue_create = toy_queue_create;
+    ops.queue_destroy = toy_queue_destroy;
+    ops.submit = toy_submit;
     toy->ops = ops;
 }
 
@@ -396,5 +489,27 @@ static inline struct toy_bo *toy_look(struct toy_vm *vm, uint64_t address) { ret
 static inline void toy_idle(struct toy *toy) {
     CHECK_EQUAL(unbind_device_wait_idle(toy->gpu.device, FOREVER, 0), 0);
 }
+
+static inline unbind_vma *new_vma(struct toy *toy, uint64_t size, uint64_t address) {
+    unbind_bo *bo = make_bo(&toy->gpu, size);
+    unbind_vma *vma = make_vma(&toy->gpu, bo, address);
+    unbind_bo_unref(bo);
+    return vma;
+}
+
+static inline unbind_fence *unbind_async(unbind_vma *vma) {
+    unbind_fence *fence = NULL;
+    REQUIRE(unbind_vma_unbind_async(vma, 0, &fence) == 0);
+    return fence;
+}
+
+static const uint32_t toy_executors[3] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUAL, UNBIND_EXECUTOR_SIMULATED};
+static const enum toy_mode toy_modes[3] = {TOY_AT_ONCE, TOY_BEFORE_RETURN, TOY_BY_THREAD};
+
+/* A thread cannot complete anything within work that the simulated executor runs. */
+#define FOR_EACH_WAY(executor, mode)                                                                        \
+    for (unsigned way__ = 0; way__ < 8; way__++)                                                            \
+        for (uint32_t executor = toy_executors[way__ < 3 ? 0 : way__ < 6 ? 1 : 2], once__ = 1; once__;)     \
+            for (enum toy_mode mode = toy_modes[way__ < 6 ? way__ % 3 : way__ - 6]; once__; once__ = 0)
 
 #endif

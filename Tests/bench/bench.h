@@ -49,6 +49,7 @@ double peer_time(const char *name, uint64_t n, unsigned threads);
 void core_benchmarks(void);
 void c_function_benchmarks(void);
 void migration_benchmark(void);
+void range_benchmarks(void);
 int memory_benchmark(uint64_t n);
 
 #endif

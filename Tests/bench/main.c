@@ -57,6 +57,7 @@ int main(int argc, char **argv) {
     if (memory) return memory_benchmark(bench_options.max_n);
     core_benchmarks();
     c_function_benchmarks();
+    range_benchmarks();
     migration_benchmark();
     bench_finish();
     return 0;

@@ -33,6 +33,8 @@ typedef struct unbind_queue unbind_queue;
 typedef struct unbind_fence unbind_fence;
 typedef struct unbind_timeline unbind_timeline;
 typedef struct unbind_hold unbind_hold;
+typedef struct unbind_range_allocator unbind_range_allocator;
+typedef struct unbind_range_tracker unbind_range_tracker;
 
 /*
  * The version of the library that is running, to compare with UNBIND_VERSION

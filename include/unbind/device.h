@@ -15,7 +15,7 @@
 #ifndef UNBIND_DEVICE_H
 #define UNBIND_DEVICE_H
 
-#include "base.h"
+#include "lookup.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -81,6 +81,20 @@ struct unbind_fault {
     uint64_t last_bound_ns;   /* when it was bound, 0 if no longer remembered
                                  (or at virtual time 0) */
     uint64_t last_unbound_ns; /* when its unbind was scheduled, 0 if still bound */
+    uint64_t last_offset;     /* byte of that mapping at address; of the buffer too, unless it was
+                                 bound through a view */
+    /* The rest is as of the report, when the engine may be further on. */
+    uint64_t bound_bo_id;     /* what is bound there now, 0 if nothing is */
+    uint64_t bound_start;     /* start of that mapping */
+    uint64_t bound_size;      /* size of that mapping */
+    uint64_t bound_offset;    /* byte of the buffer at address; UNBIND_OFFSET_NONE in the padding
+                                 of a view */
+    uint32_t bound_state;     /* UNBIND_VMA_UNBOUND, _BINDING, _BOUND */
+    uint32_t bound_flags;     /* UNBIND_LOOKUP_* */
+    uint32_t pending_unbinds; /* unbinds that cover address and have not finished */
+    uint32_t operation_count; /* entries of operations, at most 16 */
+    const struct unbind_operation *operations; /* the last that touched address, newest first; valid
+                                 during the call only */
 };
 
 /*
@@ -135,9 +149,11 @@ struct unbind_device_options {
     unbind_fault_fn fault;        /* may be NULL */
     void *fault_data;
     const struct unbind_power_callbacks *power; /* NULL: none; copied */
+    unbind_binding_fn binding;    /* may be NULL; see lookup.h */
+    void *binding_data;
 };
 #define UNBIND_DEVICE_OPTIONS_INIT \
-    { sizeof(struct unbind_device_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+    { sizeof(struct unbind_device_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /* What was still alive when a device was closed: nothing, if vms to fences and timelines to locks are 0. */
 struct unbind_leak_report {
@@ -153,7 +169,7 @@ struct unbind_leak_report {
     uint32_t timelines;          /* as vms to fences */
     uint32_t holds;              /* as vms to fences; what they delayed was finished by the close */
     uint32_t locks;              /* of buffers, that contexts still have: each keeps its buffer */
-    uint32_t reserved;
+    uint32_t ranges;             /* allocators and trackers of ranges, as vms to fences */
 };
 #define UNBIND_LEAK_REPORT_INIT { sizeof(struct unbind_leak_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 

@@ -66,7 +66,8 @@ struct unbind_submit {
  *
  * flags       0
  *
- * Blocks: no. Errors: -EINVAL, -ENOENT (closed), -ENOMEM. Since: 0.1
+ * Blocks: no. Errors: -EINVAL, -ENOENT (closed), -ENOMEM; -EIO (lost), -EOPNOTSUPP and
+ * others from a custom backend. Since: 0.1
  */
 int unbind_queue_create(unbind_vm *vm, uint32_t flags, unbind_queue **out_queue);
 
@@ -96,8 +97,8 @@ uint64_t unbind_queue_id(const unbind_queue *queue);
  * out_fence   receives a reference to the job's fence; may be NULL
  *
  * Blocks: no. Errors: -EINVAL (also: a listed VMA is unbound or of another VM),
- * -E2BIG, -ENOENT (closed), -EAGAIN (the address space is suspended), -ENOMEM.
- * Since: 0.1
+ * -E2BIG, -ENOENT (closed), -EAGAIN (the address space is suspended), -ENOMEM,
+ * -EIO (the device is lost). Since: 0.1
  */
 int unbind_queue_submit(unbind_queue *queue, const struct unbind_submit *submit,
                         unbind_fence **out_fence);

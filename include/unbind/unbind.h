@@ -20,6 +20,11 @@
  *     unbind_backend  a device of the program's own       <unbind/backend.h>
  *     (an Intel GPU)  as a device; sharing with others    <unbind/intel.h>
  *
+ * and alone, without address spaces of the library's own:
+ *
+ *     unbind_range_allocator  who has which addresses     <unbind/range_allocator.h>
+ *     unbind_range_tracker    which fences concern them   <unbind/range_tracker.h>
+ *
  * CONVENTIONS
  *
  * Status      A function that returns int returns 0 (or a documented value
@@ -89,6 +94,7 @@
 #include "fence.h"
 #include "device.h"
 #include "vm.h"
+#include "lookup.h"
 #include "bo.h"
 #include "vma.h"
 #include "queue.h"
@@ -99,5 +105,7 @@
 #include "probe.h"
 #include "backend.h"
 #include "intel.h"
+#include "range_allocator.h"
+#include "range_tracker.h"
 
 #endif /* UNBIND_UNBIND_H */

@@ -42,6 +42,8 @@ extern "C" {
                                               with UNBIND_PAGE_SIZE_64K. Without it both sizes mix
                                               freely in a table, as from DG2 on */
 
+#define UNBIND_VM_NO_HISTORY (1u << 3)      /* remember no operations */
+
 struct unbind_vm_options {
     uint32_t struct_size; /* sizeof(struct unbind_vm_options) */
     uint32_t flags;       /* UNBIND_VM_* */
@@ -54,8 +56,13 @@ struct unbind_vm_options {
                                multiple of 4 KiB, at most size; 0 = size */
     uint64_t guard;         /* bytes kept unmapped on both sides of every binding, a multiple of
                                the smallest page size; see unbind_vma_options */
+    uint32_t history_records; /* operations remembered for lookups, fault reports and dumps, 32 bytes
+                                 each, taken at creation and touched when first used; the
+                                 oldest makes room for the newest. At most 2^20; 0 = 4096. Not
+                                 together with NO_HISTORY */
+    uint32_t reserved2;       /* 0 */
 };
-#define UNBIND_VM_OPTIONS_INIT { sizeof(struct unbind_vm_options), 0, 0, 0, 0, 0, 0, 0 }
+#define UNBIND_VM_OPTIONS_INIT { sizeof(struct unbind_vm_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 struct unbind_vm_stats {
     uint32_t struct_size;             /* sizeof(struct unbind_vm_stats) */
@@ -261,9 +268,9 @@ int unbind_vm_evict_all(unbind_vm *vm, uint32_t flags);
 int unbind_vm_find_page(unbind_vm *vm, uint64_t address, struct unbind_page *page);
 
 /*
- * Writes the state of the address space as text for a human: bound VMAs, pending
- * unbinds, the last operations with their times. The format is not part of the
- * interface.
+ * Writes the state of the address space as text for a human: bound VMAs with
+ * pins, holds and views, pending unbinds and what they await, the last operations
+ * with their times. The format is not part of the interface.
  *
  * Blocks: no. Errors: -EINVAL, -ENOMEM. Since: 0.1
  */

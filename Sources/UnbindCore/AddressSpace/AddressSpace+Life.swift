@@ -10,7 +10,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         guard let vm = memory.allocateArray(of: AddressSpace.self, count: 1) else { throw Status.noMemory }
         var parts = AddressSpaceParts(memory: memory, device: device)
         do throws(Status) {
-            try parts.make(id: id, options: options)
+            try parts.make(vm, id: id, options: options)
         } catch {
             parts.free()
             memory.deallocateArray(vm, count: 1)
@@ -22,7 +22,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
                     owner: UnsafeMutableRawPointer(device), isOwnWork: true, release: releaseResource),
                 device: device, id: id, options: options, ranges: parts.ranges!, pending: parts.pending!,
                 softwareSpace: parts.space, backendSpace: parts.backendSpace, history: parts.history!,
-                stats: parts.stats!, batches: parts.batches!, drain: parts.drain!))
+                stats: parts.stats!, batches: parts.batches!, drain: parts.drain!, stream: parts.stream))
         parts.drain!.initialize(to: UnbindDrain(vm: vm))
         parts.backendSpace?.pointee.vm = vm
         guard device.add(vm) else {
@@ -109,13 +109,14 @@ private struct AddressSpaceParts {
     var batches: UnsafeMutablePointer<BatchState>?
     /// Memory only: initialised and deinitialised by the caller.
     var drain: UnsafeMutablePointer<UnbindDrain>?
+    var stream: BindingStreamPointer?
 
     init(memory: UnsafeMutablePointer<Memory>, device: DevicePointer) {
         self.memory = memory
         self.device = device
     }
 
-    mutating func make(id: UInt64, options: AddressSpaceOptions) throws(Status) {
+    mutating func make(_ vm: VMPointer, id: UInt64, options: AddressSpaceOptions) throws(Status) {
         guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
         ranges.initialize(
             to: RangeAllocator(
@@ -133,7 +134,8 @@ private struct AddressSpaceParts {
         self.batches = batches
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
-        history = try UnsafeMutablePointer<History>.make(memory: memory)
+        history = try UnsafeMutablePointer<History>.make(capacity: options.historyCapacity, memory: memory)
+        if device.pointee.host.binding != nil { stream = try .make(vm: vm, id: id, memory: memory) }
         if let backend = device.pointee.backend {
             backendSpace = try backend.makeSpace(id: id, options: options)
             return
@@ -151,12 +153,14 @@ private struct AddressSpaceParts {
         stats = vm.pointee.stats
         batches = vm.pointee.batches
         drain = vm.pointee.drain
+        stream = vm.pointee.stream
     }
 
     func free() {
         if let space { device.pointee.gpu.freeSpace(space) }
         backendSpace?.free()
         if let history { history.free() }
+        if let stream { stream.free(memory: memory) }
         if let drain { memory.deallocateArray(drain, count: 1) }
         if let batches {
             batches.deinitialize(count: 1)

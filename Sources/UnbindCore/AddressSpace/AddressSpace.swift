@@ -29,6 +29,8 @@ struct AddressSpaceOptions {
     var isGlobal = false
     /// 64 KiB pages are a mode of whole page tables.
     var hasTableModes = false
+    /// Operations remembered; 0: none.
+    var historyCapacity = History.defaultCapacity
 }
 
 #if DEBUG
@@ -68,6 +70,8 @@ struct AddressSpace: ~Copyable {
     let batches: UnsafeMutablePointer<BatchState>
     /// Clears what is ready to be cleared; see AddressSpace+Drain.
     let drain: UnsafeMutablePointer<UnbindDrain>
+    /// Nil if the host does not want to be told of binds and unbinds.
+    let stream: BindingStreamPointer?
 
     /// Written under the lock.
     let closedFlag = Atomic<Bool>(false)

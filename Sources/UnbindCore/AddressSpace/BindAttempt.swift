@@ -120,6 +120,8 @@ struct BindAttempt {
         if eviction.count > 0 { try vm.pointee.ranges.reserveInsertion() }
         if !vm.pointee.pending.reserve() { throw Status.noMemory }
         defer { if !isBound { vm.pointee.pending.unreserve() } }
+        if let stream = vm.pointee.stream { try stream.reserve() }
+        defer { if !isBound { vm.pointee.stream?.unreserve() } }
         if edges == nil, backend == nil, eviction.count == 0, viewPages == nil, !vm.pointee.options.hasTableModes {
             let placed = try vm.pointee.space.place(binding)
             isBound = true
@@ -307,6 +309,7 @@ struct BindAttempt {
         let state = isForLater ? VMAState.binding : VMAState.bound
         vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
         _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
+        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: edges != nil) }
         return resource
     }
 

@@ -112,6 +112,9 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         if !pointee.isSplit {
             vm.pointee.history.record(
                 .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
+            if let stream = vm.pointee.stream, !pointee.isUpgrade {
+                stream.recordBindDone(resource, error: pointee.gate.error, at: time)
+            }
         }
         fence.signal(error: error, at: time)
         SignallingSection.end()

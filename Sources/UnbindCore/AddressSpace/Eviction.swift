@@ -197,6 +197,7 @@ struct Eviction {
                 resource.set(.holdsPower)
                 powerReferences -= 1
             }
+            resource.set(.makesWay)
             victims![index].schedule = vma.scheduleUnbind(of: resource)
         }
     }

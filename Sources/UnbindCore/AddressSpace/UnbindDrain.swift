@@ -53,6 +53,7 @@ enum WorkLabel {
     static var move: UInt64 { 3 }
     /// Of the device: no VM has the id 0.
     static var power: UInt64 { 4 }
+    static var events: UInt64 { 5 }
 }
 
 extension UnsafeMutablePointer where Pointee == UnbindDrain {

@@ -242,6 +242,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let stats = vm.pointee.stats
         stats.pointee.unbindsImmediate &+= 1
         vm.pointee.pending.unreserve()
+        if let stream = vm.pointee.stream { stream.recordUnbind(self, isPending: false) }
         let cleared = clear(startedAt: nil, invalidatesNext: true)
         if cleared.needsInvalidation {
             vm.invalidate(start: pointee.start, size: pointee.size)
@@ -263,6 +264,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         stats.pointee.unbindsDeferred &+= 1
         pointee.order = stats.pointee.unbindsDeferred
         vm.pointee.pending.publish(self, range)
+        if let stream = vm.pointee.stream { stream.recordUnbind(self, isPending: true) }
     }
 
     private func beginPending() {

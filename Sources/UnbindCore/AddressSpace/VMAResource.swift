@@ -66,8 +66,10 @@ struct VMAResource: ~Copyable {
         case isReadOnly = 32
         /// Of a null mapping.
         case isNull = 64
+        /// Unbound for the sake of others, or of a move.
+        case makesWay = 128
 
-        static var count: UInt64 { 7 }
+        static var count: UInt64 { 8 }
     }
 
     @inline(__always)
@@ -78,6 +80,8 @@ struct VMAResource: ~Copyable {
     @inline(__always) var holdsPower: Bool { has(.holdsPower) }
     @inline(__always) var isUpgraded: Bool { has(.isUpgraded) }
     @inline(__always) var keepsPages: Bool { has(.keepsPages) }
+    var isNull: Bool { has(.isNull) }
+    var makesWay: Bool { has(.makesWay) }
     /// While it is installed a read-only binding may become writable.
     @inline(__always) var isReadOnly: Bool { has(.isReadOnly) }
 
@@ -224,6 +228,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         let pages = pointee.pages
         record(.unbindCompleted, at: time)
         _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
+        if let stream = vm.pointee.stream, pointee.isPublished { stream.recordUnbindDone(self, at: time) }
         fence.signal(error: pointee.writtenIn == VMAResource.lost ? Status.lost.raw : 0, at: time)
         if pointee.isPublished {
             vm.pointee.pending.push(self)

@@ -102,14 +102,20 @@ extension BatchAttempt {
         vm.pointee.ranges.endInsertions()
         for index in 0..<plan.pieces.count {
             let piece = plan.pieces.elements[index]
-            if piece.hasIndexSlot { vm.pointee.pending.unreserve() }
+            if piece.hasIndexSlot { unreserve() }
             if piece.hasTables { vm.pointee.space.cancel(piece.resource!.pointee.binding) }
         }
         for index in 0..<plan.new.count {
             let new = plan.new.elements[index]
-            if new.hasIndexSlot { vm.pointee.pending.unreserve() }
+            if new.hasIndexSlot { unreserve() }
             if new.hasTables { vm.pointee.space.cancel(new.resource!.pointee.binding) }
         }
+    }
+
+    /// What a binding's unbind and events would have needed.
+    private func unreserve() {
+        vm.pointee.pending.unreserve()
+        vm.pointee.stream?.unreserve()
     }
 
     private func discard(_ resource: ResourcePointer) {

@@ -172,7 +172,11 @@ extension BatchAttempt {
     private func reserveRoom(
         of resource: ResourcePointer, _ hasTables: inout Bool, _ hasIndexSlot: inout Bool
     ) throws(Status) {
-        if !vm.pointee.pending.reserve() { throw Status.noMemory }
+        if let stream = vm.pointee.stream { try stream.reserve() }
+        if !vm.pointee.pending.reserve() {
+            vm.pointee.stream?.unreserve()
+            throw Status.noMemory
+        }
         hasIndexSlot = true
         try vm.reserveEntries(of: resource.pointee.binding, resource.pointee.pages)
         hasTables = true
@@ -240,6 +244,8 @@ extension BatchAttempt {
         // Its slot among the pending unbinds; the pieces have theirs.
         vm.pointee.pending.unreserve()
         resource.set(.isScheduled)
+        resource.set(.makesWay)
+        if let stream = vm.pointee.stream { stream.recordUnbind(resource, isPending: false) }
         var next = vma.pointee.users
         vma.pointee.users = nil
         vma.detachBinding()
@@ -281,6 +287,9 @@ extension BatchAttempt {
         for index in 0..<count {
             let resource = pieces[index].resource!
             resource.fence.retain()
+            if let stream = vm.pointee.stream {
+                stream.recordBind(resource, isPending: touched.pointee.isDeferred, isInternal: true)
+            }
             (split.pieces + index).initialize(to: MappingSplit.Piece(resource: resource, isLeft: pieces[index].isLeft))
         }
         if !touched.pointee.isDeferred {
@@ -343,6 +352,7 @@ extension BatchAttempt {
         let binding = resource.pointee.binding
         let vma = new.pointee.vma!
         install(vma, resource, isBound: new.pointee.edges == nil)
+        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: new.pointee.edges != nil) }
         let stats = vm.pointee.stats
         stats.pointee.binds = stats.pointee.binds &+ 1
         let history = vm.pointee.history

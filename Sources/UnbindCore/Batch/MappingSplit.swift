@@ -36,9 +36,15 @@ extension UnsafeMutablePointer where Pointee == MappingSplit {
         (UnsafeMutableRawPointer(self) + MappingSplit.piecesOffset).assumingMemoryBound(to: MappingSplit.Piece.self)
     }
 
-    /// Takes the step, and ends this.
+    /// Takes the step, and ends this. What awaited it is bound then.
     func run() {
         pointee.whole.splitEntries(into: pieces, count: pointee.count)
+        let vm = pointee.whole.pointee.vm
+        if let stream = vm.pointee.stream {
+            for index in 0..<pointee.count {
+                stream.recordBindDone(pieces[index].resource, error: 0, at: vm.pointee.device.now)
+            }
+        }
         end()
     }
 

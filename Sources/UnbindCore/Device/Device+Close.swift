@@ -16,10 +16,11 @@ struct LeakReport {
     var timelines: UInt32 = 0
     var holds: UInt32 = 0
     var locks: UInt32 = 0
+    var ranges: UInt32 = 0
 
     var isEmpty: Bool {
         vms == 0 && bos == 0 && vmas == 0 && queues == 0 && fences == 0 && timelines == 0 && holds == 0
-            && locks == 0
+            && locks == 0 && ranges == 0
     }
 }
 
@@ -53,6 +54,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         report.timelines = liveHandles(.timeline)
         report.holds = liveHandles(.hold)
         report.locks = liveHandles(.lock)
+        report.ranges = liveHandles(.rangeTracker)
         report.boBytes = pointee.boHandleBytes.load(ordering: .relaxed)
         if !report.isEmpty { logLeaks(report) }
         return report
@@ -90,6 +92,12 @@ extension UnsafeMutablePointer where Pointee == Device {
         return nil
     }
 
+    /// What a backend has begun may take as long as GPU work does.
+    private func restForBackend() {
+        var word: UInt32 = 0
+        _ = csys_futex_wait(&word, 0, csys_monotonic_ns() &+ 100_000)
+    }
+
     private func cancelCallerFences() -> UInt64 {
         var cancelled: UInt64 = 0
         while let fence = takeListedCallerFence() {
@@ -107,7 +115,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         while true {
             try? pointee.executor.waitIdle(timeout: .max, absolute: false, interruptible: false)
             if pointee.outstanding.load(ordering: .acquiring) == 0 { break }
-            sched_yield()
+            if pointee.backend == nil { sched_yield() } else { restForBackend() }
         }
         // What ended last may still be on its way out of its work item, on another thread.
         try? pointee.executor.waitIdle(timeout: .max, absolute: false, interruptible: false)

@@ -28,10 +28,35 @@ func deviceFaultSink(_ context: UnsafeMutableRawPointer?, _ record: UnsafeRawPoi
             fault.last_size = last.size
             fault.last_bound_ns = last.boundAt
             fault.last_unbound_ns = last.unboundAt
+            fault.last_offset = record.address &- last.start
         }
+        report(&fault, of: vm, to: callback, device.pointee.host.faultData)
         vm.drop()
+    } else {
+        callback(device.pointee.host.faultData, &fault)
     }
-    callback(device.pointee.host.faultData, &fault)
+}
+
+/// With what is there now.
+private func report(
+    _ fault: inout unbind_fault, of vm: VMPointer, to callback: FaultCallback, _ userData: UnsafeMutableRawPointer?
+) {
+    let look = vm.look(at: fault.address)
+    fault.bound_bo_id = look.mapping.boID
+    fault.bound_start = look.mapping.start
+    fault.bound_size = look.mapping.size
+    fault.bound_offset = look.mapping.cOffset
+    fault.bound_state = UInt32(bitPattern: look.mapping.state.rawValue)
+    fault.bound_flags = look.mapping.cFlags
+    fault.pending_unbinds = UInt32(clamping: look.unbindCount)
+    var operations = InlineArray<16, unbind_operation>(repeating: unbind_operation())
+    let capacity = UInt32(operations.count)
+    withUnsafeMutablePointer(to: &operations) { operations in
+        let first = UnsafeMutableRawPointer(operations).assumingMemoryBound(to: unbind_operation.self)
+        fault.operation_count = min(capacity, vm.copyOperations(at: fault.address, to: first, capacity))
+        fault.operations = UnsafePointer(first)
+        callback(userData, &fault)
+    }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {

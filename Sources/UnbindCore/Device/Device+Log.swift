@@ -111,7 +111,9 @@ extension UnsafeMutablePointer where Pointee == Device {
             writer.decimal(UInt64(report.holds))
             writer.text(" holds, ")
             writer.decimal(UInt64(report.locks))
-            writer.text(" buffer locks; drop them with the _unref and unlock functions")
+            writer.text(" buffer locks, ")
+            writer.decimal(UInt64(report.ranges))
+            writer.text(" range allocators and trackers; drop them with the _unref and unlock functions")
         }
     }
 }

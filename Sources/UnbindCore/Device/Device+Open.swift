@@ -195,6 +195,9 @@ struct OpeningDevice {
         make(.timedFence, TimedFence.self)
         make(.join, JoinFence.self)
         make(.bindQueue, BindQueue.self)
+        make(.trackedFence, TrackedFence.self)
+        make(.ownedRange, OwnedRange.self)
+        make(.bindingEvent, BindingEvent.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {

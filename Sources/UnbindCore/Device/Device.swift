@@ -64,11 +64,15 @@ struct HostCallbacks {
     var fault: FaultCallback?
     var faultData: UnsafeMutableRawPointer?
     var power: PowerCallbacks?
+    var binding: BindingCallback?
+    var bindingData: UnsafeMutableRawPointer?
 }
 
 /// The kinds of object with a C handle, for ids and for the leak report.
 enum ObjectKind: Int {
     case vm, bufferObject, vma, queue, fence, timeline, hold
+    /// Allocators and trackers of ranges.
+    case rangeTracker
     /// Not an object: what a lock context has of a buffer.
     case lock
 
@@ -92,9 +96,10 @@ enum LiveHandles {
 /// The slab caches of a device.
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
-    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence, join, bindQueue
+    case job, eventfd, timeline, timelinePoint, hold, migration, timedFence, join, bindQueue, trackedFence, ownedRange
+    case bindingEvent
 
-    static var count: Int { bindQueue.rawValue + 1 }
+    static var count: Int { bindingEvent.rawValue + 1 }
 }
 
 /// The sorts of fences that are a device's own.

@@ -31,6 +31,8 @@ extension Queue: HandleObject {}
 extension Timeline: HandleObject {}
 extension Hold: HandleObject {}
 extension BindQueue: HandleObject {}
+extension RangeTracker: HandleObject {}
+extension ZoneAllocator: HandleObject {}
 
 /// A C handle as a pointer to the object, if the object there is of that kind and alive. What `magic` cannot see (a
 /// pointer to memory that is no object at all) is the caller's to avoid.

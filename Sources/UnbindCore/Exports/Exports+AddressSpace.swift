@@ -23,7 +23,7 @@ private func checkedAddressSpaceOptions(
     checked.mappableSize = checked.size
     guard let pointer else { return checked }
     let options = try read(pointer, zero: unbind_vm_options())
-    try check(options.flags, allowed: UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL | UNBIND_VM_IPS)
+    try check(options.flags, allowed: UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL | UNBIND_VM_IPS | UNBIND_VM_NO_HISTORY)
     guard options.reserved == 0, let policy = DependencyPolicy(rawValue: options.policy) else { throw Status.invalid }
     checked.policy = policy
     if device.pointee.backend != nil, options.flags & (UNBIND_VM_GLOBAL | UNBIND_VM_IPS) != 0 {
@@ -51,7 +51,17 @@ private func checkedAddressSpaceOptions(
     let smallest = checked.pageSizes & (~checked.pageSizes &+ 1)
     guard isAligned(options.guard, to: smallest), options.guard <= checked.size else { throw Status.invalid }
     checked.guardSize = options.guard
+    checked.historyCapacity = try checkedHistoryCapacity(options)
     return checked
+}
+
+private func checkedHistoryCapacity(_ options: unbind_vm_options) throws(Status) -> Int {
+    guard options.reserved2 == 0, options.history_records <= 1 << 20 else { throw Status.invalid }
+    if options.flags & UNBIND_VM_NO_HISTORY != 0 {
+        if options.history_records != 0 { throw Status.invalid }
+        return 0
+    }
+    return options.history_records == 0 ? History.defaultCapacity : Int(options.history_records)
 }
 
 @implementation @_cdecl("unbind_vm_close")

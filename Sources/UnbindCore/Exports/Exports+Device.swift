@@ -52,7 +52,7 @@ func checkedDeviceOptions(_ options: unbind_device_options) throws(Status) -> De
     }
     checked.host = HostCallbacks(
         log: options.log, logData: options.log_data, fault: options.fault, faultData: options.fault_data,
-        power: try checkedPower(options.power))
+        power: try checkedPower(options.power), binding: options.binding, bindingData: options.binding_data)
     return checked
 }
 
@@ -96,6 +96,7 @@ public func unbind_device_close(
         result.timelines = report.timelines
         result.holds = report.holds
         result.locks = report.locks
+        result.ranges = report.ranges
         try write(result, to: outReport)
     }
 }

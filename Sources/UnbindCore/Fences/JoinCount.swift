@@ -31,6 +31,9 @@ struct JoinCount: ~Copyable {
         return old == 1
     }
 
+    /// Of a committed one: so many things are not yet done.
+    var awaitedCount: Int32 { pending.load(ordering: .acquiring) }
+
     /// Everything is done and the gate is committed.
     var isOpen: Bool { pending.load(ordering: .acquiring) == 0 }
 }

@@ -190,6 +190,7 @@ struct MigrationAttempt {
                 entry.pointee.resource.set(.holdsPower)
                 powerReferences -= 1
             }
+            entry.pointee.resource.set(.makesWay)
             entry.pointee.schedule = entry.pointee.vma.scheduleUnbind(of: entry.pointee.resource)
             vm.pointee.lock.release()
         }

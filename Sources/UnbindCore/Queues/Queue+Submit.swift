@@ -14,8 +14,10 @@ struct VMAUse {
 
 extension UnsafeMutablePointer where Pointee == Queue {
     /// An empty job; ends in `submit` or `discard`.
+    /// - Failure: noMemory, lost.
     func makeJob(commandCount: Int) throws(Status) -> JobPointer {
         let device = pointee.vm.pointee.device
+        if let backend = device.pointee.backend { try backend.checkNotLost() }
         let job = try device.pointee.gpu.makeJob(for: pointee.engine!, commandCount: commandCount)
         device.retain()
         return job

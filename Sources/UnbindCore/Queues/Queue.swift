@@ -23,15 +23,20 @@ extension UnsafeMutablePointer where Pointee == Queue {
     static func make(vm: VMPointer) throws(Status) -> QueuePointer {
         if vm.isClosed { throw Status.closed }
         let device = vm.pointee.device
-        if device.pointee.backend != nil { throw Status.unsupported }
         guard let memory = device.cache(.queue).take() else { throw Status.noMemory }
         let queue = memory.bindMemory(to: Queue.self, capacity: 1)
         queue.initialize(to: Queue(vm: vm, id: device.nextID(.queue), engine: nil))
         do throws(Status) {
-            queue.pointee.engine = try device.pointee.gpu.makeEngine(
-                space: vm.pointee.space, id: queue.pointee.id, timeline: device.nextContext(),
-                jobEnding: queueJobEnding, jobEnded: queueJobEnded,
-                context: memory)
+            let (gpu, id, timeline) = (device.pointee.gpu, queue.pointee.id, device.nextContext())
+            if let backend = vm.pointee.backendSpace {
+                queue.pointee.engine = try gpu.makeEngine(
+                    backend: backend, id: id, timeline: timeline, jobEnding: queueJobEnding, jobEnded: queueJobEnded,
+                    context: memory)
+            } else {
+                queue.pointee.engine = try gpu.makeEngine(
+                    space: vm.pointee.space, id: id, timeline: timeline, jobEnding: queueJobEnding,
+                    jobEnded: queueJobEnded, context: memory)
+            }
         } catch {
             queue.deinitialize(count: 1)
             device.cache(.queue).give(memory)

@@ -16,6 +16,14 @@ extension UnsafeMutablePointer where Pointee == RangeAllocator {
         return index.last(endingUpTo: address).next?.node
     }
 
+    /// All that is free around an address of the space that no node has.
+    /// - Complexity: O(log n).
+    func hole(around address: UInt64) -> Range<UInt64> {
+        if pointee.count == 0 { return pointee.start..<pointee.end }
+        let owner = index.last(endingUpTo: address)
+        return owner.end..<owner.holeEnd
+    }
+
     /// The node with the next higher addresses.
     /// - Complexity: O(1).
     func next(after node: RangeNodePointer) -> RangeNodePointer? { RangeSlot(of: node).next?.node }

@@ -31,6 +31,8 @@ enum LockRank: UInt8 {
     case executor
     /// A device's lists of objects.
     case device
+    /// The ranges of one tracker, or of one allocator of zones.
+    case rangeTracker
     /// What one array of fences or one timeline is made of.
     case fenceSet
     case fence

@@ -6,12 +6,18 @@ import Synchronization
 
 /// One bound VMA or pending unbind.
 private struct DumpedRange {
-    enum State { case bound, binding, waiting, unbinding }
+    enum State { case bound, binding, waiting, unbinding, held }
 
     let state: State
     let start: UInt64
     let size: UInt64
     let boID: UInt64
+    var isReadOnly = false
+    var view = ViewKind.normal
+    var pins: UInt32 = 0
+    var holds: UInt32 = 0
+    /// What a pending unbind waits for.
+    var awaited: UInt32 = 0
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
@@ -91,6 +97,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     fileprivate func dump(to writer: inout TextWriter) throws(Status) {
         writeSummary(to: &writer)
         try writeRanges(to: &writer)
+        if !pointee.history.pointee.remembers { return writer.text("  no history is kept\n") }
         writer.text("  last operations, newest first:\n")
         // The body may not hold the writer exclusively and be called back at once: records come one by one.
         withUnsafeMutablePointer(to: &writer) { writer in
@@ -100,6 +107,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
                 writer.pointee.text(" ")
                 writer.pointee.text(record.operation.name)
                 writer.pointee.writeRange(start: record.start, size: record.size, boID: record.boID)
+                writer.pointee.newline()
             }
         }
     }
@@ -135,8 +143,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
             case .binding: writer.text("  bind under way")
             case .waiting: writer.text("  unbind waiting for GPU work")
             case .unbinding: writer.text("  unbind under way")
+            case .held: writer.text("  unbind waiting for holds")
             }
             writer.writeRange(start: range.start, size: range.size, boID: range.boID)
+            writer.writeDetails(of: range)
         }
     }
 
@@ -151,16 +161,24 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
             guard let resource = vma.pointee.resource else { continue }
             (ranges + count).initialize(
                 to: DumpedRange(
-                    state: vma.lockedState == .bound ? .bound : .binding, start: resource.pointee.start,
-                    size: resource.pointee.size, boID: vma.pointee.bo.pointee.id))
+                    state: vma.lockedState == .bound ? .bound : .binding, start: resource.pointee.start, size: resource.pointee.size,
+                    boID: vma.pointee.bo.pointee.id, isReadOnly: resource.pointee.isReadOnly,
+                    view: vma.pointee.view?.pointee.kind ?? .normal, pins: vma.pointee.pinCount,
+                    holds: resource.installedHolds))
             count += 1
         }
         pointee.pending.forEachUnfinished(overlapping: 0...UInt64.max) { resource, _ in
             if count == capacity { return false }
+            let unbind = resource.asPendingUnbind
+            let state: DumpedRange.State =
+                switch unbind.obstacle {
+                case .work: .waiting
+                case .clearing: .unbinding
+                case .holds: .held
+                }
             (ranges + count).initialize(
                 to: DumpedRange(
-                    state: resource.pointee.gate.isOpen ? .unbinding : .waiting, start: resource.pointee.start,
-                    size: resource.pointee.size, boID: resource.pointee.boID))
+                    state: state, start: unbind.start, size: unbind.size, boID: unbind.boID, awaited: unbind.count))
             count += 1
             return true
         }
@@ -176,6 +194,26 @@ extension TextWriter {
         hex(start &+ size)
         text(" buffer ")
         decimal(boID)
+    }
+
+    fileprivate mutating func writeDetails(of range: DumpedRange) {
+        switch range.view {
+        case .normal: break
+        case .partial: text(", view of a part")
+        case .rotated: text(", rotated view")
+        case .remapped: text(", remapped view")
+        }
+        if range.isReadOnly { text(", read-only") }
+        if range.pins > 0 { number(range.pins, of: "pins") }
+        if range.holds > 0 { number(range.holds, of: "holds") }
+        if range.awaited > 0 { number(range.awaited, of: range.state == .held ? "holds" : "fences") }
         newline()
+    }
+
+    private mutating func number(_ number: UInt32, of what: StaticString) {
+        text(", ")
+        text(what)
+        text(" ")
+        decimal(UInt64(number))
     }
 }

@@ -2,7 +2,8 @@
 //
 // A ring of fixed size: the oldest record makes room for the newest. Records are made in signalling sections, so the
 // memory is taken at creation; it is not touched before it is needed. Of a bind or unbind that is over within its call
-// only the end is recorded.
+// only the end is recorded. A history that remembers nothing has a ring of one record, which nobody reads: so making a
+// record need not ask.
 //
 // Life: of its address space. Locking: its own lock, a BriefLock held for one record or one scan; callers may hold any.
 
@@ -79,27 +80,34 @@ struct History: ~Copyable {
     fileprivate let lock = BriefLock()
     fileprivate let memory: UnsafeMutablePointer<Memory>
     fileprivate let records: UnsafeMutablePointer<HistoryRecord>
+    /// Of the ring.
     fileprivate let capacity: Int
+    let remembers: Bool
 
     static var defaultCapacity: Int { 4096 }
+    /// Records under one hold of the lock, which other threads spin for.
+    fileprivate static var searchedAtOnce: UInt64 { 256 }
 
     fileprivate init(
-        memory: UnsafeMutablePointer<Memory>, records: UnsafeMutablePointer<HistoryRecord>, capacity: Int
+        memory: UnsafeMutablePointer<Memory>, records: UnsafeMutablePointer<HistoryRecord>, capacity: Int,
+        remembers: Bool
     ) {
         self.memory = memory
         self.records = records
         self.capacity = capacity
+        self.remembers = remembers
     }
 }
 
 extension UnsafeMutablePointer where Pointee == History {
     // MARK: Life
 
+    /// - Parameter capacity: 0: nothing is remembered.
     /// - Failure: noMemory; nothing is left behind.
     static func make(
-        capacity: Int = History.defaultCapacity, memory: UnsafeMutablePointer<Memory>
+        capacity wanted: Int = History.defaultCapacity, memory: UnsafeMutablePointer<Memory>
     ) throws(Status) -> HistoryPointer {
-        invariant(capacity > 0, "a history remembers at least one record")
+        let capacity = max(wanted, 1)
         guard
             let storage = memory.allocate(
                 bytes: MemoryLayout<History>.size, alignment: MemoryLayout<History>.alignment)
@@ -109,7 +117,7 @@ extension UnsafeMutablePointer where Pointee == History {
             throw Status.noMemory
         }
         let history = storage.bindMemory(to: History.self, capacity: 1)
-        history.initialize(to: History(memory: memory, records: records, capacity: capacity))
+        history.initialize(to: History(memory: memory, records: records, capacity: capacity, remembers: wanted > 0))
         return history
     }
 
@@ -198,10 +206,41 @@ extension UnsafeMutablePointer where Pointee == History {
         }
     }
 
+    /// Calls `body` for the records whose range covers the address, newest first. What is made or overwritten
+    /// meanwhile is left out.
+    /// - Locking: takes the history's lock for a part of the ring at a time; `body` runs without it.
+    func forEachRecent(covering address: UInt64, _ body: (HistoryRecord) -> Void) {
+        LockOrder.assertNoneHeld("a history was searched with a lock held")
+        let blank = HistoryRecord(time: 0, start: 0, size: 0, boID: 0, operation: .bound)
+        var chunk = InlineArray<16, HistoryRecord>(repeating: blank)
+        pointee.lock.acquire()
+        var number = pointee.count
+        pointee.lock.release()
+        while true {
+            var copied = 0
+            pointee.lock.acquire()
+            let oldest = oldest
+            let end = max(oldest, number.subtractingSaturating(History.searchedAtOnce))
+            while copied < chunk.count, number > end {
+                number &-= 1
+                let record = pointee.records[slot(of: number)]
+                if record.covers(address) {
+                    chunk[copied] = record
+                    copied &+= 1
+                }
+            }
+            pointee.lock.release()
+            for index in 0..<copied { body(chunk[index]) }
+            if number <= oldest { return }
+        }
+    }
+
     // MARK: Parts (lock held)
 
     /// The number of the oldest record that is still in the ring.
-    private var oldest: UInt64 { pointee.count.subtractingSaturating(UInt64(pointee.capacity)) }
+    private var oldest: UInt64 {
+        pointee.remembers ? pointee.count.subtractingSaturating(UInt64(pointee.capacity)) : pointee.count
+    }
 
     @inline(__always)
     private func slot(of number: UInt64) -> Int { Int(truncatingIfNeeded: number % UInt64(pointee.capacity)) }

@@ -8,6 +8,8 @@ final class DirectedGPU {
     let memory = HookedMemory()
     /// Counts the power callbacks; nil: the device has none.
     let power: PowerMeter?
+    /// Told of binds and unbinds; nil: the device tells nobody.
+    let bindings: BindingLog?
     let device: OpaquePointer
     private let faultLog = FaultLog()
     var faults: [unbind_fault] { faultLog.all }
@@ -18,7 +20,7 @@ final class DirectedGPU {
     /// - Parameter cost: nil: nothing costs anything.
     init(
         executor: UInt32 = UInt32(UNBIND_EXECUTOR_SIMULATED), workers: UInt32 = 0, cost: unbind_cost_model? = nil,
-        pageSizes: UInt64 = 0, power: PowerMeter? = nil
+        pageSizes: UInt64 = 0, power: PowerMeter? = nil, bindings: BindingLog? = nil
     ) {
         self.power = power
         var options = makeHeaderStruct(unbind_device_options())
@@ -27,6 +29,8 @@ final class DirectedGPU {
         options.seed = 1
         options.page_sizes = pageSizes
         faultLog.install(in: &options)
+        self.bindings = bindings
+        bindings?.install(in: &options)
         var hooks = memory.hooks()
         var cost = cost ?? makeHeaderStruct(unbind_cost_model())
         var opened: OpaquePointer?

@@ -128,6 +128,42 @@ import Testing
         history.free()
     }
 
+    @Test("records of an address come newest first, however the ring has wrapped", arguments: [1, 7, 100, 600])
+    func covering(capacity: Int) throws {
+        let memory = TestMemory()
+        let history = try HistoryPointer.make(capacity: capacity, memory: memory.pointer)
+        var random = RandomSource(seed: UInt64(capacity))
+        var all: [(start: UInt64, size: UInt64)] = []
+        for time in 0..<1500 as Range<UInt64> {
+            let start = random.next(below: 8) == 0 ? UInt64.max - 3 : UInt64(random.next(below: 60))
+            let size = UInt64(1 + random.next(below: 4))
+            history.record(.bound, start: start, size: size, boID: time, time: time)
+            all.append((start, size))
+            if time % 97 != 0 { continue }
+            for address in [0, 1, 30, 62, 63, .max - 3, .max] as [UInt64] {
+                var found: [UInt64] = []
+                history.forEachRecent(covering: address) { found.append($0.boID) }
+                let kept = all.indices.suffix(capacity).reversed()
+                let expected = kept.filter { address >= all[$0].start && address - all[$0].start < all[$0].size }
+                #expect(found == expected.map(UInt64.init), "address \(address) after \(time)")
+            }
+        }
+        history.free()
+    }
+
+    @Test("a history that remembers nothing takes records and has none")
+    func none() throws {
+        let memory = TestMemory()
+        let history = try HistoryPointer.make(capacity: 0, memory: memory.pointer)
+        for time in 0..<10 as Range<UInt64> {
+            history.record(.bound, start: 0, size: .max, boID: 1, time: time)
+            #expect(history.lastMapping(covering: 5) == nil)
+            history.forEachRecent(covering: 5) { _ in Issue.record("it remembers") }
+            history.forEachRecent(limit: 5) { _ in Issue.record("it remembers") }
+        }
+        history.free()
+    }
+
     @Test("records are made by several threads while others look")
     func threads() throws {
         let memory = TestMemory()

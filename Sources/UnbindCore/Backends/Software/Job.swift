@@ -12,6 +12,7 @@
 //
 // - Locking: `isOpen` and `next` belong to the lock of the engine, the rest to whoever builds or runs the job.
 
+import CUnbind
 import Synchronization
 
 typealias JobPointer = UnsafeMutablePointer<Job>
@@ -31,6 +32,8 @@ struct Job: ~Copyable {
     fileprivate(set) var commands: UnsafeMutablePointer<Command>?
     fileprivate(set) var commandCount = 0
     fileprivate var commandCapacity: Int
+    /// Where a backend runs them: room for the commands as it gets them.
+    fileprivate(set) var nativeCommands: UnsafeMutablePointer<unbind_command>?
     /// To hang up when the job is appended.
     fileprivate var awaits: AwaitPointer?
     /// The same, for what only has to end, whatever becomes of it.
@@ -67,8 +70,18 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
             pointee.jobs.give(memory)
             throw .noMemory
         }
+        var native: UnsafeMutablePointer<unbind_command>?
+        if engine.pointee.backend != nil {
+            native = pointee.memory.allocateArray(of: unbind_command.self, count: commandCount)
+            if native == nil {
+                pointee.memory.deallocateArray(commands, count: commandCount)
+                pointee.jobs.give(memory)
+                throw .noMemory
+            }
+        }
         let job = memory.bindMemory(to: Job.self, capacity: 1)
         job.initialize(to: Job(gpu: self, engine: engine, commands: commands, capacity: commandCount))
+        job.pointee.nativeCommands = native
         return job
     }
 }
@@ -194,6 +207,10 @@ extension UnsafeMutablePointer where Pointee == Job {
         for index in 0..<pointee.commandCount { commands[index].fence?.drop() }
         gpu.pointee.memory.deallocateArray(commands, count: pointee.commandCapacity)
         pointee.commands = nil
+        if let native = pointee.nativeCommands {
+            gpu.pointee.memory.deallocateArray(native, count: pointee.commandCapacity)
+            pointee.nativeCommands = nil
+        }
     }
 }
 

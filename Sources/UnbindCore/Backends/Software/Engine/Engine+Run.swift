@@ -37,7 +37,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
     }
 
     /// The job to go on with. If there is none the engine is left to whoever opens or appends one.
-    private func nextJob() -> JobPointer? {
+    func nextJob() -> JobPointer? {
         pointee.lock.acquire()
         guard let job = pointee.firstJob, job.pointee.isOpen else {
             pointee.isScheduled = false
@@ -116,7 +116,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
     }
 
     /// Hangs the WAIT command on its fence. False if it waits; then nothing here is ours any more.
-    private func wait(_ job: JobPointer) -> Bool {
+    func wait(_ job: JobPointer) -> Bool {
         let wait = job.takeWait()
         pointee.progress.hasWaited = true
         pointee.lock.acquire()
@@ -144,7 +144,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
     }
 
     /// Signals the job's fence and goes on to the next job. True if there is none: the engine may be gone.
-    private func end(_ job: JobPointer, at time: UInt64) -> Bool {
+    func end(_ job: JobPointer, at time: UInt64) -> Bool {
         _ = pointee.gpu.pointee.counters.jobs.wrappingAdd(1, ordering: .relaxed)
         let error = pointee.progress.error
         pointee.progress.hasStarted = false

@@ -24,12 +24,14 @@ struct Engine: ~Copyable {
     let gpu: SoftwareGPUPointer
     /// At `itemOffset`.
     var item: WorkItem
-    let space: SoftwareSpacePointer
+    /// Nil where a backend runs the jobs: then there is `backend`.
+    let softwareSpace: SoftwareSpacePointer?
+    let softwareTLB: TLBPointer?
+    let backend: BackendQueuePointer?
     /// What the queue is called in faults.
     let id: UInt64
     /// The context of its jobs' fences.
     let timeline: UInt64
-    let tlb: TLBPointer
     /// Called when the commands of a job have ended, before its fence signals.
     let jobEnding: JobEnded?
     let jobEnded: JobEnded?
@@ -67,14 +69,15 @@ struct Engine: ~Copyable {
     static var chunkBytes: UInt64 { 64 << 10 }
 
     fileprivate init(
-        gpu: SoftwareGPUPointer, space: SoftwareSpacePointer, id: UInt64, timeline: UInt64, tlb: TLBPointer,
-        jobEnding: JobEnded?, jobEnded: JobEnded?, context: UnsafeMutableRawPointer?, item: WorkItem
+        gpu: SoftwareGPUPointer, space: SoftwareSpacePointer?, backend: BackendQueuePointer?, id: UInt64,
+        timeline: UInt64, tlb: TLBPointer?, jobEnding: JobEnded?, jobEnded: JobEnded?, context: UnsafeMutableRawPointer?, item: WorkItem
     ) {
         self.gpu = gpu
-        self.space = space
+        softwareSpace = space
+        self.backend = backend
         self.id = id
         self.timeline = timeline
-        self.tlb = tlb
+        softwareTLB = tlb
         self.jobEnding = jobEnding
         self.jobEnded = jobEnded
         jobEndedContext = context
@@ -101,17 +104,41 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         let item = WorkItem(label: Engine.label | id, context: UnsafeMutableRawPointer(engine), function: runEngine)
         engine.initialize(
             to: Engine(
-                gpu: self, space: space, id: id, timeline: timeline, tlb: tlb, jobEnding: jobEnding,
+                gpu: self, space: space, backend: nil, id: id, timeline: timeline, tlb: tlb, jobEnding: jobEnding,
                 jobEnded: jobEnded, context: context, item: item))
         space.attach(engine)
+        return engine
+    }
+
+    /// Makes an engine whose jobs a backend runs: see Engine+Backend. Parameters as above.
+    /// - Failure: lost, unsupported, noMemory, and whatever the backend says.
+    func makeEngine(
+        backend space: BackendSpacePointer, id: UInt64, timeline: UInt64, jobEnding: Engine.JobEnded?,
+        jobEnded: Engine.JobEnded?, context: UnsafeMutableRawPointer?
+    ) throws(Status) -> EnginePointer {
+        guard let engine = pointee.memory.allocateArray(of: Engine.self, count: 1) else { throw .noMemory }
+        let item = WorkItem(
+            label: Engine.label | id, context: UnsafeMutableRawPointer(engine), function: runEngineOnBackend)
+        let place = memberPointer(of: engine, at: Engine.itemOffset, as: WorkItem.self)
+        do throws(Status) {
+            let queue = try BackendQueuePointer.make(space, item: place)
+            engine.initialize(
+                to: Engine(
+                    gpu: self, space: nil, backend: queue, id: id, timeline: timeline, tlb: nil, jobEnding: jobEnding,
+                    jobEnded: jobEnded, context: context, item: item))
+        } catch {
+            pointee.memory.deallocateArray(engine, count: 1)
+            throw error
+        }
         return engine
     }
 
     /// Frees an engine that is idle and gets no more jobs.
     func freeEngine(_ engine: EnginePointer) {
         invariant(engine.isIdle, "an engine was freed with jobs in it")
-        engine.pointee.space.detach(engine)
-        engine.pointee.tlb.free()
+        engine.pointee.softwareSpace?.detach(engine)
+        engine.pointee.softwareTLB?.free()
+        engine.pointee.backend?.free()
         engine.deinitialize(count: 1)
         pointee.memory.deallocateArray(engine, count: 1)
     }
@@ -121,6 +148,11 @@ extension Engine {
     /// The upper bits of the labels of engines' work.
     static var label: UInt64 { 0x656E_6700_0000_0000 }
     static var itemOffset: Int { 8 }
+
+    @inline(__always)
+    var space: SoftwareSpacePointer { softwareSpace.unsafelyUnwrapped }
+    @inline(__always)
+    var tlb: TLBPointer { softwareTLB.unsafelyUnwrapped }
 }
 
 extension UnsafeMutablePointer where Pointee == Engine {
@@ -205,4 +237,8 @@ func engineWaitEnded(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutable
 
 private func runEngine(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
     context.assumingMemoryBound(to: Engine.self).run(at: time)
+}
+
+private func runEngineOnBackend(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
+    context.assumingMemoryBound(to: Engine.self).runOnBackend(at: time)
 }

@@ -1,0 +1,79 @@
+// BackendQueue: what a backend has of a queue, and what its engine has to know of a submit under way.
+//
+// - Lifetime: the engine's, which is idle when it goes.
+
+import CUnbind
+
+typealias BackendQueuePointer = UnsafeMutablePointer<BackendQueue>
+
+struct BackendQueue: ~Copyable {
+    let backend: BackendPointer
+    /// At `tokenOffset`.
+    let token: BackendToken
+    /// What the backend calls the queue.
+    let handle: UnsafeMutableRawPointer?
+    /// The engine has been submitted by the completion of what it began.
+    var isResumed = false
+    /// The commands of the submit under way end before this one.
+    var end = 0
+
+    static var tokenOffset: Int { MemoryLayout<BackendPointer>.size }
+}
+
+extension UnsafeMutablePointer where Pointee == BackendQueue {
+    /// `item`: the engine's.
+    /// - Failure: lost, unsupported, noMemory, and whatever the backend says.
+    static func make(_ space: BackendSpacePointer, item: WorkItemPointer) throws(Status) -> BackendQueuePointer {
+        let backend = space.pointee.backend
+        try backend.checkNotLost()
+        guard let create = backend.pointee.ops.queue_create else { throw Status.unsupported }
+        let device = backend.pointee.device
+        guard let queue = device.pointee.memory.allocateArray(of: BackendQueue.self, count: 1) else {
+            throw Status.noMemory
+        }
+        var handle: UnsafeMutableRawPointer?
+        LockOrder.assertNoneHeld("a backend was called with a lock held")
+        let status = create(backend.pointee.context, space.pointee.handle, 0, &handle)
+        if status != 0 {
+            device.pointee.memory.deallocateArray(queue, count: 1)
+            throw status < 0 ? Status(raw: status) : Status.unsupported
+        }
+        queue.initialize(
+            to: BackendQueue(
+                backend: backend, token: BackendToken(executor: device.pointee.executor, item: item), handle: handle))
+        return queue
+    }
+
+    /// - Locking: nothing may be held.
+    func free() {
+        LockOrder.assertNoneHeld("a backend was called with a lock held")
+        let backend = pointee.backend
+        backend.pointee.ops.queue_destroy(backend.pointee.context, pointee.handle)
+        deinitialize(count: 1)
+        backend.pointee.device.pointee.memory.deallocateArray(self, count: 1)
+    }
+
+    var token: BackendTokenPointer { memberPointer(of: self, at: BackendQueue.tokenOffset, as: BackendToken.self) }
+
+    /// Submits commands, or takes the result of the submit that was pending. Nil: it is pending now, and nothing here is
+    /// ours.
+    func submit(_ commands: UnsafeMutablePointer<unbind_command>, count: Int) -> Int32? {
+        if pointee.isResumed {
+            pointee.isResumed = false
+            return token.pointee.takeResult()
+        }
+        let backend = pointee.backend
+        LockOrder.assertNoneHeld("a backend was called with a lock held")
+        pointee.isResumed = true
+        token.pointee.arm()
+        let result = backend.pointee.ops.submit(
+            backend.pointee.context, pointee.handle, commands, UInt32(count), token.handle)
+        if result == UNBIND_BACKEND_PENDING {
+            if token.pointee.park() { return nil }
+            pointee.isResumed = false
+            return token.pointee.takeResult()
+        }
+        pointee.isResumed = false
+        return Swift.min(result, 0)
+    }
+}

@@ -1,0 +1,80 @@
+// An engine whose jobs a backend runs: it gives them one after the other, in runs of commands between two WAITs.
+//
+// Gates, order, WAITs and the end of a job are the same as everywhere. While a submit is under way the engine counts as
+// scheduled; its completion submits it.
+
+import CUnbind
+import Synchronization
+
+private enum SubmitOutcome {
+    /// The job has ended.
+    case ended
+    /// What was begun, or the fence of a WAIT, will submit the engine, which may already run elsewhere.
+    case blocked
+}
+
+extension UnsafeMutablePointer where Pointee == Engine {
+    func runOnBackend(at time: UInt64) {
+        while true {
+            guard let job = nextJob() else { return }
+            switch submitCommands(of: job) {
+            case .blocked: return
+            case .ended: if end(job, at: time) { return }
+            }
+        }
+    }
+
+    private func submitCommands(of job: JobPointer) -> SubmitOutcome {
+        let queue = pointee.backend.unsafelyUnwrapped
+        while pointee.progress.error == 0 && pointee.progress.commandIndex < job.pointee.commandCount {
+            let first = pointee.progress.commandIndex
+            if job.pointee.commands.unsafelyUnwrapped[first].kind == .wait {
+                if !pointee.progress.hasWaited, !wait(job) { return .blocked }
+                pointee.progress.error = pointee.progress.waitError
+                pointee.progress.hasWaited = false
+                advance(to: first + 1)
+                continue
+            }
+            if !queue.pointee.isResumed {
+                if queue.pointee.backend.isLost {
+                    pointee.progress.error = Status.lost.raw
+                    continue
+                }
+                queue.pointee.end = job.translate(from: first)
+            }
+            let end = queue.pointee.end
+            let native = job.pointee.nativeCommands.unsafelyUnwrapped
+            guard let status = queue.submit(native + first, count: end - first) else { return .blocked }
+            if status == 0 { advance(to: end) } else { pointee.progress.error = status }
+        }
+        return .ended
+    }
+
+    private func advance(to index: Int) {
+        let count = UInt64(index - pointee.progress.commandIndex)
+        _ = pointee.gpu.pointee.counters.commands.wrappingAdd(count, ordering: .relaxed)
+        pointee.progress.commandIndex = index
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Job {
+    /// Writes the commands up to the next WAIT as the backend gets them. The result is where that is, or the end.
+    fileprivate func translate(from first: Int) -> Int {
+        let native = pointee.nativeCommands.unsafelyUnwrapped
+        var index = first
+        while index < pointee.commandCount {
+            let command = pointee.commands.unsafelyUnwrapped[index]
+            if command.kind == .wait { break }
+            var translated = unbind_command()
+            translated.op = command.kind.rawValue
+            translated.address = command.address
+            translated.source = command.source
+            translated.size = command.size
+            translated.value = command.value
+            translated.result = command.result
+            (native + index).initialize(to: translated)
+            index += 1
+        }
+        return index
+    }
+}
