@@ -31,15 +31,15 @@ struct I915Configuration: BitwiseCopyable {
         version = UInt32(gpu.gpu.versionMajor) * 100 + UInt32(gpu.gpu.versionMinor)
         vaBits = min(gpu.gpu.vaBits, 48)
         isDiscrete = gpu.gpu.localBytes > 0
-        hasSharedCache = query.parameter(UNBIND_I915_PARAM_HAS_LLC) == 1
-        probesUserMemory = query.parameter(UNBIND_I915_PARAM_HAS_USERPTR_PROBE) == 1
+        hasSharedCache = try query.parameter(UNBIND_I915_PARAM_HAS_LLC) == 1
+        probesUserMemory = try query.parameter(UNBIND_I915_PARAM_HAS_USERPTR_PROBE) == 1
         guard gpu.gpu.hasAddressSpaces, vaBits >= 32 else {
             log.error("i915: this GPU has no address space for each context")
             throw Status.unsupported
         }
-        guard query.parameter(UNBIND_I915_PARAM_HAS_EXEC_TIMELINE_FENCES) == 1,
-            query.parameter(UNBIND_I915_PARAM_MMAP_GTT_VERSION) ?? 0 >= 4
-        else {
+        let fences = try query.parameter(UNBIND_I915_PARAM_HAS_EXEC_TIMELINE_FENCES)
+        let mappings = try query.parameter(UNBIND_I915_PARAM_MMAP_GTT_VERSION) ?? 0
+        guard fences == 1, mappings >= 4 else {
             log.error("i915: this kernel is too old: it has no timeline fences, or no mapping offsets")
             throw Status.unsupported
         }
