@@ -48,14 +48,16 @@ TEST(upper_half, "addresses above 2^47 are as good as others") {
     intel_close(&gpu);
 }
 
+/* On platforms whose copy engines fill by copying: the mock has no fills. */
 TEST(commands, "jobs fill, copy and load, also between two buffers") {
     struct gpu gpu;
     uint64_t loaded[2] = {0, 0};
+    if (strcmp(machine_name("lnl"), "dg2-xe") == 0) return;
     start(&gpu, UNBIND_EXECUTOR_POOL);
     struct binding from = bind_buffer(&gpu, 16 * PAGE, BASE), to = bind_buffer(&gpu, 16 * PAGE, 2 * BASE);
     unbind_queue *queue = make_queue(&gpu);
     struct unbind_command commands[] = {
-        command_fill(BASE, 16 * PAGE, 0xabababab), command_store(BASE + 5 * PAGE, VALUE),
+        command_fill(BASE, 16 * PAGE, 0x12345678), command_store(BASE + 5 * PAGE, VALUE),
         command_copy(2 * BASE, BASE, 16 * PAGE), command_load(2 * BASE + 5 * PAGE, &loaded[0]),
         command_load(2 * BASE + 15 * PAGE, &loaded[1]),
     };
@@ -63,9 +65,9 @@ TEST(commands, "jobs fill, copy and load, also between two buffers") {
     REQUIRE(submit(queue, commands, 5, from.vma, to.vma, &fence) == 0);
     CHECK_EQUAL(finish(fence), 0);
     CHECK_EQUAL(loaded[0], VALUE);
-    CHECK_EQUAL(loaded[1], (long long)UINT64_C(0xabababababababab));
+    CHECK_EQUAL(loaded[1], UINT64_C(0x1234567812345678));
     CHECK_EQUAL(cpu_read(to.bo, 5 * PAGE), VALUE);
-    CHECK_EQUAL(cpu_read(to.bo, 5 * PAGE + 8), (long long)UINT64_C(0xabababababababab));
+    CHECK_EQUAL(cpu_read(to.bo, 5 * PAGE + 8), UINT64_C(0x1234567812345678));
     unbind_queue_unref(queue);
     drop_binding(&from);
     drop_binding(&to);
