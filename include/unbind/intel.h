@@ -24,6 +24,9 @@ extern "C" {
 /* Flags of unbind_intel_options. */
 #define UNBIND_INTEL_SCRATCH (1u << 0) /* GPU access to what is not mapped reads zero and writes
                                           nothing; else it ends the job, whose fence says so */
+#define UNBIND_INTEL_LAZY_UNBIND (1u << 1) /* i915: an unbind leaves the mapping to the kernel, which drops it when
+                                          its place is wanted or the buffer is gone: without an ioctl, and
+                                          without UNBIND_CAP_EXPLICIT_UNBIND */
 
 struct unbind_intel_options {
     uint32_t struct_size; /* sizeof(struct unbind_intel_options) */

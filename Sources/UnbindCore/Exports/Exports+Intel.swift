@@ -30,9 +30,10 @@ private func checkedIntelOptions(
     var checked = IntelOptions()
     if let pointer {
         let options = try read(pointer, zero: unbind_intel_options())
-        try check(options.flags, allowed: UNBIND_INTEL_SCRATCH)
+        try check(options.flags, allowed: UNBIND_INTEL_SCRATCH | UNBIND_INTEL_LAZY_UNBIND)
         guard options.reserved == 0, options.fd >= -1, options.fd < 0 || selector == nil else { throw Status.invalid }
         checked.usesScratch = options.flags & UNBIND_INTEL_SCRATCH != 0
+        checked.unbindsLazily = options.flags & UNBIND_INTEL_LAZY_UNBIND != 0
         checked.file = options.fd
     }
     if let selector {

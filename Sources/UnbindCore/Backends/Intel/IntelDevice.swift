@@ -11,6 +11,7 @@ struct IntelOptions {
     /// The program's own node; -1: none.
     var file: Int32 = -1
     var usesScratch = false
+    var unbindsLazily = false
 }
 
 enum IntelDevice {
@@ -76,7 +77,15 @@ enum IntelDevice {
                     of: gpu.gpu)
                 throw error
             }
-        case .i915, .other, .none:
+        case .i915:
+            do throws(Status) {
+                let options = I915Options(unbindsLazily: intel.unbindsLazily, log: HostLog(host))
+                return try I915BackendPointer.make(gpu, options: options, memory: memory).description
+            } catch {
+                host.tell("its driver lacks or refused what the library needs", of: gpu.gpu)
+                throw error
+            }
+        case .other, .none:
             host.tell("its kernel driver is not supported", of: gpu.gpu)
             gpu.node.close()
             throw Status.unsupported
