@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Batches of map and unmap operations, one thing after the other. The model is in batch_model.c. */
 #include "batching.h"
-#include "placing.h"
 
 TEST(whole_ranges, "a list of maps and unmaps takes effect as a whole, or not at all") {
     struct gpu gpu;

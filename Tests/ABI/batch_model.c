@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Batches of map and unmap operations against a model that knows every page. */
 #include "batching.h"
-#include "placing.h"
 
 /* The model: what each page of the first part of the address space shows. */
 enum { PAGES = 2048, BUFFERS = 3, NOTHING = 0, ZERO = 99 };

@@ -3,7 +3,7 @@
 #ifndef TESTS_ABI_BATCHING_H
 #define TESTS_ABI_BATCHING_H
 
-#include "support.h"
+#include "placing.h"
 
 static inline struct unbind_op map_op(unbind_bo *bo, uint64_t offset, uint64_t address, uint64_t size) {
     struct unbind_op op;

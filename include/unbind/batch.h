@@ -17,8 +17,7 @@
  *    where it is.
  *  - 0 means that it will happen. Nothing fails from there on but with the device:
  *    the out fence carries no error of a fence that was waited for, only -EIO when
- *    a buffer's memory was lost on its way (unbind_bo_migrate), and on a custom
- *    backend what that said of a map it refused.
+ *    a buffer's memory was lost on its way (unbind_bo_migrate).
  *  - The address space changes within the call: a later batch, bind or lookup
  *    sees the new mappings, in the order of the calls. What the GPU sees follows when
  *    what was waited for has finished. Work that waits for the out fence sees all
@@ -160,8 +159,8 @@ struct unbind_batch {
  * in which the GPU would miss them. Mapping what is mapped there already,
  * from the same place of the same buffer with the same flags, keeps it as it is. Operations of a
  * batch that follow each other at neighbouring addresses with neighbouring parts of a buffer, and
- * equal flags, make one mapping; so do neighbours of older batches on the software GPU, if they and
- * the new one are bound and idle when the batch is submitted, and nobody holds them.
+ * equal flags, make one mapping; so do neighbours of older batches, if they and the new one are bound
+ * and idle when the batch is submitted, and nobody holds them.
  *
  * A buffer that batches have mapped stays where it is: unbind_bo_migrate returns -EBUSY, and
  * its mappings count as pinned: eviction leaves them alone, unbind_bo_unbind returns -EAGAIN. They end
@@ -181,11 +180,10 @@ struct unbind_batch {
  * PREFETCH), -EAGAIN (a wait point that has not been added; PREFETCH of a pinned
  * buffer), -ENOBUFS (too many operations without SPLIT), -ENOENT (closed), -ENOMEM,
  * -EIO (a move has lost the buffer), -EOPNOTSUPP (PREFETCH of the caller's memory; an
- * address space made with UNBIND_VM_GLOBAL, _CACHE_COLORING, _IPS or a guard; on a
- * custom backend: without UNBIND_CAP_PARTIAL_UNBIND and UNBIND_CAP_ALIASING, an
- * operation that it lacks the capability for, or DEFER_TO_IDLE); -EINTR and -EDEADLK from waiting for the wait
- * list: nothing has changed. -EDEADLK may also come from waiting for the end: then
- * out_done is count, and out_fence is there.
+ * address space made with UNBIND_VM_GLOBAL, _CACHE_COLORING, _IPS or a guard, or on a
+ * custom backend); -EINTR
+ * and -EDEADLK from waiting for the wait list: nothing has changed. -EDEADLK may also
+ * come from waiting for the end: then out_done is count, and out_fence is there.
  * Since: 0.1
  */
 int unbind_vm_submit(unbind_vm *vm, const struct unbind_op *ops, uint32_t count,

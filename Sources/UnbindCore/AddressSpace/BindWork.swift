@@ -30,8 +30,6 @@ struct BindWork: ~Copyable {
     /// It is the split of a mapping, whose bind it awaits.
     var split: MappingSplitPointer?
     var isSplit = false
-    /// What a backend is told of a mapping.
-    var mapping = MappingFlags()
     /// The entries are there; what is left is the time that writing them takes.
     var isWritten = false
     /// Upgrade: the time that the TLB invalidation takes has begun.
@@ -92,7 +90,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
     }
 
     fileprivate func makeReady() {
-        if let space = pointee.vm.pointee.backendSpace, !pointee.isSplit { return space.add(self) }
+        if let space = pointee.vm.pointee.backendSpace { return space.add(self) }
         pointee.vm.pointee.device.pointee.executor.submit(item)
     }
 

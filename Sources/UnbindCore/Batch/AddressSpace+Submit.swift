@@ -20,7 +20,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     func submit(_ request: BatchRequest) -> BatchResult {
         var result = BatchResult()
         do throws(Status) {
-            try checkBatches(request)
+            try checkBatches()
             try prefetch(request)
             let waits = request.mode == .sync || pointee.options.policy == .sync
             if waits { try waitBefore(request) }
@@ -35,27 +35,14 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     }
 
     /// Batches keep no distance between mappings, and know nothing of the modes of tables or of power.
-    private func checkBatches(_ request: BatchRequest) throws(Status) {
+    private func checkBatches() throws(Status) {
         let options = pointee.options
-        if options.coloring || options.isGlobal || options.hasTableModes || options.guardSize != 0 {
+        if options.coloring || options.isGlobal || options.hasTableModes || options.guardSize != 0
+            || pointee.backendSpace != nil
+        {
             throw Status.unsupported
         }
         if isClosed { throw Status.closed }
-        if let space = pointee.backendSpace { try check(request, against: space.pointee.backend) }
-    }
-
-    /// What the backend must be able to do.
-    private func check(_ request: BatchRequest, against backend: BackendPointer) throws(Status) {
-        try backend.checkNotLost()
-        // Nobody lists its queues.
-        var isAble =
-            backend.has(Capability.partialUnbind) && backend.has(Capability.aliasing) && request.mode != .deferToIdle
-        for index in 0..<request.count {
-            let operation = request.operations[index]
-            if operation.kind == .mapNull, !backend.has(Capability.nullMappings) { isAble = false }
-            if operation.flags & MappingFlags.readOnly != 0, !backend.has(Capability.readOnly) { isAble = false }
-        }
-        if !isAble { throw Status.unsupported }
     }
 
     private func prefetch(_ request: BatchRequest) throws(Status) {

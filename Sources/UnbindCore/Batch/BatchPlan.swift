@@ -122,7 +122,7 @@ struct BatchPlan: ~Copyable {
             }
             let first = max(start, node.pointee.start)
             let last = min(end, node.pointee.end)
-            if let content, !vma.hasFailedBind,
+            if let content,
                 content.advanced(by: first &- start).equals(old.advanced(by: first &- node.pointee.start))
             {
                 keptCount &+= 1
@@ -183,14 +183,5 @@ struct BatchPlan: ~Copyable {
             try pieces.append(MappingPiece(start: position, end: node.end, content: content))
         }
         last.pointee.pieceCount = pieces.count - last.pointee.firstPiece
-    }
-}
-
-extension UnsafeMutablePointer where Pointee == VMA {
-    /// Its bind is over, and there is nothing: only after a move that lost the buffer, or on a backend that failed.
-    /// - Locking: the VM's lock is held.
-    fileprivate var hasFailedBind: Bool {
-        guard let fence = pointee.bindFence else { return false }
-        return fence.isSignalled && fence.error != 0
     }
 }

@@ -12,8 +12,6 @@ struct MappingFlags: Equatable {
     var isNull = false
 
     static var readOnly: UInt32 { 1 << 0 }
-
-    var isCaptured: Bool { flags & (1 << 1) != 0 }
 }
 
 struct MappingContent {

@@ -164,7 +164,6 @@ struct MappingMerge: ~Copyable {
 extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// - Locking: nothing may be held.
     func mergeNeighbours(of address: UInt64) {
-        if pointee.backendSpace != nil { return }
         do throws(Status) {
             var merge = try MappingMerge(self)
             pointee.batches.pointee.lock.acquire()

@@ -58,7 +58,7 @@ enum Capability {
 
     /// The software GPU's.
     static var software: UInt64 {
-        explicitUnbind | partialUnbind | aliasing | nullMappings | readOnly | userMemory | localMemory | faultReports | suspend | migration
+        explicitUnbind | aliasing | readOnly | userMemory | localMemory | faultReports | suspend | migration
     }
 }
 

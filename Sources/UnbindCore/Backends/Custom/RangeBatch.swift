@@ -75,7 +75,6 @@ extension UnsafeMutablePointer where Pointee == RangeBatch {
     private func isOne(_ first: unbind_backend_range, _ second: unbind_backend_range) -> Bool {
         if first.address &+ first.size != second.address || first.op != second.op { return false }
         if first.op == UNBIND_BACKEND_UNMAP { return true }
-        if first.op == UNBIND_BACKEND_MAP_NULL { return pointee.mergesMaps }
         return pointee.mergesMaps && first.flags == second.flags && first.bo == second.bo
             && first.cache_level == second.cache_level && first.offset &+ first.size == second.offset
     }
@@ -91,20 +90,12 @@ extension unbind_backend_range {
     }
 
     /// `physical` of a backend's binding is where it is in the buffer.
-    static func map(
-        _ binding: Binding, of buffer: UnsafeMutableRawPointer?, _ mapping: MappingFlags
-    ) -> unbind_backend_range {
+    static func map(_ binding: Binding, of buffer: UnsafeMutableRawPointer?) -> unbind_backend_range {
         var range = unbind_backend_range()
-        range.address = binding.start
-        range.size = binding.size
-        if binding.isNull {
-            range.op = UNBIND_BACKEND_MAP_NULL
-            return range
-        }
         range.op = UNBIND_BACKEND_MAP
         range.flags = binding.isReadOnly ? UNBIND_BACKEND_READ_ONLY : 0
-        if mapping.isCaptured { range.flags |= UNBIND_BACKEND_CAPTURE }
-        range.cache_level = mapping.cacheLevel
+        range.address = binding.start
+        range.size = binding.size
         range.bo = buffer
         range.offset = binding.physical
         return range
