@@ -24,7 +24,7 @@ extension AddressSpace {
     }
 
     /// One operation of a batch. Addresses, offsets and sizes are multiples of the page size.
-    public struct Operation: Sendable {
+    public struct BatchOperation: Sendable {
         let raw: RawOperation
         /// Keeps it alive until the batch has been submitted.
         let buffer: BufferObject?
@@ -42,8 +42,8 @@ extension AddressSpace {
         public static func map(
             _ buffer: BufferObject, offset: UInt64 = 0, at address: UInt64, size: UInt64, _ flags: MapFlags = [],
             cache: CacheLevel = .default
-        ) -> Operation {
-            Operation(UNBIND_OP_MAP, buffer) {
+        ) -> BatchOperation {
+            BatchOperation(UNBIND_OP_MAP, buffer) {
                 $0.address = address
                 $0.size = size
                 $0.offset = offset
@@ -56,8 +56,8 @@ extension AddressSpace {
         public static func map(
             _ memory: UnsafeMutableRawBufferPointer, at address: UInt64, _ flags: MapFlags = [],
             cache: CacheLevel = .default
-        ) -> Operation {
-            Operation(UNBIND_OP_MAP_USER) {
+        ) -> BatchOperation {
+            BatchOperation(UNBIND_OP_MAP_USER) {
                 $0.address = address
                 $0.size = UInt64(memory.count)
                 $0.memory = memory.baseAddress
@@ -67,8 +67,8 @@ extension AddressSpace {
         }
 
         /// Reads give zero and writes vanish there. Of the flags only `noReplace` means something.
-        public static func mapNull(at address: UInt64, size: UInt64, _ flags: MapFlags = []) -> Operation {
-            Operation(UNBIND_OP_MAP_NULL) {
+        public static func mapNull(at address: UInt64, size: UInt64, _ flags: MapFlags = []) -> BatchOperation {
+            BatchOperation(UNBIND_OP_MAP_NULL) {
                 $0.address = address
                 $0.size = size
                 $0.flags = flags.rawValue
@@ -76,19 +76,19 @@ extension AddressSpace {
         }
 
         /// Takes away whatever is mapped there.
-        public static func unmap(at address: UInt64, size: UInt64) -> Operation {
-            Operation(UNBIND_OP_UNMAP) {
+        public static func unmap(at address: UInt64, size: UInt64) -> BatchOperation {
+            BatchOperation(UNBIND_OP_UNMAP) {
                 $0.address = address
                 $0.size = size
             }
         }
 
         /// Takes away all mappings of a buffer that batches made.
-        public static func unmapAll(of buffer: BufferObject) -> Operation { Operation(UNBIND_OP_UNMAP_ALL, buffer) }
+        public static func unmapAll(of buffer: BufferObject) -> BatchOperation { BatchOperation(UNBIND_OP_UNMAP_ALL, buffer) }
 
         /// Moves a buffer before anything of the batch is mapped.
-        public static func prefetch(_ buffer: BufferObject, to region: BufferObject.Region) -> Operation {
-            Operation(UNBIND_OP_PREFETCH, buffer) { $0.region = region.rawValue }
+        public static func prefetch(_ buffer: BufferObject, to region: BufferObject.Region) -> BatchOperation {
+            BatchOperation(UNBIND_OP_PREFETCH, buffer) { $0.region = region.rawValue }
         }
     }
 
@@ -144,7 +144,7 @@ extension AddressSpace {
     ///   - signals: fences of the caller's, signalled when the batch has ended.
     @discardableResult
     public func submit(
-        _ operations: [Operation], mode: BatchMode = .sync, _ flags: BatchFlags = [], on queue: BindQueue? = nil,
+        _ operations: [BatchOperation], mode: BatchMode = .sync, _ flags: BatchFlags = [], on queue: BindQueue? = nil,
         after fences: [Fence] = [], signalling signals: [Fence] = []
     ) throws(UnbindError) -> Fence {
         let rawOperations = operations.map(\.raw.op)

@@ -181,7 +181,8 @@ struct unbind_batch {
  * buffer), -ENOBUFS (too many operations without SPLIT), -ENOENT (closed), -ENOMEM,
  * -EIO (a move has lost the buffer), -EOPNOTSUPP (PREFETCH of the caller's memory; an
  * address space made with UNBIND_VM_GLOBAL, _CACHE_COLORING, _IPS or a guard, or on a
- * custom backend); -EINTR and -EDEADLK from waiting for the wait list: nothing has changed. -EDEADLK may also
+ * custom backend); -EINTR
+ * and -EDEADLK from waiting for the wait list: nothing has changed. -EDEADLK may also
  * come from waiting for the end: then out_done is count, and out_fence is there.
  * Since: 0.1
  */

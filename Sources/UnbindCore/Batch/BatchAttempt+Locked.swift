@@ -73,7 +73,7 @@ extension BatchAttempt {
             let part = content.advanced(by: piece.pointee.start &- whole.pointee.binding.start)
             piece.pointee.resource = try vm.makeMappingResource(
                 part, pages, start: piece.pointee.start, end: piece.pointee.end)
-            try reserveRoom(of: piece.pointee.resource!, &piece.pointee.hasTables, &piece.pointee.hasIndexSlot)
+            try vm.reserveRoom(of: piece.pointee.resource!, &piece.pointee.hasTables, &piece.pointee.hasIndexSlot)
             if isDeferred { piece.pointee.splitUser = try take(.await) }
             if !piece.pointee.isLeft { try addStartEdge(to: &piece.pointee.edges) }
         }
@@ -83,7 +83,7 @@ extension BatchAttempt {
         let range = new.pointee.start...(new.pointee.end &- 1)
         new.pointee.resource = try vm.makeMappingResource(
             new.pointee.content, new.pointee.content.bo.pages, start: new.pointee.start, end: new.pointee.end)
-        try reserveRoom(of: new.pointee.resource!, &new.pointee.hasTables, &new.pointee.hasIndexSlot)
+        try vm.reserveRoom(of: new.pointee.resource!, &new.pointee.hasTables, &new.pointee.hasIndexSlot)
         try awaitUnbinds(in: range, new)
         if let start { try add(bindEdgeOn: start.fence, to: &new.pointee.edges) }
         if new.pointee.edges == nil, new.pointee.pieceEdges == nil { return }
@@ -147,19 +147,6 @@ extension BatchAttempt {
         edges = edge
     }
 
-    private func reserveRoom(
-        of resource: ResourcePointer, _ hasTables: inout Bool, _ hasIndexSlot: inout Bool
-    ) throws(Status) {
-        if let stream = vm.pointee.stream { try stream.reserve() }
-        if !vm.pointee.pending.reserve() {
-            vm.pointee.stream?.unreserve()
-            throw Status.noMemory
-        }
-        hasIndexSlot = true
-        try vm.reserveEntries(of: resource.pointee.binding, resource.pointee.pages)
-        hasTables = true
-    }
-
     /// One for each unbind, bind and split that may come, and for the start. Raw memory, in a list.
     private mutating func reserveOutEdges() throws(Status) {
         var needed = start == nil ? 0 : 1
@@ -219,18 +206,7 @@ extension BatchAttempt {
             awaitIfPending(pieces)
             return
         }
-        // Its slot among the pending unbinds; the pieces have theirs.
-        vm.pointee.pending.unreserve()
-        resource.set(.isScheduled)
-        resource.set(.makesWay)
-        if let stream = vm.pointee.stream { stream.recordUnbind(resource, isPending: false) }
-        var next = vma.pointee.users
-        vma.pointee.users = nil
-        vma.detachBinding()
-        while let user = next {
-            next = user.pointee.next
-            device.free(user)
-        }
+        vm.detach(vma)
         startSplit(touched)
         for index in 0..<touched.pointee.pieceCount where !pieces[index].isLeft {
             let piece = pieces + index
@@ -302,9 +278,10 @@ extension BatchAttempt {
             }
         }
         awaitInOut(work.fence)
-        work.await(touched.pointee.bindEdge!)
+        let edge = touched.pointee.bindEdge!
         touched.pointee.bindEdge = nil
-        work.commit()
+        edge.pointee.next = nil
+        work.await(edge)
     }
 
     private mutating func commit(_ new: UnsafeMutablePointer<NewMapping>) {
@@ -338,11 +315,9 @@ extension BatchAttempt {
         user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired))
         vma.pointee.users = user
         awaitInOut(work.fence)
-        while let edge = new.pointee.edges {
-            new.pointee.edges = edge.pointee.next
-            work.await(edge)
-        }
-        work.commit()
+        let edges = new.pointee.edges
+        new.pointee.edges = nil
+        work.await(edges)
     }
 
     /// Of the edges to unbinds of this batch, those that are done need not be awaited. The last one is the first.

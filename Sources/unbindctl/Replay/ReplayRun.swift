@@ -103,7 +103,7 @@ final class ReplayRun {
         let isMap = changes[0].place != nil
         let operations = changes.map { change in
             guard let place = change.place else {
-                return AddressSpace.Operation.unmap(at: change.start, size: change.size)
+                return AddressSpace.BatchOperation.unmap(at: change.start, size: change.size)
             }
             return .map(memories[place.isKnown ? 0 : 1], offset: place.offset, at: change.start, size: change.size)
         }
