@@ -103,12 +103,12 @@ extension BatchAttempt {
         for index in 0..<plan.pieces.count {
             let piece = plan.pieces.elements[index]
             if piece.hasIndexSlot { unreserve() }
-            if piece.hasTables { vm.pointee.space.cancel(piece.resource!.pointee.binding) }
+            if piece.hasTables { vm.pointee.softwareSpace?.cancel(piece.resource!.pointee.binding) }
         }
         for index in 0..<plan.new.count {
             let new = plan.new.elements[index]
             if new.hasIndexSlot { unreserve() }
-            if new.hasTables { vm.pointee.space.cancel(new.resource!.pointee.binding) }
+            if new.hasTables { vm.pointee.softwareSpace?.cancel(new.resource!.pointee.binding) }
         }
     }
 
