@@ -34,8 +34,9 @@ struct BindWork: ~Copyable {
     var isWritten = false
     /// Upgrade: the time that the TLB invalidation takes has begun.
     var isInvalidating = false
-    /// Where a backend has the page tables: the next of those that are ready.
+    /// Where a backend has the page tables: the next of those that are ready, and what it is told of a mapping.
     var next: UnsafeMutablePointer<BindWork>?
+    var mapping = MappingFlags()
 
     static var itemOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<WorkItem>.alignment) }
 }
@@ -90,7 +91,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
     }
 
     fileprivate func makeReady() {
-        if let space = pointee.vm.pointee.backendSpace { return space.add(self) }
+        if let space = pointee.vm.pointee.backendSpace, !pointee.isSplit { return space.add(self) }
         pointee.vm.pointee.device.pointee.executor.submit(item)
     }
 

@@ -86,7 +86,7 @@ extension BatchAttempt {
         try vm.reserveRoom(of: new.pointee.resource!, &new.pointee.hasTables, &new.pointee.hasIndexSlot)
         try awaitUnbinds(in: range, new)
         if let start { try add(bindEdgeOn: start.fence, to: &new.pointee.edges) }
-        if new.pointee.edges == nil, new.pointee.pieceEdges == nil { return }
+        if new.pointee.edges == nil, new.pointee.pieceEdges == nil, vm.pointee.backendSpace == nil { return }
         new.pointee.workMemory = try take(.bindWork)
         new.pointee.bindUser = try take(.await)
     }
@@ -289,15 +289,16 @@ extension BatchAttempt {
         awaitPieces(new)
         let binding = resource.pointee.binding
         let vma = new.pointee.vma!
-        vm.install(vma, resource, isBound: new.pointee.edges == nil)
-        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: new.pointee.edges != nil) }
+        let isForLater = new.pointee.edges != nil || vm.pointee.backendSpace != nil
+        vm.install(vma, resource, isBound: !isForLater)
+        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: isForLater) }
         let stats = vm.pointee.stats
         stats.pointee.binds = stats.pointee.binds &+ 1
         let history = vm.pointee.history
         let now = device.now
         history.record(
             .bindScheduled, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: now)
-        if new.pointee.edges == nil {
+        if !isForLater {
             entries &+= resource.writeEntries(binding)
             new.pointee.isBound = true
             history.record(.bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: now)
@@ -307,6 +308,7 @@ extension BatchAttempt {
         stats.pointee.awaited = stats.pointee.awaited &+ new.pointee.awaited
         let work = BindWorkPointer.initialize(new.pointee.workMemory!, vm: vm, resource: resource, calledAt: now)
         new.pointee.workMemory = nil
+        work.pointee.mapping = new.pointee.content.flags
         work.fence.retain()
         vma.pointee.bindFence = work.fence
         work.fence.retain()

@@ -34,6 +34,8 @@ struct MappingMerge: ~Copyable {
     /// Tries it for what is mapped at an address.
     /// - Locking: the batches' lock is held.
     mutating func run(at address: UInt64) {
+        // A backend merges by itself what it likes.
+        if vm.pointee.backendSpace != nil { return }
         do throws(Status) {
             try collect(around: address)
             if parts.count < 2 { return }
