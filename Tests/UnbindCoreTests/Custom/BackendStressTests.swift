@@ -1,5 +1,5 @@
-// Real threads on a device whose backend is here: binding, unbinding and submitting, while another thread completes what
-// was begun. What is asserted is what holds under every interleaving; the rest is for ThreadSanitizer to find.
+// Real threads on a device whose backend is here: binding, unbinding and submitting, while another thread completes
+// what was begun. What is asserted is what holds under every interleaving; the rest is for ThreadSanitizer to find.
 
 import CUnbind
 import Glibc
@@ -172,7 +172,7 @@ private final class StressedBackend: @unchecked Sendable {
                 default: fence = submit(vma, random)
                 }
                 if let fence, random >> 40 & 1 == 0 {
-                    precondition(unbind_fence_wait(fence, UNBIND_TIMEOUT_INFINITE, 0) == 0)
+                    precondition(unbind_fence_wait(fence, .max, 0) == 0)
                 }
                 unbind_fence_unref(fence)
             }
@@ -195,7 +195,9 @@ private final class StressedBackend: @unchecked Sendable {
         }
     }
 
-    @Test("threads that bind, unbind and submit on a backend that completes later leave nothing behind", arguments: [0, 1])
+    @Test(
+        "threads that bind, unbind and submit on a backend that completes later leave nothing behind",
+        arguments: [0, 1])
     func threads(executor: Int) {
         let arena = Arena(executor: executor)
         let completer = PlainThread { arena.backend.complete() }
