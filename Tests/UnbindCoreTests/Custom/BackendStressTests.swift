@@ -5,6 +5,16 @@ import CUnbind
 import Glibc
 import Testing
 
+// Not methods: C functions capture nothing.
+
+private func stressedBackendOf(_ context: UnsafeMutableRawPointer?) -> StressedBackend {
+    Unmanaged<StressedBackend>.fromOpaque(context!).takeUnretainedValue()
+}
+
+private func stressedSpace(_ handle: UnsafeMutableRawPointer?) -> StressedBackend.Space {
+    Unmanaged<StressedBackend.Space>.fromOpaque(handle!).takeUnretainedValue()
+}
+
 /// Address spaces of 64 pages. Everything that is begun is completed by a thread, in no particular order.
 private final class StressedBackend: @unchecked Sendable {
     final class Space {
@@ -35,14 +45,6 @@ private final class StressedBackend: @unchecked Sendable {
         pthread_mutex_lock(lock)
         defer { pthread_mutex_unlock(lock) }
         return body()
-    }
-
-    static func from(_ context: UnsafeMutableRawPointer?) -> StressedBackend {
-        Unmanaged<StressedBackend>.fromOpaque(context!).takeUnretainedValue()
-    }
-
-    static func space(_ handle: UnsafeMutableRawPointer?) -> Space {
-        Unmanaged<Space>.fromOpaque(handle!).takeUnretainedValue()
     }
 
     func begin(_ token: OpaquePointer?, on space: Space?, _ body: @escaping () -> Void) -> Int32 {
@@ -103,16 +105,18 @@ private final class StressedBackend: @unchecked Sendable {
         }
         ops.bo_destroy = { _, buffer in free(buffer) }
         ops.vm_create = { _, _, _, _, _, out in
-            out!.pointee = Unmanaged.passRetained(Space()).toOpaque()
+            out!.pointee = Unmanaged.passRetained(StressedBackend.Space()).toOpaque()
             return 0
         }
-        ops.vm_destroy = { _, space in Unmanaged<Space>.fromOpaque(space!).release() }
+        ops.vm_destroy = { _, handle in Unmanaged<StressedBackend.Space>.fromOpaque(handle!).release() }
         ops.update = { context, handle, ranges, count, token in
-            let (backend, space) = (from(context), space(handle))
+            let (owner, space) = (stressedBackendOf(context), stressedSpace(handle))
             let copy = Array(UnsafeBufferPointer(start: ranges, count: Int(count)))
-            return backend.begin(token, on: space) { backend.apply(copy, to: space) }
+            return owner.begin(token, on: space) { owner.apply(copy, to: space) }
         }
-        ops.invalidate = { context, handle, _, _, token in from(context).begin(token, on: space(handle)) {} }
+        ops.invalidate = { context, handle, _, _, token in
+            stressedBackendOf(context).begin(token, on: stressedSpace(handle)) {}
+        }
         ops.queue_create = { _, _, _, out in
             out!.pointee = nil
             return 0
@@ -120,7 +124,7 @@ private final class StressedBackend: @unchecked Sendable {
         ops.queue_destroy = { _, _ in }
         ops.submit = { context, _, commands, count, token in
             let copy = Array(UnsafeBufferPointer(start: commands, count: Int(count)))
-            return from(context).begin(token, on: nil) { precondition(!copy.isEmpty) }
+            return stressedBackendOf(context).begin(token, on: nil) { precondition(!copy.isEmpty) }
         }
         return ops
     }
