@@ -183,9 +183,9 @@ struct unbind_batch {
  * -EIO (a move has lost the buffer), -EOPNOTSUPP (PREFETCH of the caller's memory; an
  * address space made with UNBIND_VM_GLOBAL, _CACHE_COLORING, _IPS or a guard; on a
  * custom backend: without UNBIND_CAP_PARTIAL_UNBIND and UNBIND_CAP_ALIASING, an
- * operation that it lacks the capability for, or DEFER_TO_IDLE); -EINTR and -EDEADLK from waiting for the wait
- * list: nothing has changed. -EDEADLK may also come from waiting for the end: then
- * out_done is count, and out_fence is there.
+ * operation that it lacks the capability for, or DEFER_TO_IDLE); -EINTR and
+ * -EDEADLK from waiting for the wait list: nothing has changed. -EDEADLK may also
+ * come from waiting for the end: then out_done is count, and out_fence is there.
  * Since: 0.1
  */
 int unbind_vm_submit(unbind_vm *vm, const struct unbind_op *ops, uint32_t count,

@@ -92,7 +92,7 @@ extension unbind_backend_range {
 
     /// `physical` of a backend's binding is where it is in the buffer.
     static func map(
-        _ binding: Binding, of buffer: UnsafeMutableRawPointer?, _ mapping: MappingFlags
+        _ binding: Binding, of buffer: UnsafeMutableRawPointer?, _ mapping: MappingFlags = MappingFlags()
     ) -> unbind_backend_range {
         var range = unbind_backend_range()
         range.address = binding.start
