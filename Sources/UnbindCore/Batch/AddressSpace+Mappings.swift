@@ -56,7 +56,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
             pointee.pending.unreserve()
             pointee.stream?.unreserve()
         }
-        if hasTables { pointee.space.cancel(resource!.pointee.binding) }
+        if hasTables { pointee.softwareSpace?.cancel(resource!.pointee.binding) }
     }
 
     /// Takes its range from a mapping whose entries others have now: its binding is not to be unbound. What it waited
