@@ -307,6 +307,21 @@ if command -v python3 >/dev/null; then
 fi
 expect 'a selftest without patience is refused' 64 'must be at least 1' selftest --timeout 0
 on none 'a selftest of a GPU that is not there' 69 'no such Intel GPU' selftest --device discrete
+for machine in tgl adl dg2 dg2-later lnl bmg dg2-xe unknown-id; do
+    on $machine "the selftest of $machine passes" 0 '^1\.\.[1-9][0-9]*$' selftest --device pci:card=0
+done
+on two 'the selftest of the second GPU passes' 0 '^# libunbind .*, device discrete$' selftest --device discrete
+on no-driver 'a GPU without a driver is not tested' 69 'cannot be opened: .*' selftest --device pci:vendor=8086
+
+# A driver that lies is caught. Not i915 about fences (the library waits itself) nor about entries that an unbind
+# leaves (it puts other pages there, and does not ask for them to be cleared).
+lying() { # machine, lie
+    export UNBIND_MOCK_LIE=$2
+    on "$1" "a driver that lies is caught: $2 on $1" 1 '^not ok ' selftest --device pci:card=0
+    unset UNBIND_MOCK_LIE
+}
+for lie in no-tlb-flush ignore-in-fence keep-pte signal-early lose-write; do lying lnl $lie; done
+for lie in no-tlb-flush signal-early lose-write; do lying tgl $lie; done
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]
