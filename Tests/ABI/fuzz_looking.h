@@ -26,8 +26,9 @@ static void look_somewhere(unbind_vm *vm) {
     if (lookup.struct_size > 24 && lookup.struct_size < 32) lookup.struct_size = 24; /* an array without its capacity */
     if (lookup.struct_size > 8 && lookup.struct_size < 24) lookup.struct_size = 8;   /* nor half a pointer */
     trace("lookup");
-    if (status("unbind_vm_lookup", unbind_vm_lookup(vm, one_in(8) ? any_word() : any_address(), one_in(40) ? NULL : &lookup),
-               -EINVAL, -E2BIG, 0) < 0 || lookup.struct_size < sizeof lookup) {
+    uint64_t address = one_in(8) ? any_word() : any_address();
+    if (status("unbind_vm_lookup", unbind_vm_lookup(vm, address, one_in(40) ? NULL : &lookup), -EINVAL, -E2BIG, 0) < 0 ||
+        lookup.struct_size < sizeof lookup) {
         return;
     }
     if (lookup.state > UNBIND_VMA_BOUND || (lookup.state == UNBIND_VMA_UNBOUND) != (lookup.size == 0)) {

@@ -41,6 +41,32 @@ TEST(copies, "both copy commands move the bytes") {
     CHECK(memcmp(from.map, to.map, 8 * PAGE) == 0);
 }
 
+TEST(fills, "Xe2 fills with MEM_SET and XY_FAST_COLOR_BLT, and lacks the old blitter") {
+    machine("lnl", "HANG_MS", "200", NULL);
+    struct xe xe = xe_open(0);
+    struct bo bo = xe_bo(xe.fd, PAGE, 1);
+    CHECK_EQUAL(xe_bind_now(&xe, xe_map_op(bo.handle, 0, VA, PAGE)), 0);
+    struct batch_text batch = {.count = 0};
+    static const uint32_t set[] = {0x56c00005, 11, 0, 0, VA & 0xffffffff, VA >> 32, 0x5au << 24 | 3 << 3};
+    for (int i = 0; i < 7; i++) batch_add(&batch, set[i]);
+    static const uint32_t color[16] = {0x5110000e,      255,       4,        2 << 16 | 6,
+                                       VA & 0xffffffff, VA >> 32, 1u << 31, 0x11223344};
+    for (int i = 0; i < 16; i++) batch_add(&batch, color[i]);
+    batch_end(&batch);
+    CHECK_EQUAL(xe_run(&xe, &batch), 0);
+    for (unsigned i = 0; i < PAGE / 4; i++) {
+        bool colored = i / 64 < 2 && i % 64 >= 4 && i % 64 < 6;
+        CHECK_EQUAL(bo.map[i], i < 3 ? 0x5a5a5a5a : colored ? 0x11223344 : 0);
+    }
+    batch.count = 0;
+    static const uint32_t old[] = {0x54300005, 0x03f00100, 4, 2 << 16 | 6, VA & 0xffffffff, VA >> 32, 1};
+    for (int i = 0; i < 7; i++) batch_add(&batch, old[i]);
+    batch_end(&batch);
+    CHECK_EQUAL(xe_run(&xe, &batch), 0);
+    CHECK(xe_banned(&xe, xe.queue));
+    CHECK_EQUAL(bo.map[4], 0x11223344);
+}
+
 TEST(no_page, "an access that nothing maps bans the queue, and only the queue") {
     machine("lnl", NULL);
     struct xe xe = xe_open(0);

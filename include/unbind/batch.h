@@ -180,10 +180,13 @@ struct unbind_batch {
  * PREFETCH), -EAGAIN (a wait point that has not been added; PREFETCH of a pinned
  * buffer), -ENOBUFS (too many operations without SPLIT), -ENOENT (closed), -ENOMEM,
  * -EIO (a move has lost the buffer), -EOPNOTSUPP (PREFETCH of the caller's memory; an
- * address space made with UNBIND_VM_GLOBAL, _CACHE_COLORING, _IPS or a guard, or on a
- * custom backend); -EINTR and -EDEADLK from waiting for the wait list: nothing has changed. -EDEADLK may also
- * come from waiting for the end: then out_done is count, and out_fence is there.
- * Since: 0.1
+ * address space made with UNBIND_VM_GLOBAL, _CACHE_COLORING, _IPS or a guard; on a
+ * custom backend also what its capabilities leave out: UNBIND_CAP_ALIASING for any batch,
+ * _PARTIAL_UNBIND for a mapping that would be split, _NULL_MAPPINGS, _READ_ONLY,
+ * _USER_MEMORY), -EIO also when the device is lost; -EINTR and -EDEADLK from waiting for the
+ * wait list: nothing has changed. -EDEADLK may also come from waiting for the end, and in mode
+ * SYNC the error of a map that a custom backend could not do (as every error that out_fence
+ * carries then): out_done is count, and out_fence is there. Since: 0.1
  */
 int unbind_vm_submit(unbind_vm *vm, const struct unbind_op *ops, uint32_t count,
                      const struct unbind_batch *batch);

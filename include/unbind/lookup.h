@@ -130,7 +130,7 @@ int unbind_vm_lookup(unbind_vm *vm, uint64_t address, struct unbind_lookup *look
                                            its buffer or by a pin; a mapping of which a batch takes a
                                            part becomes several: it is unbound, and they are bound,
                                            those to be unbound too, and nothing touches the entries
-                                           of what stays */
+                                           of what stays; neighbours that become one likewise */
 
 struct unbind_binding_event {
     uint32_t struct_size; /* sizeof in the library: do not copy more than this */

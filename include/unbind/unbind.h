@@ -18,6 +18,7 @@
  *     (a buffer's)    lock, and fences of its users       <unbind/resv.h>
  *     unbind_probe    which Intel GPUs are in the machine <unbind/probe.h>
  *     unbind_backend  a device of the program's own       <unbind/backend.h>
+ *     (an Intel GPU)  as a device; sharing with others    <unbind/intel.h>
  *
  * and alone, without address spaces of the library's own:
  *
@@ -55,6 +56,8 @@
  *               -EOPNOTSUPP  this executor or backend cannot do that
  *               -EMFILE      this process has too many open files
  *               -ENFILE      the system has too many open files
+ *               -EACCES      no permission to open the device node
+ *               -EBADF       not an open file descriptor
  *
  * Handles     Objects are opaque and reference counted: a create function
  *             gives one reference, _ref adds one, _unref drops one. _ref of
@@ -101,6 +104,7 @@
 #include "resv.h"
 #include "probe.h"
 #include "backend.h"
+#include "intel.h"
 #include "range_allocator.h"
 #include "range_tracker.h"
 

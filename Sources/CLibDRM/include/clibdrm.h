@@ -11,6 +11,7 @@
 #include "../../CSystem/include/csystem.h"
 
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <xf86drm.h>
 
 #include "uapi_drm.h"
@@ -34,6 +35,12 @@ static inline int clibdrm_open(const char *path) {
 }
 
 static inline int clibdrm_close(int fd) { return close(fd) < 0 ? -errno : 0; }
+
+/* The device number of an open node; 0 if the descriptor is no character device. */
+static inline uint64_t clibdrm_node_number(int fd) {
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) ? status.st_rdev : 0;
+}
 
 /* Maps size bytes of a node at the offset that a MMAP_OFFSET ioctl gave, for reading and writing. */
 static inline int clibdrm_map(int fd, uint64_t offset, uint64_t size, void **address) {
@@ -120,6 +127,12 @@ static inline int clibdrm_prime_to_fd(int fd, uint32_t handle, int *buffer_fd) {
 /* The same object gives the same handle and takes no further reference: count, and close once. */
 static inline int clibdrm_prime_from_fd(int fd, int buffer_fd, uint32_t *handle) {
     return drmPrimeFDToHandle(fd, buffer_fd, handle) < 0 ? -errno : 0;
+}
+
+/* Bytes of a dma-buf, or -errno. */
+static inline int64_t clibdrm_buffer_size(int buffer_fd) {
+    off_t end = lseek(buffer_fd, 0, SEEK_END);
+    return end < 0 ? -errno : end;
 }
 
 static inline int clibdrm_gem_close(int fd, uint32_t handle) {

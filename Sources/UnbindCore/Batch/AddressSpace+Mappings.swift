@@ -35,6 +35,48 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         return resource
     }
 
+    /// What its unbind, its entries and its events will need. What was taken is noted, also on failure.
+    /// - Failure: noMemory, closed.
+    func reserveRoom(
+        of resource: ResourcePointer, _ hasTables: inout Bool, _ hasIndexSlot: inout Bool
+    ) throws(Status) {
+        if let stream = pointee.stream { try stream.reserve() }
+        if !pointee.pending.reserve() {
+            pointee.stream?.unreserve()
+            throw Status.noMemory
+        }
+        hasIndexSlot = true
+        try reserveEntries(of: resource.pointee.binding, resource.pointee.pages)
+        hasTables = true
+    }
+
+    /// Gives that back.
+    func unreserveRoom(of resource: ResourcePointer?, hasTables: Bool, hasIndexSlot: Bool) {
+        if hasIndexSlot {
+            pointee.pending.unreserve()
+            pointee.stream?.unreserve()
+        }
+        if hasTables { pointee.softwareSpace?.cancel(resource!.pointee.binding) }
+    }
+
+    /// Takes its range from a mapping whose entries others have now: its binding is not to be unbound. What it waited
+    /// for has ended, or is another's to wait for.
+    func detach(_ vma: VMAPointer) {
+        let resource = vma.pointee.resource!
+        // Its slot among the pending unbinds.
+        pointee.pending.unreserve()
+        resource.set(.isScheduled)
+        resource.set(.makesWay)
+        if let stream = pointee.stream { stream.recordUnbind(resource, isPending: false) }
+        var next = vma.pointee.users
+        vma.pointee.users = nil
+        vma.detachBinding()
+        while let user = next {
+            next = user.pointee.next
+            pointee.device.free(user)
+        }
+    }
+
     /// Gives the mapping its range, for which there is room and memory, and a reference to its binding.
     func install(_ vma: VMAPointer, _ resource: ResourcePointer, isBound: Bool) {
         let binding = resource.pointee.binding

@@ -102,20 +102,12 @@ extension BatchAttempt {
         vm.pointee.ranges.endInsertions()
         for index in 0..<plan.pieces.count {
             let piece = plan.pieces.elements[index]
-            if piece.hasIndexSlot { unreserve() }
-            if piece.hasTables { vm.pointee.space.cancel(piece.resource!.pointee.binding) }
+            vm.unreserveRoom(of: piece.resource, hasTables: piece.hasTables, hasIndexSlot: piece.hasIndexSlot)
         }
         for index in 0..<plan.new.count {
             let new = plan.new.elements[index]
-            if new.hasIndexSlot { unreserve() }
-            if new.hasTables { vm.pointee.space.cancel(new.resource!.pointee.binding) }
+            vm.unreserveRoom(of: new.resource, hasTables: new.hasTables, hasIndexSlot: new.hasIndexSlot)
         }
-    }
-
-    /// What a binding's unbind and events would have needed.
-    private func unreserve() {
-        vm.pointee.pending.unreserve()
-        vm.pointee.stream?.unreserve()
     }
 
     private func undo(_ touched: UnsafeMutablePointer<TouchedMapping>) {

@@ -73,7 +73,7 @@ extension BatchAttempt {
             let part = content.advanced(by: piece.pointee.start &- whole.pointee.binding.start)
             piece.pointee.resource = try vm.makeMappingResource(
                 part, pages, start: piece.pointee.start, end: piece.pointee.end)
-            try reserveRoom(of: piece.pointee.resource!, &piece.pointee.hasTables, &piece.pointee.hasIndexSlot)
+            try vm.reserveRoom(of: piece.pointee.resource!, &piece.pointee.hasTables, &piece.pointee.hasIndexSlot)
             if isDeferred { piece.pointee.splitUser = try take(.await) }
             if !piece.pointee.isLeft { try addStartEdge(to: &piece.pointee.edges) }
         }
@@ -83,10 +83,10 @@ extension BatchAttempt {
         let range = new.pointee.start...(new.pointee.end &- 1)
         new.pointee.resource = try vm.makeMappingResource(
             new.pointee.content, new.pointee.content.bo.pages, start: new.pointee.start, end: new.pointee.end)
-        try reserveRoom(of: new.pointee.resource!, &new.pointee.hasTables, &new.pointee.hasIndexSlot)
+        try vm.reserveRoom(of: new.pointee.resource!, &new.pointee.hasTables, &new.pointee.hasIndexSlot)
         try awaitUnbinds(in: range, new)
         if let start { try add(bindEdgeOn: start.fence, to: &new.pointee.edges) }
-        if new.pointee.edges == nil, new.pointee.pieceEdges == nil { return }
+        if new.pointee.edges == nil, new.pointee.pieceEdges == nil, vm.pointee.backendSpace == nil { return }
         new.pointee.workMemory = try take(.bindWork)
         new.pointee.bindUser = try take(.await)
     }
@@ -145,19 +145,6 @@ extension BatchAttempt {
         let edge = try device.makeAwait(on: start.fence, function: unbindAwaitFired)
         edge.pointee.next = edges
         edges = edge
-    }
-
-    private func reserveRoom(
-        of resource: ResourcePointer, _ hasTables: inout Bool, _ hasIndexSlot: inout Bool
-    ) throws(Status) {
-        if let stream = vm.pointee.stream { try stream.reserve() }
-        if !vm.pointee.pending.reserve() {
-            vm.pointee.stream?.unreserve()
-            throw Status.noMemory
-        }
-        hasIndexSlot = true
-        try vm.reserveEntries(of: resource.pointee.binding, resource.pointee.pages)
-        hasTables = true
     }
 
     /// One for each unbind, bind and split that may come, and for the start. Raw memory, in a list.
@@ -219,18 +206,7 @@ extension BatchAttempt {
             awaitIfPending(pieces)
             return
         }
-        // Its slot among the pending unbinds; the pieces have theirs.
-        vm.pointee.pending.unreserve()
-        resource.set(.isScheduled)
-        resource.set(.makesWay)
-        if let stream = vm.pointee.stream { stream.recordUnbind(resource, isPending: false) }
-        var next = vma.pointee.users
-        vma.pointee.users = nil
-        vma.detachBinding()
-        while let user = next {
-            next = user.pointee.next
-            device.free(user)
-        }
+        vm.detach(vma)
         startSplit(touched)
         for index in 0..<touched.pointee.pieceCount where !pieces[index].isLeft {
             let piece = pieces + index
@@ -302,9 +278,10 @@ extension BatchAttempt {
             }
         }
         awaitInOut(work.fence)
-        work.await(touched.pointee.bindEdge!)
+        let edge = touched.pointee.bindEdge!
         touched.pointee.bindEdge = nil
-        work.commit()
+        edge.pointee.next = nil
+        work.await(edge)
     }
 
     private mutating func commit(_ new: UnsafeMutablePointer<NewMapping>) {
@@ -312,15 +289,16 @@ extension BatchAttempt {
         awaitPieces(new)
         let binding = resource.pointee.binding
         let vma = new.pointee.vma!
-        vm.install(vma, resource, isBound: new.pointee.edges == nil)
-        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: new.pointee.edges != nil) }
+        let isForLater = new.pointee.edges != nil || vm.pointee.backendSpace != nil
+        vm.install(vma, resource, isBound: !isForLater)
+        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: isForLater) }
         let stats = vm.pointee.stats
         stats.pointee.binds = stats.pointee.binds &+ 1
         let history = vm.pointee.history
         let now = device.now
         history.record(
             .bindScheduled, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: now)
-        if new.pointee.edges == nil {
+        if !isForLater {
             entries &+= resource.writeEntries(binding)
             new.pointee.isBound = true
             history.record(.bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: now)
@@ -330,6 +308,7 @@ extension BatchAttempt {
         stats.pointee.awaited = stats.pointee.awaited &+ new.pointee.awaited
         let work = BindWorkPointer.initialize(new.pointee.workMemory!, vm: vm, resource: resource, calledAt: now)
         new.pointee.workMemory = nil
+        work.pointee.mapping = new.pointee.content.flags
         work.fence.retain()
         vma.pointee.bindFence = work.fence
         work.fence.retain()
@@ -338,11 +317,9 @@ extension BatchAttempt {
         user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired))
         vma.pointee.users = user
         awaitInOut(work.fence)
-        while let edge = new.pointee.edges {
-            new.pointee.edges = edge.pointee.next
-            work.await(edge)
-        }
-        work.commit()
+        let edges = new.pointee.edges
+        new.pointee.edges = nil
+        work.await(edges)
     }
 
     /// Of the edges to unbinds of this batch, those that are done need not be awaited. The last one is the first.

@@ -107,8 +107,9 @@ struct BatchPlan: ~Copyable {
             status = error
         }
         if let status { throw status }
-        for index in 0..<touched.count {
-            if touched.elements[index].isSplit, touched.elements[index].resource.isHeld { throw Status.busy }
+        for index in 0..<touched.count where touched.elements[index].isSplit {
+            if touched.elements[index].resource.isHeld { throw Status.busy }
+            if vm.pointee.backendSpace?.canSplit == false { throw Status.unsupported }
         }
     }
 

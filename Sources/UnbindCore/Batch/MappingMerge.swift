@@ -21,7 +21,6 @@ struct MappingMerge: ~Copyable {
     private var resource: ResourcePointer?
     private var hasIndexSlot = false
     private var hasTables = false
-    private var hasEvents = false
     private(set) var isDone = false
 
     /// - Failure: noMemory.
@@ -35,6 +34,8 @@ struct MappingMerge: ~Copyable {
     /// Tries it for what is mapped at an address.
     /// - Locking: the batches' lock is held.
     mutating func run(at address: UInt64) {
+        // A backend merges by itself what it likes.
+        if vm.pointee.backendSpace != nil { return }
         do throws(Status) {
             try collect(around: address)
             if parts.count < 2 { return }
@@ -99,37 +100,13 @@ struct MappingMerge: ~Copyable {
         let content = content
         let resource = try vm.makeMappingResource(content, content.bo.pages, start: start, end: end)
         self.resource = resource
-        if !vm.pointee.pending.reserve() { throw Status.noMemory }
-        hasIndexSlot = true
-        try vm.reserveEntries(of: resource.pointee.binding, resource.pointee.pages)
-        hasTables = true
-        if let stream = vm.pointee.stream {
-            try stream.reserve()
-            hasEvents = true
-        }
+        try vm.reserveRoom(of: resource, &hasTables, &hasIndexSlot)
         try vm.pointee.ranges.reserveInsertion()
         if !joinEntries(resource) { throw Status.busy }
         isDone = true
-        for index in 0..<parts.count {
-            let part = parts.elements[index].resource
-            part.set(.isScheduled)
-            vm.pointee.pending.unreserve()
-            if let stream = vm.pointee.stream { stream.recordUnbind(part, isPending: false, isInternal: true) }
-            detach(parts.elements[index].vma)
-        }
+        for index in 0..<parts.count { vm.detach(parts.elements[index].vma) }
         if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: false, isInternal: true) }
         vm.install(vma!, resource, isBound: true)
-    }
-
-    /// Takes its range from it; its binding goes when no lock is held.
-    private func detach(_ vma: VMAPointer) {
-        var next = vma.pointee.users
-        vma.pointee.users = nil
-        vma.detachBinding()
-        while let user = next {
-            next = user.pointee.next
-            device.free(user)
-        }
     }
 
     private func joinEntries(_ resource: ResourcePointer) -> Bool {
@@ -175,9 +152,7 @@ struct MappingMerge: ~Copyable {
     private mutating func undo() {
         if let resource {
             vm.pointee.lock.acquire()
-            if hasIndexSlot { vm.pointee.pending.unreserve() }
-            if hasTables { vm.pointee.space.cancel(resource.pointee.binding) }
-            if hasEvents { vm.pointee.stream?.unreserve() }
+            vm.unreserveRoom(of: resource, hasTables: hasTables, hasIndexSlot: hasIndexSlot)
             vm.pointee.lock.release()
             resource.discard()
         }

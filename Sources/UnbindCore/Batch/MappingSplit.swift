@@ -64,6 +64,11 @@ extension UnsafeMutablePointer where Pointee == MappingSplit {
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Makes the entries those of the pieces. If they are lost, what is left is written anew.
     func splitEntries(into pieces: UnsafeMutablePointer<MappingSplit.Piece>, count: Int) {
+        if pointee.vm.pointee.backendSpace != nil {
+            // Nothing changes for the backend until a piece is unmapped.
+            for index in 0..<count { pieces[index].resource.pointee.writtenIn = pointee.writtenIn }
+            return
+        }
         let space = pointee.vm.pointee.space
         space.pointee.lock.acquire()
         defer { space.pointee.lock.release() }

@@ -84,7 +84,7 @@ extension FenceList {
     /// False if the fence is not made of others, or stays as it is.
     mutating func appendParts(of fence: FencePointer) throws(Status) -> Bool {
         switch fence.pointee.kind {
-        case .plain, .timed: return false
+        case .plain, .timed, .imported: return false
         case .array:
             let array = UnsafeMutableRawPointer(fence).assumingMemoryBound(to: FenceArray.self)
             if array.pointee.signalsOnAny || count + array.pointee.count > Self.unwrapLimit { return false }

@@ -103,6 +103,7 @@ extension UnsafeMutablePointer where Pointee == Device {
         while let fence = takeListedCallerFence() {
             if fence.signal(error: Status.closed.raw, at: now) { cancelled += 1 }
             if fence.pointee.kind == .timed { fence.stopTimer() }
+            if fence.pointee.kind == .imported { fence.stopWatching() }
             fence.drop()
         }
         return cancelled

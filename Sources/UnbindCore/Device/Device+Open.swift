@@ -33,7 +33,7 @@ extension UnsafeMutablePointer where Pointee == Device {
 }
 
 /// What has been made so far, so that a failure can undo it.
-private struct OpeningDevice {
+struct OpeningDevice {
     var memory: UnsafeMutablePointer<Memory>?
     var caches: UnsafeMutablePointer<SlabCache>?
     var fenceHomes: FenceHomePointer?
@@ -158,6 +158,7 @@ private struct OpeningDevice {
         make(.stub, FenceHome(owner: device) { _ in panic("the stub fence was over-dropped") })
         make(.caller, FenceHome(owner: device, isSignalledByCaller: true, release: releaseCallerFence))
         make(.timed, FenceHome(owner: device, kind: .timed, release: releaseTimedFence))
+        make(.imported, FenceHome(owner: device, kind: .imported, release: releaseImportedFence))
         make(.array, FenceHome(owner: device, kind: .array, isOrdered: true, release: releaseFenceArray))
         make(
             .timelinePoint,

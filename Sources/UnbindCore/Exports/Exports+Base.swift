@@ -47,6 +47,8 @@ private func statusTexts(_ status: Int32) -> (name: StaticString, sentence: Stat
     case -EOPNOTSUPP: ("-EOPNOTSUPP", "This executor or backend cannot do that: see the function in the header.")
     case -EMFILE: ("-EMFILE", "This process has too many open files: close some.")
     case -ENFILE: ("-ENFILE", "The system has too many open files: try again later.")
+    case -EACCES: ("-EACCES", "No permission for the GPU's device node: join its group, often render.")
+    case -EBADF: ("-EBADF", "Not an open file descriptor.")
     default: ("unknown", "Not a status of this library.")
     }
 }

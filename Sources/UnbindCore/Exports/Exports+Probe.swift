@@ -132,7 +132,7 @@ extension GPU {
 }
 
 /// A text into an array of characters, which is all zero; what is too long is left out.
-private func copy<T>(_ text: TextSlice, to array: inout T) {
+func copy<T>(_ text: TextSlice, to array: inout T) {
     withUnsafeMutableBytes(of: &array) { bytes in
         if text.count < bytes.count { _ = memcpy(bytes.baseAddress!, text.start, text.count) }
     }

@@ -36,6 +36,8 @@ enum LockRank: UInt8 {
     /// What one array of fences or one timeline is made of.
     case fenceSet
     case fence
+    /// What is awaited of the kernel.
+    case kernelWaits
     case slab
     /// The process's one libpciaccess.
     case pciAccess

@@ -169,10 +169,9 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
 
     /// A binding is about to lose its range.
     /// - Locking: the VM's lock is held.
-    func recordUnbind(_ resource: ResourcePointer, isPending: Bool, isInternal: Bool = false) {
+    func recordUnbind(_ resource: ResourcePointer, isPending: Bool) {
         let flags = isPending ? UNBIND_EVENT_PENDING : 0
-        let isInternal = isInternal || resource.pointee.makesWay
-        record(.unbind, resource, flags: flags | (isInternal ? UNBIND_EVENT_INTERNAL : 0), at: now)
+        record(.unbind, resource, flags: flags | (resource.pointee.makesWay ? UNBIND_EVENT_INTERNAL : 0), at: now)
         if !isPending { unreserve(1) }
     }
 
@@ -192,8 +191,8 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
         pointee.count = pointee.count &+ 1
         event.initialize(
             to: BindingEvent(
-                kind: kind, flags: flags, error: error, time: time, number: pointee.count, start: resource.pointee.start,
-                size: resource.pointee.size, boID: resource.pointee.boID))
+                kind: kind, flags: flags, error: error, time: time, number: pointee.count,
+                start: resource.pointee.start, size: resource.pointee.size, boID: resource.pointee.boID))
         if let last = pointee.last { last.pointee.next = event } else { pointee.first = event }
         pointee.last = event
         pointee.waiting = pointee.waiting &+ 1

@@ -15,6 +15,8 @@ typealias BackendPointer = UnsafeMutablePointer<Backend>
 struct BackendDescription {
     var ops: unbind_backend_ops
     var context: UnsafeMutableRawPointer?
+    /// Nil if no kernel is behind it.
+    var link: KernelLink?
 
     var pageSizes: UInt64 { ops.page_sizes }
 }
@@ -22,6 +24,8 @@ struct BackendDescription {
 struct Backend: ~Copyable {
     let ops: unbind_backend_ops
     let context: UnsafeMutableRawPointer?
+    /// Nil if no kernel is behind it.
+    let link: KernelLink?
     /// Not counted: the device frees it.
     let device: DevicePointer
     let localLimit: UInt64
@@ -31,6 +35,7 @@ struct Backend: ~Copyable {
     fileprivate init(_ description: BackendDescription, localLimit: UInt64, device: DevicePointer) {
         ops = description.ops
         context = description.context
+        link = description.link
         self.localLimit = localLimit
         self.device = device
     }
@@ -53,7 +58,8 @@ enum Capability {
 
     /// The software GPU's.
     static var software: UInt64 {
-        explicitUnbind | aliasing | readOnly | userMemory | localMemory | faultReports | suspend | migration
+        explicitUnbind | partialUnbind | aliasing | nullMappings | readOnly | userMemory | localMemory | faultReports
+            | suspend | migration
     }
 }
 
@@ -123,7 +129,10 @@ extension UnsafeMutablePointer where Pointee == Backend {
 
 extension UnsafeMutablePointer where Pointee == Device {
     /// Capability bits.
-    var capabilities: UInt64 { pointee.backend?.pointee.ops.capabilities ?? Capability.software }
+    var capabilities: UInt64 {
+        guard let backend = pointee.backend else { return Capability.software }
+        return backend.pointee.ops.capabilities | (backend.pointee.link == nil ? 0 : Capability.sharedFences)
+    }
 
     /// The largest size of an address space.
     var addressLimit: UInt64 {

@@ -29,6 +29,14 @@ struct GPUList: ~Copyable {
 
     func pointer(at index: Int) -> UnsafeMutablePointer<GPU> { gpus.baseAddress! + index }
 
+    /// The GPU that a device node belongs to.
+    func first(withNode number: UInt64) -> UnsafeMutablePointer<GPU>? {
+        for index in gpus.indices where gpus[index].renderNumber == number || gpus[index].primaryNumber == number {
+            return pointer(at: index)
+        }
+        return nil
+    }
+
     /// The GPU that a selection string means.
     /// - Parameter asks: whether drivers may be asked, which some GPUs' type needs.
     func find(_ selector: DeviceSelector, asks: Bool) throws(Status) -> UnsafeMutablePointer<GPU> {

@@ -17,6 +17,12 @@ extension UnsafeMutablePointer where Pointee == GPU {
         pointee.queryStatus = min(file, 0)
         if file < 0 { return }
         defer { _ = clibdrm_close(file) }
+        ask(file, memory: memory)
+    }
+
+    /// Asks the driver that an open node belongs to. What fails is in the status.
+    func ask(_ file: Int32, memory: UnsafeMutablePointer<Memory>) {
+        pointee.queryStatus = 0
         do throws(Status) {
             try readVersion(file)
             switch pointee.driver {

@@ -9,15 +9,15 @@ struct I915Query {
 
     func fill(_ gpu: UnsafeMutablePointer<GPU>) throws(Status) {
         do throws(Status) {
-            Self.fillMemory(gpu, from: try memoryRegions())
+            Self.fillMemory(gpu, from: try ask(UNBIND_DRM_I915_QUERY_MEMORY_REGIONS))
         } catch {
             // Older kernels have no such list, and drive no GPU that would need it.
             if error != .invalid || gpu.pointee.type == .discrete { throw error }
         }
         gpu.pointee.vaBits = try addressBits()
-        gpu.pointee.hasAddressSpaces =
-            parameter(UNBIND_I915_PARAM_HAS_ALIASING_PPGTT) == Int32(UNBIND_I915_GEM_PPGTT_FULL)
-            && parameter(UNBIND_I915_PARAM_HAS_EXEC_SOFTPIN) == 1
+        let tables = try parameter(UNBIND_I915_PARAM_HAS_ALIASING_PPGTT)
+        let softpin = try parameter(UNBIND_I915_PARAM_HAS_EXEC_SOFTPIN)
+        gpu.pointee.hasAddressSpaces = tables == Int32(UNBIND_I915_GEM_PPGTT_FULL) && softpin == 1
     }
 
     /// The size of the address space of the file's own context, as the power of two that fits in it.
@@ -30,12 +30,15 @@ struct I915Query {
     }
 
     /// nil if this kernel does not know it.
-    private func parameter(_ id: UInt32) -> Int32? {
+    func parameter(_ id: UInt32) throws(Status) -> Int32? {
         var value: Int32 = 0
-        return withUnsafeMutablePointer(to: &value) { pointer in
+        let status = withUnsafeMutablePointer(to: &value) { pointer in
             var question = unbind_drm_i915_getparam(param: Int32(id), value: pointer)
-            return clibdrm_ioctl(file, UNBIND_DRM_IOCTL_I915_GETPARAM, &question) < 0 ? nil : pointer.pointee
+            return clibdrm_ioctl(file, UNBIND_DRM_IOCTL_I915_GETPARAM, &question)
         }
+        if status == -EINVAL { return nil }
+        if status < 0 { throw Status(raw: status) }
+        return value
     }
 
     private static func fillMemory(_ gpu: UnsafeMutablePointer<GPU>, from answer: borrowing QueryAnswer) {
@@ -53,10 +56,10 @@ struct I915Query {
         }
     }
 
-    /// Asks for the size of the list, then for the list.
-    private func memoryRegions() throws(Status) -> QueryAnswer {
+    /// Asks for the size of a list, then for the list.
+    func ask(_ id: UInt32) throws(Status) -> QueryAnswer {
         var item = unbind_drm_i915_query_item()
-        item.query_id = UInt64(UNBIND_DRM_I915_QUERY_MEMORY_REGIONS)
+        item.query_id = UInt64(id)
         try call(&item)
         let answer = try QueryAnswer(count: Int(item.length), memory: memory)
         item.data_ptr = UInt64(UInt(bitPattern: answer.bytes))

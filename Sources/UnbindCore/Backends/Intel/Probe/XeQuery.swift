@@ -8,7 +8,7 @@ struct XeQuery {
     let memory: UnsafeMutablePointer<Memory>
 
     /// Every list begins with its length in 32 bits, and 32 bits of nothing.
-    private static let header = 8
+    static let header = 8
 
     func fill(_ gpu: UnsafeMutablePointer<GPU>) throws(Status) {
         try fillConfiguration(gpu)
@@ -58,7 +58,7 @@ struct XeQuery {
     }
 
     /// Asks for the size of the answer, then for the answer.
-    private func ask(_ id: UInt32) throws(Status) -> QueryAnswer {
+    func ask(_ id: UInt32) throws(Status) -> QueryAnswer {
         var query = unbind_drm_xe_device_query()
         query.query = id
         try call(&query)

@@ -1,0 +1,115 @@
+// SyncobjWaiter: what its thread does: gather, wait, tell.
+
+import CSystem
+import Synchronization
+
+extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
+    /// Failures of the kernel in a row, with a nap after each, before the device is given up.
+    private var patience: Int { 2000 }
+
+    func work() {
+        var arrays: WaitArrays?
+        var failures = 0
+        while let count = gather(&arrays) {
+            let isSignalled = wait(arrays!, count: count)
+            failures = isSignalled ? 0 : failures &+ 1
+            pointee.lock.acquire()
+            pointee.isWaiting = false
+            if failures == patience { pointee.isLost = true }
+            pointee.lock.release()
+            for index in 1..<count {
+                complete(arrays!.timelines[index]!, upTo: isSignalled ? arrays!.points[index] : 0, error: 0)
+            }
+            if isSignalled { continue }
+            if failures == patience {
+                completeAllAsLost()
+                break
+            }
+            csys_nap()
+        }
+        arrays?.free(memory: pointee.memory)
+    }
+
+    /// What is to be waited for; nil at the end. The arrays are replaced by larger ones if there are.
+    private func gather(_ arrays: inout WaitArrays?) -> Int? {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        if pointee.isStopping { return nil }
+        if let larger = pointee.larger {
+            // The memory seam is a leaf.
+            arrays?.free(memory: pointee.memory)
+            arrays = larger
+            pointee.larger = nil
+        }
+        let arrays = arrays!
+        arrays.handles[0] = pointee.kick.handle
+        arrays.points[0] = pointee.kickPoint + 1
+        var count = 1
+        var next = pointee.firstTimeline
+        while let timeline = next {
+            if timeline.pointee.count > 0 {
+                arrays.handles[count] = timeline.pointee.syncobj.handle
+                arrays.points[count] = timeline.pointee.entries[timeline.pointee.first].point
+                arrays.timelines[count] = timeline
+                timeline.pointee.isGathered = true
+                count &+= 1
+            }
+            next = timeline.pointee.next
+        }
+        pointee.isWaiting = true
+        pointee.isKicked = false
+        return count
+    }
+
+    /// Waits, and asks how far each timeline has got then: the points are replaced by that.
+    private func wait(_ arrays: WaitArrays, count: Int) -> Bool {
+        do throws(Status) {
+            try pointee.node.waitForAny(arrays.handles, points: arrays.points, count: count, deadline: .max)
+            if count > 1 {
+                try pointee.node.signalledPoints(arrays.handles + 1, points: arrays.points + 1, count: count - 1)
+            }
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    /// Tells those whose points have signalled. A timeline may go once its last one was told.
+    private func complete(_ timeline: KernelTimelinePointer, upTo point: UInt64, error: Int32) {
+        var hasMore = true
+        var taken = InlineArray<32, PointCompletion?>(repeating: nil)
+        while hasMore {
+            var count = 0
+            pointee.lock.acquire()
+            if timeline.pointee.isDead {
+                unlink(timeline)
+                pointee.lock.release()
+                return timeline.dispose()
+            }
+            while count < taken.count, timeline.pointee.count > 0 {
+                let first = timeline.pointee.entries[timeline.pointee.first]
+                if first.point > point { break }
+                taken[count] = first
+                count &+= 1
+                timeline.pointee.first = (timeline.pointee.first &+ 1) & (timeline.pointee.capacity - 1)
+                timeline.pointee.count -= 1
+            }
+            hasMore = count == taken.count && timeline.pointee.count > 0
+            timeline.pointee.isGathered = hasMore
+            pointee.lock.release()
+            for index in 0..<count { taken[index]!.function(taken[index]!.context, error) }
+        }
+    }
+
+    /// Nothing is added any more; what was is told.
+    private func completeAllAsLost() {
+        while true {
+            pointee.lock.acquire()
+            var next = pointee.firstTimeline
+            while let timeline = next, timeline.pointee.count == 0 { next = timeline.pointee.next }
+            pointee.lock.release()
+            guard let timeline = next else { return }
+            complete(timeline, upTo: .max, error: Status.lost.raw)
+        }
+    }
+}

@@ -1,0 +1,35 @@
+// KernelLink: what the device knows of the kernel behind its backend, for whatever crosses the border of the process:
+// fences as sync objects and sync_files, buffers as dma-bufs. Devices without one have none of it.
+
+import CUnbind
+
+struct KernelLink: BitwiseCopyable {
+    /// A buffer of the backend's as a dma-buf: a descriptor, or a negative errno.
+    typealias ExportBuffer =
+        @convention(c) (_ backend: UnsafeMutableRawPointer?, _ buffer: UnsafeMutableRawPointer?) -> Int32
+    /// A dma-buf as a buffer of the backend's, which is destroyed like those that it makes. 0 or a negative errno.
+    typealias ImportBuffer =
+        @convention(c) (
+            _ backend: UnsafeMutableRawPointer?, _ descriptor: Int32,
+            _ outBuffer: UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
+            _ outCPU: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ outSize: UnsafeMutablePointer<UInt64>?
+        ) -> Int32
+
+    let gpu: IntelGPU
+    let waiter: UnsafeMutablePointer<SyncobjWaiter>
+    /// UNBIND_INTEL_INFO_*.
+    let flags: UInt32
+    let exportBuffer: ExportBuffer
+    let importBuffer: ImportBuffer
+
+    var node: DRMNode { gpu.node }
+}
+
+extension UnsafeMutablePointer where Pointee == Device {
+    /// - Failure: closed; unsupported: there is no kernel behind the device.
+    func kernelLink() throws(Status) -> KernelLink {
+        try checkOpen()
+        guard let link = pointee.backend?.pointee.link else { throw Status.unsupported }
+        return link
+    }
+}

@@ -1,0 +1,111 @@
+// XeBackend: an Intel GPU that the kernel driver xe drives, behind the functions of <unbind/backend.h>.
+//
+// xe binds and unbinds by itself, in the background and in the order of its bind queues; each batch of ranges is one
+// VM_BIND, with a point of a timeline as its out-fence, which the SyncobjWaiter waits for. So no call here waits for
+// the GPU, and nothing has to be awaited in the kernel: what a batch depends on is over before the library hands it
+// over. The kernel invalidates the TLB as a part of each unbind.
+//
+// Life: make, then the calls of the vtable, then free once every space, buffer and queue is gone.
+//
+// Address spaces are not of the long-running kind: that would take their out-fences (a program could have its unbinds
+// signalled by user fences only), and with it fault mode, which is told (supportsFaultMode) and not used.
+
+import CLibDRM
+import CSystem
+
+struct XeOptions: BitwiseCopyable {
+    /// Access to what is not mapped reads zero and writes nothing, instead of ending the queue.
+    var usesScratch = false
+}
+
+struct XeBackend: ~Copyable {
+    let memory: UnsafeMutablePointer<Memory>
+    let waiter: UnsafeMutablePointer<SyncobjWaiter>
+    let configuration: XeConfiguration
+    let options: XeOptions
+    let gpu: IntelGPU
+    let supportsFaultMode: Bool
+    let bufferLock = FutexLock(.kernelWaits)
+    /// Those with a handle. Under the lock.
+    var firstBuffer: XeBufferPointer?
+
+    var node: DRMNode { gpu.node }
+
+    // The top of every address space is the library's own, for the batches of its queues.
+
+    /// Bytes that a queue has there.
+    static var queueSlotBytes: UInt64 { 2 << 20 }
+    static var queueSlots: UInt64 { 512 }
+
+    /// What programs may use.
+    var addressLimit: UInt64 {
+        (1 &<< UInt64(min(configuration.vaBits, 48))) &- Self.queueSlotBytes &* Self.queueSlots
+    }
+}
+
+typealias XeBackendPointer = UnsafeMutablePointer<XeBackend>
+
+extension UnsafeMutablePointer where Pointee == XeBackend {
+    /// Takes the GPU's node, also when it fails.
+    /// - Failure: unsupported: a kernel without timelines; noMemory; again: no thread; what the driver said.
+    static func make(
+        _ gpu: IntelGPU, options: XeOptions, memory: UnsafeMutablePointer<Memory>
+    ) throws(Status) -> XeBackendPointer {
+        do throws(Status) {
+            let configuration = try XeConfiguration(gpu, memory: memory)
+            let supportsFaultMode = try tryFaultMode(gpu.node)
+            guard let backend = memory.allocateArray(of: XeBackend.self, count: 1) else { throw Status.noMemory }
+            do throws(Status) {
+                let waiter = try UnsafeMutablePointer<SyncobjWaiter>.make(node: gpu.node, memory: memory)
+                backend.initialize(
+                    to: XeBackend(
+                        memory: memory, waiter: waiter, configuration: configuration, options: options, gpu: gpu,
+                        supportsFaultMode: supportsFaultMode))
+            } catch {
+                memory.deallocateArray(backend, count: 1)
+                throw error
+            }
+            return backend
+        } catch {
+            gpu.node.close()
+            throw error
+        }
+    }
+
+    func free() {
+        let (node, memory) = (pointee.node, pointee.memory)
+        invariant(pointee.firstBuffer == nil, "a backend was freed before its buffers were")
+        pointee.waiter.stop()
+        deinitialize(count: 1)
+        memory.deallocateArray(self, count: 1)
+        node.close()
+    }
+
+    /// Whether the kernel makes an address space whose faults can be served, by making one.
+    private static func tryFaultMode(_ node: DRMNode) throws(Status) -> Bool {
+        let flags = UNBIND_DRM_XE_VM_CREATE_FLAG_LR_MODE | UNBIND_DRM_XE_VM_CREATE_FLAG_FAULT_MODE
+        do throws(Status) {
+            destroyXeSpace(try makeXeSpace(node, flags: flags), node)
+            return true
+        } catch {
+            if error == .invalid || error == .unsupported { return false }
+            throw error
+        }
+    }
+}
+
+/// A new address space of the kernel's: its id.
+func makeXeSpace(_ node: DRMNode, flags: UInt32) throws(Status) -> UInt32 {
+    var create = unbind_drm_xe_vm_create()
+    create.flags = flags
+    try node.call(UNBIND_DRM_IOCTL_XE_VM_CREATE, &create)
+    // Some incomplete drivers take every request for a success.
+    guard create.vm_id != 0 else { throw Status(raw: -EIO) }
+    return create.vm_id
+}
+
+func destroyXeSpace(_ id: UInt32, _ node: DRMNode) {
+    var destroy = unbind_drm_xe_vm_destroy()
+    destroy.vm_id = id
+    node.end(UNBIND_DRM_IOCTL_XE_VM_DESTROY, &destroy)
+}

@@ -1,0 +1,171 @@
+// XeQueue: runs jobs on a copy engine in an address space, one job at a time, as the library hands them over.
+//
+// A queue has a buffer of its own, at the top of its address space, which programs cannot use: the values that LOADs
+// read, the marker that each batch writes last, and the batch that is being run (XeQueue+Jobs). It is bound on the
+// space's default bind queue, which nothing else uses, with the first point of the queue's timeline as out-fence; the
+// first batch awaits that in the kernel.
+//
+// Life: make, jobs, free when none is under way.
+
+import CLibDRM
+import CSystem
+import CUnbind
+import Synchronization
+
+struct XeQueue: ~Copyable {
+    let space: XeSpacePointer
+    let engine: CopyEngine
+    let slot: Int
+    let buffer: XeBufferPointer
+    let timeline: KernelTimelinePointer
+    /// The kernel's queue. Replaced when the kernel has banned it.
+    var id: UInt32
+    var isBanned = false
+    /// Some batch has awaited that the buffer is bound.
+    var isBound = false
+    /// What the marker is when the present batch has ended.
+    var marker: UInt64 = 0
+    var job = XeJob()
+
+    // The buffer: results, the marker, the batch.
+
+    static var bufferBytes: UInt64 { 256 << 10 }
+    static var mostLoads: Int { 256 }
+    static var markerOffset: UInt64 { 2048 }
+    static var batchOffset: UInt64 { 4096 }
+    static var batchWords: Int { Int(bufferBytes - batchOffset) / 4 }
+
+    /// The buffer's place in the address space.
+    var address: UInt64 { space.address(ofSlot: slot) }
+}
+
+/// The job that a queue is at.
+struct XeJob: BitwiseCopyable {
+    var commands: UnsafePointer<unbind_command>?
+    var count = 0
+    /// Commands whose batches have ended, and those of the present batch.
+    var done = 0
+    var inBatch = 0
+    var completion: PointCompletion?
+}
+
+typealias XeQueuePointer = UnsafeMutablePointer<XeQueue>
+
+extension UnsafeMutablePointer where Pointee == XeSpace {
+    /// - Failure: unsupported: the GPU has no copy engine, or one that is not known; again: as many queues as there
+    ///   is room for; noMemory; what the driver said.
+    func makeQueue() throws(Status) -> XeQueuePointer {
+        let configuration = pointee.backend.pointee.configuration
+        guard configuration.hasEngine, let engine = CopyEngine(version: configuration.version) else {
+            throw Status.unsupported
+        }
+        var making = QueueInTheMaking(space: self)
+        do throws(Status) {
+            return try making.make(engine)
+        } catch {
+            making.undo()
+            throw error
+        }
+    }
+
+    // MARK: Places of queues
+
+    fileprivate func takeSlot() throws(Status) -> Int {
+        for index in 0..<XeSpace.slotWords {
+            let word = pointee.slots + index
+            var used = word.pointee.load(ordering: .relaxed)
+            while used != .max {
+                let bit = (~used).trailingZeroBitCount
+                let result = word.pointee.weakCompareExchange(
+                    expected: used, desired: used | 1 &<< UInt64(bit), ordering: .acquiringAndReleasing)
+                if result.exchanged { return index &* 64 &+ bit }
+                used = result.original
+            }
+        }
+        throw Status.again
+    }
+
+    fileprivate func giveSlot(_ slot: Int) {
+        _ = (pointee.slots + slot / 64).pointee.bitwiseAnd(
+            ~(1 &<< UInt64(slot % 64)), ordering: .acquiringAndReleasing)
+    }
+
+    func address(ofSlot slot: Int) -> UInt64 {
+        pointee.backend.pointee.addressLimit &+ UInt64(slot) &* XeBackend.queueSlotBytes
+    }
+
+    /// Binds a queue's buffer at its place, or unbinds what is there.
+    fileprivate func bindSlot(_ slot: Int, to buffer: XeBufferPointer?, timeline: KernelTimelinePointer?)
+        throws(Status)
+    {
+        var operation = unbind_drm_xe_vm_bind_op()
+        operation.addr = address(ofSlot: slot)
+        operation.range = XeQueue.bufferBytes
+        operation.op = UNBIND_DRM_XE_VM_BIND_OP_UNMAP
+        if let buffer {
+            operation.op = UNBIND_DRM_XE_VM_BIND_OP_MAP
+            operation.obj = buffer.pointee.handle
+            operation.pat_index = pointee.backend.pointee.configuration.pageAttributes.coherent
+        }
+        try withUnsafeMutablePointer(to: &operation) { operation throws(Status) in
+            try bind(operation, count: 1, on: 0, signalling: timeline)
+        }
+    }
+}
+
+/// What has been made so far, so that a failure can undo it.
+private struct QueueInTheMaking {
+    let space: XeSpacePointer
+    var queue: XeQueuePointer?
+    var slot: Int?
+    var buffer: XeBufferPointer?
+    var timeline: KernelTimelinePointer?
+    var id: UInt32?
+
+    private var backend: XeBackendPointer { space.pointee.backend }
+
+    mutating func make(_ engine: CopyEngine) throws(Status) -> XeQueuePointer {
+        guard let queue = backend.pointee.memory.allocateArray(of: XeQueue.self, count: 1) else {
+            throw Status.noMemory
+        }
+        self.queue = queue
+        let slot = try space.takeSlot()
+        self.slot = slot
+        let buffer = try backend.makeBuffer(size: XeQueue.bufferBytes, isLocal: false)
+        self.buffer = buffer
+        let timeline = try KernelTimelinePointer.make(waiter: backend.pointee.waiter, capacity: 1)
+        self.timeline = timeline
+        let id = try makeXeQueue(
+            backend.pointee.node, space: space.pointee.id, engine: backend.pointee.configuration.engine)
+        self.id = id
+        try space.bindSlot(slot, to: buffer, timeline: timeline)
+        timeline.skip()
+        queue.initialize(
+            to: XeQueue(space: space, engine: engine, slot: slot, buffer: buffer, timeline: timeline, id: id))
+        return queue
+    }
+
+    func undo() {
+        if let id { destroyXeQueue(id, backend.pointee.node) }
+        if let timeline { timeline.free() }
+        if let buffer { backend.destroyBuffer(buffer) }
+        if let slot { space.giveSlot(slot) }
+        if let queue { backend.pointee.memory.deallocateArray(queue, count: 1) }
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == XeQueue {
+    /// No job is under way.
+    func free() {
+        let (space, slot) = (pointee.space, pointee.slot)
+        let backend = space.pointee.backend
+        destroyXeQueue(pointee.id, backend.pointee.node)
+        // If it cannot be unbound now, the next queue at this place replaces it, or it goes with the space.
+        try? space.bindSlot(slot, to: nil, timeline: nil)
+        pointee.timeline.free()
+        backend.destroyBuffer(pointee.buffer)
+        space.giveSlot(slot)
+        deinitialize(count: 1)
+        backend.pointee.memory.deallocateArray(self, count: 1)
+    }
+}

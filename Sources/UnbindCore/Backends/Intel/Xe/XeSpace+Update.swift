@@ -1,0 +1,103 @@
+// XeSpace: mapping and unmapping, one VM_BIND for all ranges of an update. Never waits; what was begun ends when the
+// queue's timeline reaches its point.
+
+import CLibDRM
+import CSystem
+import CUnbind
+
+extension UnsafeMutablePointer where Pointee == XeSpace {
+    /// All maps or all unmaps. The completion follows.
+    /// - Failure: again: more than the kernel or the timeline takes just now; ENOBUFS: too many ranges;
+    ///   others as the kernel has them. Nothing has changed then.
+    func update(
+        _ ranges: UnsafePointer<unbind_backend_range>, count: Int, completion: PointCompletion
+    ) throws(Status) {
+        guard count > 0, count <= XeSpace.mostRanges else { throw Status(raw: -ENOBUFS) }
+        let isUnmap = ranges[0].op == UNBIND_BACKEND_UNMAP
+        let queue = isUnmap ? pointee.unmaps : pointee.maps
+        try queue.timeline.reserve(growing: !isUnmap)
+        for index in 0..<count { (pointee.operations + index).initialize(to: operation(ranges[index])) }
+        try bind(pointee.operations, count: count, on: queue.id, signalling: queue.timeline)
+        queue.timeline.watch(completion)
+    }
+
+    /// Hands operations to a bind queue (0: the space's default one), with a timeline's next point as out-fence.
+    func bind(
+        _ operations: UnsafePointer<unbind_drm_xe_vm_bind_op>, count: Int, on queue: UInt32,
+        signalling timeline: KernelTimelinePointer?
+    ) throws(Status) {
+        var sync = unbind_drm_xe_sync()
+        if let timeline { sync = .signal(timeline, point: timeline.nextPoint) }
+        var status = Status(raw: 0)
+        withUnsafeMutablePointer(to: &sync) { sync in
+            var request = unbind_drm_xe_vm_bind()
+            request.vm_id = pointee.id
+            request.exec_queue_id = queue
+            request.num_binds = UInt32(count)
+            if count == 1 {
+                request.bind = operations[0]
+            } else {
+                request.vector_of_binds = UInt64(UInt(bitPattern: operations))
+            }
+            if timeline != nil {
+                request.num_syncs = 1
+                request.syncs = UInt64(UInt(bitPattern: sync))
+            }
+            do throws(Status) {
+                try pointee.backend.pointee.node.call(UNBIND_DRM_IOCTL_XE_VM_BIND, &request, as: .submission)
+            } catch {
+                status = error
+            }
+        }
+        if status.raw != 0 { throw status }
+    }
+
+    private func operation(_ range: unbind_backend_range) -> unbind_drm_xe_vm_bind_op {
+        var operation = unbind_drm_xe_vm_bind_op()
+        operation.addr = range.address
+        operation.range = range.size
+        // An index that every platform has, and that is looked at in unmaps, too.
+        operation.pat_index = 0
+        if range.op == UNBIND_BACKEND_UNMAP {
+            operation.op = UNBIND_DRM_XE_VM_BIND_OP_UNMAP
+            return operation
+        }
+        if range.flags & UNBIND_BACKEND_READ_ONLY != 0 { operation.flags |= UNBIND_DRM_XE_VM_BIND_FLAG_READONLY }
+        if range.flags & UNBIND_BACKEND_CAPTURE != 0 { operation.flags |= UNBIND_DRM_XE_VM_BIND_FLAG_DUMPABLE }
+        operation.op = UNBIND_DRM_XE_VM_BIND_OP_MAP
+        if range.op == UNBIND_BACKEND_MAP_NULL {
+            operation.flags |= UNBIND_DRM_XE_VM_BIND_FLAG_NULL
+            return operation
+        }
+        let buffer = range.bo.assumingMemoryBound(to: XeBuffer.self).pointee
+        let attributes = pointee.backend.pointee.configuration.pageAttributes
+        operation.pat_index =
+            buffer.isCached ? attributes.coherent : attributes.index(forCacheLevel: range.cache_level)
+        if buffer.handle == 0 {
+            operation.op = UNBIND_DRM_XE_VM_BIND_OP_MAP_USERPTR
+            operation.userptr = UInt64(UInt(bitPattern: buffer.cpu)) &+ range.offset
+        } else {
+            operation.obj = buffer.handle
+            operation.obj_offset = range.offset
+        }
+        return operation
+    }
+}
+
+extension unbind_drm_xe_sync {
+    /// The kernel signals the point.
+    static func signal(_ timeline: KernelTimelinePointer, point: UInt64) -> unbind_drm_xe_sync {
+        var sync = wait(timeline, point: point)
+        sync.flags = UNBIND_DRM_XE_SYNC_FLAG_SIGNAL
+        return sync
+    }
+
+    /// The kernel awaits the point, which has its fence already.
+    static func wait(_ timeline: KernelTimelinePointer, point: UInt64) -> unbind_drm_xe_sync {
+        var sync = unbind_drm_xe_sync()
+        sync.type = UNBIND_DRM_XE_SYNC_TYPE_TIMELINE_SYNCOBJ
+        sync.handle = timeline.pointee.syncobj.handle
+        sync.timeline_value = point
+        return sync
+    }
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/* What the xe backend asks of the kernel, seen in the mock's log; and what only xe does. */
+#include "intel_support.h"
+
+#define BASE UINT64_C(0x100000000)
+
+static void unbind_all(struct binding *buffers, unsigned count) {
+    unbind_fence **fences = (unbind_fence **)calloc(count, sizeof *fences);
+    REQUIRE(fences != NULL);
+    for (unsigned i = 0; i < count; i++) CHECK_EQUAL(unbind_vma_unbind_async(buffers[i].vma, 0, &fences[i]), 0);
+    for (unsigned i = 0; i < count; i++) CHECK_EQUAL(finish(fences[i]), 0);
+    free(fences);
+}
+
+/* Unbinds COUNT buffers, `stride` apart, that one job has used; gives the VM_BIND calls that took. */
+static size_t binds_to_unbind(unsigned count, uint64_t stride, uint32_t executor) {
+    struct gpu gpu;
+    // A bind takes its time: what becomes ready meanwhile is unbound together.
+    machine("lnl", "DELAY", executor == UNBIND_EXECUTOR_POOL ? "bind:5000" : "bind:0", NULL);
+    intel_open(&gpu, executor);
+    struct binding *buffers = (struct binding *)calloc(count, sizeof *buffers);
+    REQUIRE(buffers != NULL);
+    for (unsigned i = 0; i < count; i++) {
+        buffers[i].bo = make_bo(&gpu, PAGE);
+        buffers[i].vma = make_vma(&gpu, buffers[i].bo, BASE + i * stride);
+        CHECK_EQUAL(unbind_vma_bind_async(buffers[i].vma, 0, NULL), 0);
+    }
+    // All become ready at once: when the fence that uses them signals.
+    unbind_fence *user = make_fence(&gpu);
+    for (unsigned i = 0; i < count; i++) CHECK_EQUAL(unbind_vma_add_user(buffers[i].vma, user), 0);
+    unbind_fence **fences = (unbind_fence **)calloc(count, sizeof *fences);
+    REQUIRE(fences != NULL);
+    log_forget();
+    for (unsigned i = 0; i < count; i++) CHECK_EQUAL(unbind_vma_unbind_async(buffers[i].vma, 0, &fences[i]), 0);
+    CHECK_EQUAL(log_count("op=1", "XE_VM_BIND"), 0);
+    signal_and_drop(user);
+    for (unsigned i = 0; i < count; i++) CHECK_EQUAL(finish(fences[i]), 0);
+    size_t binds = log_count("XE_VM_BIND", "op=1");
+    // Only the thread that is there for it waits.
+    CHECK_EQUAL(log_count("waited=1", NULL), log_count("waited=1", "SYNCOBJ_TIMELINE_WAIT"));
+    CHECK_EQUAL(log_count("XE_VM_BIND", "waited=1"), 0);
+    printf("    %u unbinds: %zu VM_BIND calls\n", count, binds);
+    free(fences);
+    for (unsigned i = 0; i < count; i++) drop_binding(&buffers[i]);
+    free(buffers);
+    intel_close(&gpu);
+    return binds;
+}
+
+TEST(neighbours, "unbinding 1,000 neighbours takes a call or two if they are ready together, and none waits") {
+    CHECK(binds_to_unbind(1000, PAGE, UNBIND_EXECUTOR_MANUAL) <= 2);
+}
+
+TEST(scattered, "unbinding 1,000 scattered buffers takes four calls of up to 256 ranges") {
+    CHECK_EQUAL(binds_to_unbind(1000, 3 * PAGE, UNBIND_EXECUTOR_MANUAL), 4);
+}
+
+TEST(beside, "with workers beside the thread that sets them free it takes a handful") {
+    CHECK(binds_to_unbind(1000, PAGE, UNBIND_EXECUTOR_POOL) <= 8);
+    CHECK(binds_to_unbind(1000, 3 * PAGE, UNBIND_EXECUTOR_POOL) <= 12);
+}
+
+TEST(bind_limit, "a kernel that takes few binds at once gets them in smaller arrays") {
+    enum { COUNT = 100 };
+    struct gpu gpu;
+    machine(machine_name("lnl"), "BIND_LIMIT", "5", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    struct binding buffers[COUNT];
+    unbind_fence *user = make_fence(&gpu), *fences[COUNT];
+    for (unsigned i = 0; i < COUNT; i++) {
+        buffers[i] = bind_buffer(&gpu, PAGE, BASE + i * 2 * PAGE);
+        CHECK_EQUAL(unbind_vma_add_user(buffers[i].vma, user), 0);
+    }
+    for (unsigned i = 0; i < COUNT; i++) CHECK_EQUAL(unbind_vma_unbind_async(buffers[i].vma, 0, &fences[i]), 0);
+    signal_and_drop(user);
+    for (unsigned i = 0; i < COUNT; i++) CHECK_EQUAL(finish(fences[i]), 0);
+    CHECK(log_count("XE_VM_BIND", "result=-105") > 0);
+    for (unsigned i = 0; i < COUNT; i++) drop_binding(&buffers[i]);
+    intel_close(&gpu);
+}
+
+TEST(faults, "a job that uses what is not bound fails, changes nothing there, and the queue goes on") {
+    struct gpu gpu;
+    machine(machine_name("lnl"), NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    struct binding gone = bind_buffer(&gpu, PAGE, BASE), kept = bind_buffer(&gpu, PAGE, 2 * BASE);
+    unbind_queue *queue = make_queue(&gpu);
+    CHECK_EQUAL(store(queue, gone.vma, BASE, 1), 0);
+    CHECK_EQUAL(unbind_vma_unbind(gone.vma, 0), 0);
+    CHECK_EQUAL(store(queue, NULL, BASE, 2), -EFAULT);
+    CHECK_EQUAL(cpu_read(gone.bo, 0), 1);
+    CHECK_EQUAL(log_count("ban vm", NULL), 1);
+    for (unsigned i = 0; i < 3; i++) CHECK_EQUAL(store(queue, kept.vma, 2 * BASE, 3 + i), 0);
+    CHECK_EQUAL(cpu_read(kept.bo, 0), 5);
+    unbind_queue_unref(queue);
+    drop_binding(&gone);
+    drop_binding(&kept);
+    intel_close(&gpu);
+}
+
+TEST(scratch, "with scratch pages a job that uses what is not bound writes nothing and succeeds") {
+    struct gpu gpu;
+    struct unbind_intel_options intel = UNBIND_INTEL_OPTIONS_INIT;
+    struct unbind_intel_info info = UNBIND_INTEL_INFO_INIT;
+    machine(machine_name("lnl"), NULL);
+    intel.flags = UNBIND_INTEL_SCRATCH;
+    REQUIRE(intel_try_open(&gpu, &intel, UNBIND_EXECUTOR_POOL) == 0);
+    REQUIRE(unbind_vm_create(gpu.device, NULL, &gpu.vm) == 0);
+    CHECK_EQUAL(unbind_device_get_intel_info(gpu.device, &info), 0);
+    CHECK_EQUAL(info.flags, UNBIND_INTEL_INFO_SCRATCH | UNBIND_INTEL_INFO_FAULT_MODE);
+    struct binding buffer = bind_buffer(&gpu, PAGE, BASE);
+    unbind_queue *queue = make_queue(&gpu);
+    CHECK_EQUAL(store(queue, buffer.vma, BASE, 1), 0);
+    CHECK_EQUAL(unbind_vma_unbind(buffer.vma, 0), 0);
+    CHECK_EQUAL(store(queue, NULL, BASE, 2), 0);
+    CHECK_EQUAL(cpu_read(buffer.bo, 0), 1);
+    CHECK_EQUAL(log_count("fault vm", NULL), 0);
+    unbind_queue_unref(queue);
+    drop_binding(&buffer);
+    intel_close(&gpu);
+}
+
+TEST(read_only, "a job that writes to a read-only mapping fails and changes nothing") {
+    struct gpu gpu;
+    machine(machine_name("lnl"), NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *vma = make_vma(&gpu, bo, BASE);
+    CHECK_EQUAL(unbind_vma_bind(vma, UNBIND_BIND_READ_ONLY), 0);
+    unbind_queue *queue = make_queue(&gpu);
+    struct unbind_command command = command_store(BASE, 1);
+    unbind_fence *fence = NULL;
+    struct unbind_submit job = UNBIND_SUBMIT_INIT;
+    job.commands = &command;
+    job.command_count = 1;
+    REQUIRE(unbind_queue_submit(queue, &job, &fence) == 0);
+    CHECK_EQUAL(finish(fence), -EFAULT);
+    CHECK_EQUAL(cpu_read(bo, 0), 0);
+    unbind_queue_unref(queue);
+    unbind_vma_unref(vma);
+    unbind_bo_unref(bo);
+    intel_close(&gpu);
+}
+
+static int make_local(struct gpu *gpu, uint64_t size, unbind_bo **bo) {
+    return unbind_bo_create(gpu->device, size, UNBIND_REGION_LOCAL, 0, bo);
+}
+
+TEST(local_memory, "buffers in local memory are bound in its pages") {
+    static const char *const machines[] = {"bmg", "dg2-xe"};
+    for (unsigned i = 0; i < 2; i++) {
+        struct gpu gpu;
+        unbind_bo *bo = NULL;
+        uint64_t page = i == 0 ? PAGE : 16 * PAGE;
+        machine(machines[i], "SMALL_BAR", "1", NULL);
+        intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+        if (i == 1) CHECK_EQUAL(make_local(&gpu, PAGE, &bo), -EINVAL);
+        REQUIRE(make_local(&gpu, 3 * page, &bo) == 0);
+        unbind_vma *vma = make_vma(&gpu, bo, UNBIND_ADDRESS_NONE);
+        CHECK_EQUAL(unbind_vma_bind(vma, 0), 0);
+        uint64_t address = unbind_vma_address(vma);
+        CHECK_EQUAL(address % page, 0);
+        unbind_queue *queue = make_queue(&gpu);
+        CHECK_EQUAL(store(queue, vma, address + 2 * page, 9), 0);
+        CHECK_EQUAL(cpu_read(bo, 2 * page), 9);
+        unbind_queue_unref(queue);
+        unbind_vma_unref(vma);
+        unbind_bo_unref(bo);
+        intel_close(&gpu);
+    }
+    struct gpu gpu;
+    unbind_bo *bo = NULL;
+    machine("lnl", "SMALL_BAR", "0", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    CHECK_EQUAL(make_local(&gpu, PAGE, &bo), -EOPNOTSUPP);
+    intel_close(&gpu);
+}
+
+TEST(selection, "of two GPUs the one that is selected is opened") {
+    unbind_device *device = NULL;
+    struct unbind_intel_info info = UNBIND_INTEL_INFO_INIT;
+    machine("two", NULL);
+    REQUIRE(unbind_device_open_intel("discrete", NULL, NULL, &device) == 0);
+    CHECK_EQUAL(unbind_device_get_intel_info(device, &info), 0);
+    CHECK_EQUAL(info.device_id, 0xe20b);
+    CHECK_EQUAL(info.kernel_driver, UNBIND_KERNEL_DRIVER_XE);
+    unbind_device_unref(device);
+    log_check_clean();
+}
+
+TEST(queues, "queues of one address space run beside each other, and their places are used again") {
+    struct gpu gpu;
+    machine(machine_name("lnl"), NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    struct binding buffer = bind_buffer(&gpu, PAGE, BASE);
+    for (unsigned round = 0; round < 3; round++) {
+        unbind_queue *queues[20];
+        unbind_fence *fences[20];
+        for (unsigned i = 0; i < 20; i++) {
+            struct unbind_command command = command_store(BASE + i * 8, round * 100 + i + 1);
+            queues[i] = make_queue(&gpu);
+            CHECK_EQUAL(submit(queues[i], &command, 1, buffer.vma, NULL, &fences[i]), 0);
+        }
+        for (unsigned i = 0; i < 20; i++) {
+            CHECK_EQUAL(finish(fences[i]), 0);
+            CHECK_EQUAL(cpu_read(buffer.bo, i * 8), round * 100 + i + 1);
+            unbind_queue_unref(queues[i]);
+        }
+    }
+    drop_binding(&buffer);
+    intel_close(&gpu);
+}
+
+TEST(several_spaces, "address spaces do not see each other") {
+    struct gpu gpu;
+    machine(machine_name("lnl"), NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    struct gpu second = gpu;
+    REQUIRE(unbind_vm_create(gpu.device, NULL, &second.vm) == 0);
+    struct binding here = bind_buffer(&gpu, PAGE, BASE), there = bind_buffer(&second, PAGE, BASE);
+    unbind_queue *queue = make_queue(&second);
+    CHECK_EQUAL(store(queue, there.vma, BASE, 4), 0);
+    CHECK_EQUAL(cpu_read(here.bo, 0), 0);
+    CHECK_EQUAL(cpu_read(there.bo, 0), 4);
+    unbind_queue_unref(queue);
+    drop_binding(&here);
+    drop_binding(&there);
+    unbind_vm_unref(second.vm);
+    intel_close(&gpu);
+}
+
+TEST(many, "a thousand buffers are bound and unbound without waiting for any") {
+    enum { COUNT = 1000 };
+    struct gpu gpu;
+    machine(machine_name("lnl"), "DELAY", "bind:~50", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    struct binding *buffers = (struct binding *)calloc(COUNT, sizeof *buffers);
+    REQUIRE(buffers != NULL);
+    for (unsigned i = 0; i < COUNT; i++) {
+        buffers[i].bo = make_bo(&gpu, PAGE);
+        buffers[i].vma = make_vma(&gpu, buffers[i].bo, BASE + i * 2 * PAGE);
+        CHECK_EQUAL(unbind_vma_bind_async(buffers[i].vma, 0, NULL), 0);
+    }
+    unbind_all(buffers, COUNT);
+    for (unsigned i = 0; i < COUNT; i++) drop_binding(&buffers[i]);
+    free(buffers);
+    intel_close(&gpu);
+}

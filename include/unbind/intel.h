@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Intel GPUs as devices, and what crosses the border of the process: fences as
+ * the kernel's sync objects and sync_files, buffers as dma-bufs.
+ *
+ * The kernel's driver does the work: xe maps and unmaps in the background, in
+ * order, and tells by timeline sync objects when it has. One thread of the
+ * library's, also with the manual executor, sleeps until it hears of that; what
+ * follows is run by the executor, so by unbind_device_run with the manual one.
+ *
+ * None of this has been tried on hardware yet: it is tested on a model of the
+ * drivers.
+ */
+#ifndef UNBIND_INTEL_H
+#define UNBIND_INTEL_H
+
+#include "base.h"
+#include "device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Flags of unbind_intel_options. */
+#define UNBIND_INTEL_SCRATCH (1u << 0) /* GPU access to what is not mapped reads zero and writes
+                                          nothing; else it ends the job, whose fence says so */
+#define UNBIND_INTEL_LAZY_UNBIND (1u << 1) /* i915: an unbind leaves the mapping to the kernel, which drops it when
+                                          its place is wanted or the buffer is gone: without an ioctl, and
+                                          without UNBIND_CAP_EXPLICIT_UNBIND */
+
+struct unbind_intel_options {
+    uint32_t struct_size; /* sizeof(struct unbind_intel_options) */
+    uint32_t flags;       /* UNBIND_INTEL_* */
+    int32_t fd;           /* an open node of the GPU, which stays the caller's and has to stay open
+                             until the device has been freed; -1: the render node is opened */
+    uint32_t reserved;    /* 0 */
+};
+#define UNBIND_INTEL_OPTIONS_INIT { sizeof(struct unbind_intel_options), 0, -1, 0 }
+
+/*
+ * Opens an Intel GPU. Buffers are objects of the kernel's that the CPU has mapped,
+ * and unbind_bo_wrap shows the GPU the caller's own memory. What it can do is told
+ * by unbind_device_capabilities.
+ *
+ * A job that faults or hangs ends with -EFAULT; where it was, the kernel does not
+ * tell. Sizes in local memory are multiples of the page size that it has (64 KiB
+ * on some GPUs), and so are the addresses at which such buffers are bound.
+ *
+ * selector    as for unbind_probe_find; NULL: the first GPU. NULL with fd
+ * intel       NULL for the defaults
+ * options     as for unbind_device_open_software, but that the simulated executor is
+ *             refused; page_sizes, cost_model and seed do not concern it, and
+ *             local_memory_bytes is a limit, 0 for all there is. The log callback
+ *             is told why a device cannot be opened
+ *
+ * Blocks: yes: reads files, and may wait for a sleeping GPU to wake up.
+ * Errors: -EINVAL (malformed selector, unknown flag), -ENODEV (no such GPU, or fd is
+ * none of one), -EACCES (no permission to open its node), -ENOENT (it has no node),
+ * -EOPNOTSUPP (simulated executor; no driver that can be used; a kernel without
+ * timeline sync objects), -EIO or what else its driver refused with, -E2BIG, -ENOMEM, -EAGAIN (no thread could be
+ * started), -EMFILE, -ENFILE. Since: 0.1
+ */
+int unbind_device_open_intel(const char *selector, const struct unbind_intel_options *intel,
+                             const struct unbind_device_options *options, unbind_device **out_device);
+
+/* Flags of unbind_intel_info. */
+#define UNBIND_INTEL_INFO_SCRATCH (1u << 0)    /* every address space has scratch pages */
+#define UNBIND_INTEL_INFO_FAULT_MODE (1u << 1) /* the GPU could serve page faults (the library does
+                                                  not use that: its unbinds need fences that address
+                                                  spaces of that kind do not have) */
+
+struct unbind_intel_info {
+    uint32_t struct_size;   /* sizeof(struct unbind_intel_info) */
+    uint32_t flags;         /* UNBIND_INTEL_INFO_* */
+    uint32_t kernel_driver; /* UNBIND_KERNEL_DRIVER_I915 or _XE */
+    uint32_t va_bits;       /* of the GPU; the library keeps the uppermost part for itself */
+    uint16_t device_id;     /* PCI */
+    uint16_t graphics_major;
+    uint16_t graphics_minor;
+    uint16_t reserved;
+    char pci_address[24];   /* "0000:03:00.0" */
+};
+#define UNBIND_INTEL_INFO_INIT { sizeof(struct unbind_intel_info), 0, 0, 0, 0, 0, 0, 0, "" }
+
+/*
+ * What stands behind a device that unbind_device_open_intel has opened.
+ *
+ * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOENT (closed), -EOPNOTSUPP (another kind of
+ * device). Since: 0.1
+ */
+int unbind_device_get_intel_info(unbind_device *device, struct unbind_intel_info *info);
+
+/*
+ * A new sync object that signals when the fence does: a descriptor, close-on-exec, the
+ * caller's to close. Until the fence has signalled there is no kernel fence in it:
+ * wait for it with DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT. The fence's error does not get across.
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT (closed), -EOPNOTSUPP (not a device with a kernel behind
+ * it), -ENOMEM, -EMFILE, -ENFILE. Since: 0.1
+ */
+int unbind_fence_export_syncobj(unbind_fence *fence, int *out_fd);
+
+/*
+ * Lets a sync object signal when the fence does: a point of a timeline, above those
+ * it has, or (0) as a binary one. As unbind_fence_export_syncobj otherwise. The descriptor
+ * may be closed after the call.
+ *
+ * Blocks: no. Errors: -EINVAL (also: no sync object), -ENOENT (closed), -EOPNOTSUPP, -ENOMEM. Since: 0.1
+ */
+int unbind_fence_signal_syncobj(unbind_fence *fence, int syncobj_fd, uint64_t point);
+
+/*
+ * A fence that signals with what is in a sync object now: its fence at a point of
+ * a timeline, or (0) the one of a binary one. What is put there later does not count. If
+ * the device is closed before, it signals with -ENOENT. An error of the kernel's fence
+ * does not get across. The descriptor may be closed after the call.
+ *
+ * Blocks: no. Errors: -EINVAL (also: no sync object), -EAGAIN (there is no fence yet), -ENOENT (closed),
+ * -EOPNOTSUPP, -ENOMEM. Since: 0.1
+ */
+int unbind_fence_import_syncobj(unbind_device *device, int syncobj_fd, uint64_t point, unbind_fence **out_fence);
+
+/*
+ * A sync_file of a fence that has signalled: a descriptor, close-on-exec, the caller's to
+ * close. The kernel knows no sync_file of a fence that only this process can signal: wait
+ * for it, or use a sync object.
+ *
+ * Blocks: no. Errors: -EINVAL, -EAGAIN (not signalled), -ENOENT (closed), -EOPNOTSUPP, -ENOMEM, -EMFILE,
+ * -ENFILE. Since: 0.1
+ */
+int unbind_fence_export_sync_file(unbind_fence *fence, int *out_fd);
+
+/*
+ * A fence that signals with a sync_file. As unbind_fence_import_syncobj otherwise.
+ *
+ * Blocks: no. Errors: -EINVAL (also: no sync_file), -ENOENT (closed), -EOPNOTSUPP, -ENOMEM. Since: 0.1
+ */
+int unbind_fence_import_sync_file(unbind_device *device, int sync_file_fd, unbind_fence **out_fence);
+
+/*
+ * The memory of a buffer as a dma-buf: a descriptor, close-on-exec, for reading and
+ * writing, the caller's to close.
+ *
+ * Blocks: no. Errors: -EINVAL, -ENOENT (closed), -EOPNOTSUPP (also: the caller's own memory), -ENOMEM, -EMFILE,
+ * -ENFILE. Since: 0.1
+ */
+int unbind_bo_export_dma_buf(unbind_bo *bo, int *out_fd);
+
+/*
+ * A buffer whose memory is a dma-buf's, of this or another device. The descriptor may be
+ * closed after the call.
+ *
+ * Blocks: no. Errors: -EINVAL (also: no dma-buf), -EBADF, -ENOENT (closed), -EOPNOTSUPP, -ENOMEM. Since: 0.1
+ */
+int unbind_bo_import_dma_buf(unbind_device *device, int dma_buf_fd, unbind_bo **out_bo);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* UNBIND_INTEL_H */
