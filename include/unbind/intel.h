@@ -4,7 +4,8 @@
  * the kernel's sync objects and sync_files, buffers as dma-bufs.
  *
  * The kernel's driver does the work: xe maps and unmaps in the background, in
- * order, and tells by timeline sync objects when it has. One thread of the
+ * order, i915 as part of empty batches, and both tell by timeline sync objects
+ * when they have. One thread of the
  * library's, also with the manual executor, sleeps until it hears of that; what
  * follows is run by the executor, so by unbind_device_run with the manual one.
  *
@@ -22,11 +23,13 @@ extern "C" {
 #endif
 
 /* Flags of unbind_intel_options. */
-#define UNBIND_INTEL_SCRATCH (1u << 0) /* GPU access to what is not mapped reads zero and writes
-                                          nothing; else it ends the job, whose fence says so */
-#define UNBIND_INTEL_LAZY_UNBIND (1u << 1) /* i915: an unbind leaves the mapping to the kernel, which drops it when
-                                          its place is wanted or the buffer is gone: without an ioctl, and
-                                          without UNBIND_CAP_EXPLICIT_UNBIND */
+#define UNBIND_INTEL_SCRATCH (1u << 0)     /* GPU access to what is not mapped reads zero and writes
+                                              nothing; else it ends the job, whose fence says so. With
+                                              i915 it is always so */
+#define UNBIND_INTEL_LAZY_UNBIND (1u << 1) /* i915: an unbind leaves the mapping to the kernel, which
+                                              drops it when its place is wanted or the buffer is
+                                              gone: without an ioctl, and without
+                                              UNBIND_CAP_EXPLICIT_UNBIND. No effect with xe */
 
 struct unbind_intel_options {
     uint32_t struct_size; /* sizeof(struct unbind_intel_options) */
@@ -42,9 +45,14 @@ struct unbind_intel_options {
  * and unbind_bo_wrap shows the GPU the caller's own memory. What it can do is told
  * by unbind_device_capabilities.
  *
- * A job that faults or hangs ends with -EFAULT; where it was, the kernel does not
- * tell. Sizes in local memory are multiples of the page size that it has (64 KiB
- * on some GPUs), and so are the addresses at which such buffers are bound.
+ * A job that faults or hangs ends with -EFAULT, or with -EIO on i915, where nothing
+ * faults; where it was, the kernel does not tell. Sizes in local memory are multiples
+ * of the page size that it has (64 KiB on some GPUs; 2 MiB with i915 from graphics 12.50
+ * on), and so are the addresses at which such buffers are bound.
+ *
+ * i915 has a buffer at one address of an address space, as a whole, for reading and
+ * writing; a second VMA of it that is bound there gets -EOPNOTSUPP. Memory that has been
+ * unbound may be a page shared with others for stray accesses: they do not fault.
  *
  * selector    as for unbind_probe_find; NULL: the first GPU. NULL with fd
  * intel       NULL for the defaults
