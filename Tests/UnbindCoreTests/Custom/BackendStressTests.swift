@@ -172,7 +172,7 @@ private final class StressedBackend: @unchecked Sendable {
                 default: fence = submit(vma, random)
                 }
                 if let fence, random >> 40 & 1 == 0 {
-                    precondition(unbind_fence_wait(fence, UNBIND_TIMEOUT_INFINITE, 0) == 0)
+                    precondition(unbind_fence_wait(fence, .max, 0) == 0)
                 }
                 unbind_fence_unref(fence)
             }
