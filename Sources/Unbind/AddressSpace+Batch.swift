@@ -52,7 +52,7 @@ extension AddressSpace {
             }
         }
 
-        /// Shows the caller's memory, which must stay valid until the fence of the batch that takes the last of it away.
+        /// Shows the caller's memory, valid until the fence of the batch that takes the last of it away.
         public static func map(
             _ memory: UnsafeMutableRawBufferPointer, at address: UInt64, _ flags: MapFlags = [],
             cache: CacheLevel = .default
@@ -84,7 +84,9 @@ extension AddressSpace {
         }
 
         /// Takes away all mappings of a buffer that batches made.
-        public static func unmapAll(of buffer: BufferObject) -> BatchOperation { BatchOperation(UNBIND_OP_UNMAP_ALL, buffer) }
+        public static func unmapAll(of buffer: BufferObject) -> BatchOperation {
+            BatchOperation(UNBIND_OP_UNMAP_ALL, buffer)
+        }
 
         /// Moves a buffer before anything of the batch is mapped.
         public static func prefetch(_ buffer: BufferObject, to region: BufferObject.Region) -> BatchOperation {

@@ -2,7 +2,7 @@
 
 import CUnbind
 
-/// A software GPU. Opening another one gives another GPU.
+/// A software GPU, of which every opening gives another one, or an Intel GPU.
 ///
 /// With the simulated executor a device and all its objects belong to one thread; otherwise every
 /// method may be called from any thread.
@@ -14,7 +14,43 @@ public final class Device: @unchecked Sendable {
     private let callbacks: Callbacks
 
     /// Opens a software GPU.
-    public init(_ options: Options = Options()) throws(UnbindError) {
+    public convenience init(_ options: Options = Options()) throws(UnbindError) {
+        try self.init(options) { raw, out in unbind_device_open_software(raw, out) }
+    }
+
+    /// How an Intel GPU is opened (<unbind/intel.h>).
+    public struct IntelOptions: Sendable {
+        /// GPU access to what is not mapped reads zero and writes nothing, instead of ending the job.
+        public var scratch: Bool
+        /// i915: an unbind leaves the mapping to the kernel, which drops it when its place is wanted.
+        public var lazyUnbind: Bool
+
+        public init(scratch: Bool = false, lazyUnbind: Bool = false) {
+            self.scratch = scratch
+            self.lazyUnbind = lazyUnbind
+        }
+    }
+
+    /// Opens an Intel GPU.
+    ///
+    /// - Parameter selector: which one, as for `GPUInfo.find`.
+    public convenience init(
+        intel selector: String, _ intel: IntelOptions = IntelOptions(), _ options: Options = Options()
+    ) throws(UnbindError) {
+        try self.init(options) { raw, out in
+            var rawIntel = unbind_intel_options()
+            rawIntel.struct_size = structSize(of: unbind_intel_options.self)
+            rawIntel.flags =
+                (intel.scratch ? UNBIND_INTEL_SCRATCH : 0) | (intel.lazyUnbind ? UNBIND_INTEL_LAZY_UNBIND : 0)
+            rawIntel.fd = -1
+            return unbind_device_open_intel(selector, &rawIntel, raw, out)
+        }
+    }
+
+    private init(
+        _ options: Options,
+        open: (UnsafePointer<unbind_device_options>, UnsafeMutablePointer<OpaquePointer?>) -> Int32
+    ) throws(UnbindError) {
         let callbacks = Callbacks(
             log: options.log, fault: options.fault, binding: options.binding, power: options.power)
         self.callbacks = callbacks
@@ -27,7 +63,7 @@ public final class Device: @unchecked Sendable {
                     raw.cost_model = options.costModel == nil ? nil : costs
                     raw.power = options.power == nil ? nil : power
                     callbacks.install(in: &raw)
-                    return unbind_device_open_software(&raw, out)
+                    return open(&raw, out)
                 }
             }
         }
@@ -43,6 +79,9 @@ public final class Device: @unchecked Sendable {
         try UnbindError.check(unbind_device_close(handle, &raw))
         return LeakReport(raw)
     }
+
+    /// What the device can do; what it cannot is refused with `UnbindError.notSupported`.
+    public var capabilities: Capabilities { Capabilities(rawValue: unbind_device_capabilities(handle)) }
 
     /// The device's clock in nanoseconds: monotonic time, or virtual time from 0.
     public var now: UInt64 { unbind_device_now(handle) }

@@ -193,7 +193,8 @@ static void run_style(const struct style *style, bool user, bool replace, uint64
         while (__atomic_load_n(&hammer.jobs, __ATOMIC_ACQUIRE) < 2) sched_yield();
     }
     unbind_fence *done = NULL;
-    struct unbind_op op = replace ? map_piece(other, first, BASE + first, end - first) : op_unmap(BASE + first, end - first);
+    struct unbind_op op = op_unmap(BASE + first, end - first);
+    if (replace) op = map_piece(other, first, BASE + first, end - first);
     CHECK_EQUAL(batch_of(&gpu, &op, 1, mode, &done), 0);
     CHECK_EQUAL(finish(done), 0);
     if (hammers) {

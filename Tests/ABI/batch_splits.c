@@ -77,7 +77,7 @@ static void plan(struct scene *scene) {
     }
 }
 
-/* Both ends of each unit that stays are where they were; the others are what they were, nothing, or what they will be. */
+/* Both ends of each unit that stays are where they were, and nothing is where nothing was and will be. */
 static void look(void *data) {
     struct scene *scene = (struct scene *)data;
     for (int unit = 0; unit < UNITS; unit++) {
@@ -137,7 +137,8 @@ static int runs_of(const struct scene *scene, bool (*has)(const struct scene *, 
 }
 
 static bool requested(const struct scene *scene, int unit) {
-    return scene->split->kind != UNMAP && unit >= scene->split->start && unit < scene->split->start + scene->split->size;
+    const struct split_case *split = scene->split;
+    return split->kind != UNMAP && unit >= split->start && unit < split->start + split->size;
 }
 static bool is_new(const struct scene *scene, int unit) { return requested(scene, unit) && !stays(scene, unit); }
 static bool is_kept(const struct scene *scene, int unit) { return requested(scene, unit) && stays(scene, unit); }
@@ -462,7 +463,7 @@ static void cut_large_page(uint64_t first, uint64_t size, uint64_t expected_size
     gpu_close(&cut.gpu);
 }
 
-TEST(large_pages, "selftest 46: a large page that is cut is never missing where it stays, the next one is not touched") {
+TEST(large_pages, "selftest 46: a large page that is cut is never missing where it stays; the next is left alone") {
     cut_large_page(100 * PAGE, PAGE, 16 * PAGE, 0);
     cut_large_page(100 * PAGE, PAGE, PAGE, 101 * PAGE);
     cut_large_page(0, PAGE, PAGE, PAGE);

@@ -175,7 +175,7 @@ TEST(thousand_neighbours, "a thousand neighbouring unbinds are a handful of call
         row_drop(vmas, 1000);
         toy_close(&toy);
         CHECK(toy.updates - before >= 1);
-        /* On the pool some are ready while others are under way: 2 to 10, more if the signaller's thread stands still. */
+        /* On the pool some are ready while others are under way: 2 to 10, more if the signaller stands still. */
         CHECK(toy.updates - before <= (executor == UNBIND_EXECUTOR_POOL ? 200u : 1u));
         CHECK(toy.invalidations <= (executor == UNBIND_EXECUTOR_POOL ? 200u : 1u));
         CHECK_EQUAL(toy.mapped, 0);

@@ -16,8 +16,8 @@
 #define TOY_OPS 4096u    /* begun and not completed */
 
 enum toy_mode { TOY_AT_ONCE, TOY_BEFORE_RETURN, TOY_BY_THREAD, TOY_BY_HAND };
-enum toy_function { TOY_BO_CREATE, TOY_BO_WRAP, TOY_VM_CREATE, TOY_MAP, TOY_UNMAP, TOY_INVALIDATE, TOY_QUEUE_CREATE, TOY_SUBMIT,
-                    TOY_FUNCTIONS };
+enum toy_function { TOY_BO_CREATE, TOY_BO_WRAP, TOY_VM_CREATE, TOY_MAP, TOY_UNMAP, TOY_INVALIDATE,
+                    TOY_QUEUE_CREATE, TOY_SUBMIT, TOY_FUNCTIONS };
 
 struct toy_bo {
     uint64_t size;
@@ -345,7 +345,8 @@ static inline int toy_update(void *backend, void *handle, const struct unbind_ba
     bool has_address = false;
     for (uint32_t i = 0; i < count; i++) {
         uint64_t end = ranges[i].address + ranges[i].size;
-        CHECK((ranges[i].op == UNBIND_BACKEND_UNMAP) == unmaps && ranges[i].size > 0 && (ranges[i].address | ranges[i].size) % PAGE == 0);
+        CHECK((ranges[i].op == UNBIND_BACKEND_UNMAP) == unmaps);
+        CHECK(ranges[i].size > 0 && (ranges[i].address | ranges[i].size) % PAGE == 0);
         CHECK(ranges[i].reserved == 0 && ranges[i].cache_level == 0 && end <= TOY_PAGES * PAGE);
         CHECK(i == 0 || ranges[i].address >= ranges[i - 1].address + ranges[i - 1].size);
         has_address |= ranges[i].address <= toy->fail_address && toy->fail_address < end;

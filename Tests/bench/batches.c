@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What an operation of a batch costs, by the number of operations in one call, beside single calls on VMAs in the same
- * run. All are neighbours: page after page of addresses, mapped and then unmapped. "one": of one buffer in its order, so
- * that a call's maps become one mapping; "each": of it backwards, so that every page is a mapping of its own, as the VMAs
- * are. "deferred": the unmaps wait for a fence of the caller's, and its signal, the drain and the end are part of it.
+ * run. All are neighbours: page after page of addresses, mapped and then unmapped. "one": of one buffer in its order,
+ * so that a call's maps become one mapping; "each": of it backwards, so that every page is a mapping of its own, as the
+ * VMAs are. "deferred": the unmaps wait for a fence of the caller's; its signal, the drain and the end are part of it.
  * Manual executor, cost model of zero. Then how often neighbours that are unbound reach the backend.
  */
 #include "bench.h"

@@ -2,8 +2,8 @@
 //
 // Neighbouring rows with one time, in one address space, are one batch, as long as all of them map or all unmap. What a
 // map shows is the physical memory that the capture names: one buffer stands for all of it, so that
-// ranges that are contiguous in both can merge as they would on the machine. Rows without a physical address (the source
-// writes 0) show another buffer, at an offset that goes with the address.
+// ranges that are contiguous in both can merge as they would on the machine. Rows without a physical address (the
+// source writes 0) show another buffer, at an offset that goes with the address.
 
 extension Plan {
     static let pageTableKind = "page-table updates"
@@ -44,7 +44,8 @@ extension Plan {
     private mutating func change(_ event: Capture.Event) -> PageTableChange? {
         let isMap = event.event == PlanEvent.ptMap.rawValue
         guard isMap || event.event == PlanEvent.ptUnmap.rawValue else {
-            notes.count("events \"\(event.event.prefix(40))\", which have no meaning among page-table updates", event.line)
+            let name = event.event.prefix(40)
+            notes.count("events \"\(name)\", which have no meaning among page-table updates", event.line)
             return nil
         }
         guard let start = event.start, let size = event.size else {

@@ -98,7 +98,7 @@ final class ReplayRun {
         }
     }
 
-    /// Unmaps wait for the GPU work in flight, and nobody for them but what overlaps. The caller waits for what it maps.
+    /// Unmaps wait for the GPU work in flight, nobody waits for them but what overlaps. The caller waits for maps.
     private func change(_ space: AddressSpace, _ changes: [Plan.PageTableChange]) throws(UnbindError) {
         let isMap = changes[0].place != nil
         let operations = changes.map { change in

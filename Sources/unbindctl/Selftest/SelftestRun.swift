@@ -17,6 +17,9 @@ struct SelftestCase {
 /// What a test saw and should not have seen.
 struct Mismatch: Error { let message: String }
 
+/// The device could not be opened.
+private struct OpenFailure: Error { let message: String }
+
 /// The device cannot do what the test needs.
 struct Unsupported: Error { let reason: String }
 
@@ -60,6 +63,9 @@ final class SelftestRun {
             return .skipped(messages.lines.withLock { $0.last } ?? "not supported by this device")
         } catch let error as Mismatch {
             return .failed([error.message] + messages.lines.withLock { $0 })
+        } catch let error as OpenFailure {
+            let reasons = [error.message] + messages.lines.withLock { $0 }
+            throw ToolError(message: "--device \"\(selector)\": \(reasons.joined(separator: "; "))", exitCode: EX_UNAVAILABLE)
         } catch let error as ToolError {
             throw error
         } catch {
@@ -70,8 +76,12 @@ final class SelftestRun {
     private static func open(_ selector: String, _ options: Device.Options) throws -> Device {
         if selector == "software" { return try Device(options) }
         let gpu = try GPUInfo.selected(by: selector, opensNodes: false)
-        throw ToolError(
-            message: "--device \"\(selector)\": \(gpu.pciAddress) cannot be opened yet", exitCode: EX_UNAVAILABLE)
+        do throws(UnbindError) {
+            return try Device(intel: gpu.pciAddress, Device.IntelOptions(), options)
+        } catch {
+            // The log tells why; whoever called adds it.
+            throw OpenFailure(message: "\(gpu.pciAddress) cannot be opened: \(error)")
+        }
     }
 
     // MARK: Looking

@@ -1,8 +1,8 @@
 // What the GPU does meanwhile: jobs of loads and stores through the mappings, on one queue.
 //
 // Word 0 of every page of memory says whose page it is and is only loaded; word 1 is stored to. A job whose pages are
-// settled, and which no batch takes away from it, must find them all. Of the others each load finds what the page was or
-// will be, and each store reaches no other memory: the model keeps the values that each word may have.
+// settled, and which no batch takes away from it, must find them all. Of the others each load finds what the page was
+// or will be, and each store reaches no other memory: the model keeps the values that each word may have.
 
 import CUnbind
 import Glibc

@@ -47,7 +47,8 @@ struct BatchOperation {
 
 /// What may be wrong with an operation, whatever is mapped.
 enum BatchFlaw: CaseIterable {
-    case unalignedAddress, unalignedSize, noSize, beyondTheEnd, wraps, beyondTheBuffer, unknownFlag, unknownKind, foreign
+    case unalignedAddress, unalignedSize, noSize, beyondTheEnd, wraps, beyondTheBuffer
+    case unknownFlag, unknownKind, foreign
 
     var status: Int32 { self == .beyondTheEnd ? -ENODEV : -EINVAL }
 }

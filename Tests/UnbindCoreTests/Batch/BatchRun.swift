@@ -192,6 +192,7 @@ final class BatchRun {
         if !isSettled {
             if random.chance(25) { try submitJob() }
             if random.chance(30) { try signalGate() }
+            try limitGates()
             if random.chance(40) { _ = unbind_device_run(device, UInt32(random.below(12)), nil) }
         } else {
             if random.chance(15) { try submitJob() }
@@ -210,6 +211,14 @@ final class BatchRun {
     private func signalGate() throws {
         guard let gate = random.pickOptional(gates.filter { !$0.isSignaled }) else { return }
         try signal(gate)
+    }
+
+    /// Not ever more may be under way.
+    private func limitGates() throws {
+        while gates.count(where: { !$0.isSignaled }) > 8 { try signalGate() }
+        while gates.count > 24, let index = gates.firstIndex(where: \.isSignaled) {
+            unbind_fence_unref(gates.remove(at: index).handle)
+        }
     }
 
     func signal(_ gate: BatchGate) throws {

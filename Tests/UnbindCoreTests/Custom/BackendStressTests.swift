@@ -1,9 +1,19 @@
-// Real threads on a device whose backend is here: binding, unbinding and submitting, while another thread completes what
-// was begun. What is asserted is what holds under every interleaving; the rest is for ThreadSanitizer to find.
+// Real threads on a device whose backend is here: binding, unbinding and submitting, while another thread completes
+// what was begun. What is asserted is what holds under every interleaving; the rest is for ThreadSanitizer to find.
 
 import CUnbind
 import Glibc
 import Testing
+
+// Not methods: C functions capture nothing.
+
+private func stressedBackendOf(_ context: UnsafeMutableRawPointer?) -> StressedBackend {
+    Unmanaged<StressedBackend>.fromOpaque(context!).takeUnretainedValue()
+}
+
+private func stressedSpace(_ handle: UnsafeMutableRawPointer?) -> StressedBackend.Space {
+    Unmanaged<StressedBackend.Space>.fromOpaque(handle!).takeUnretainedValue()
+}
 
 /// Address spaces of 64 pages. Everything that is begun is completed by a thread, in no particular order.
 private final class StressedBackend: @unchecked Sendable {
@@ -35,14 +45,6 @@ private final class StressedBackend: @unchecked Sendable {
         pthread_mutex_lock(lock)
         defer { pthread_mutex_unlock(lock) }
         return body()
-    }
-
-    static func from(_ context: UnsafeMutableRawPointer?) -> StressedBackend {
-        Unmanaged<StressedBackend>.fromOpaque(context!).takeUnretainedValue()
-    }
-
-    static func space(_ handle: UnsafeMutableRawPointer?) -> Space {
-        Unmanaged<Space>.fromOpaque(handle!).takeUnretainedValue()
     }
 
     func begin(_ token: OpaquePointer?, on space: Space?, _ body: @escaping () -> Void) -> Int32 {
@@ -103,16 +105,18 @@ private final class StressedBackend: @unchecked Sendable {
         }
         ops.bo_destroy = { _, buffer in free(buffer) }
         ops.vm_create = { _, _, _, _, _, out in
-            out!.pointee = Unmanaged.passRetained(Space()).toOpaque()
+            out!.pointee = Unmanaged.passRetained(StressedBackend.Space()).toOpaque()
             return 0
         }
-        ops.vm_destroy = { _, space in Unmanaged<Space>.fromOpaque(space!).release() }
+        ops.vm_destroy = { _, handle in Unmanaged<StressedBackend.Space>.fromOpaque(handle!).release() }
         ops.update = { context, handle, ranges, count, token in
-            let (backend, space) = (from(context), space(handle))
+            let (owner, space) = (stressedBackendOf(context), stressedSpace(handle))
             let copy = Array(UnsafeBufferPointer(start: ranges, count: Int(count)))
-            return backend.begin(token, on: space) { backend.apply(copy, to: space) }
+            return owner.begin(token, on: space) { owner.apply(copy, to: space) }
         }
-        ops.invalidate = { context, handle, _, _, token in from(context).begin(token, on: space(handle)) {} }
+        ops.invalidate = { context, handle, _, _, token in
+            stressedBackendOf(context).begin(token, on: stressedSpace(handle)) {}
+        }
         ops.queue_create = { _, _, _, out in
             out!.pointee = nil
             return 0
@@ -120,7 +124,7 @@ private final class StressedBackend: @unchecked Sendable {
         ops.queue_destroy = { _, _ in }
         ops.submit = { context, _, commands, count, token in
             let copy = Array(UnsafeBufferPointer(start: commands, count: Int(count)))
-            return from(context).begin(token, on: nil) { precondition(!copy.isEmpty) }
+            return stressedBackendOf(context).begin(token, on: nil) { precondition(!copy.isEmpty) }
         }
         return ops
     }
@@ -172,7 +176,7 @@ private final class StressedBackend: @unchecked Sendable {
                 default: fence = submit(vma, random)
                 }
                 if let fence, random >> 40 & 1 == 0 {
-                    precondition(unbind_fence_wait(fence, UNBIND_TIMEOUT_INFINITE, 0) == 0)
+                    precondition(unbind_fence_wait(fence, .max, 0) == 0)
                 }
                 unbind_fence_unref(fence)
             }
@@ -195,7 +199,9 @@ private final class StressedBackend: @unchecked Sendable {
         }
     }
 
-    @Test("threads that bind, unbind and submit on a backend that completes later leave nothing behind", arguments: [0, 1])
+    @Test(
+        "threads that bind, unbind and submit on a backend that completes later leave nothing behind",
+        arguments: [0, 1])
     func threads(executor: Int) {
         let arena = Arena(executor: executor)
         let completer = PlainThread { arena.backend.complete() }
