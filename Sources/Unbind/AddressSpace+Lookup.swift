@@ -4,7 +4,7 @@ import CUnbind
 
 extension AddressSpace {
     /// One step in the life of a mapping, as the address space's history remembers it.
-    public struct Operation: Sendable {
+    public struct PastOperation: Sendable {
         /// The steps.
         public enum Kind: UInt32, Sendable {
             case bindScheduled, bound, unbindScheduled, unbindStarted, unbindCompleted
@@ -137,7 +137,7 @@ extension AddressSpace {
         /// Unbinds that cover it and have not finished, in the order in which they were scheduled.
         public let pendingUnbinds: [PendingUnbind]
         /// The last operations that touched it, newest first.
-        public let operations: [Operation]
+        public let operations: [PastOperation]
         /// How many operations are remembered, also those not listed.
         public let operationCount: Int
         /// Binding events made so far; 0 if the device tells nobody.
@@ -173,7 +173,7 @@ extension AddressSpace {
             pendingUnbinds: unbinds.prefix(Int(raw.unbind_count)).map(PendingUnbind.init).sorted {
                 $0.order < $1.order
             },
-            operations: operations.prefix(Int(raw.operation_count)).map(Operation.init),
+            operations: operations.prefix(Int(raw.operation_count)).map(PastOperation.init),
             operationCount: Int(raw.operation_count), eventCount: raw.event_count)
     }
 }

@@ -37,7 +37,7 @@ public struct Fault: Sendable {
     /// Unbinds that cover the address and have not finished.
     public let pendingUnbindCount: Int
     /// The last operations that touched the address, newest first, at most 16.
-    public let operations: [AddressSpace.Operation]
+    public let operations: [AddressSpace.PastOperation]
 
     /// A mapping that was once at the address.
     public struct Mapping: Sendable {
@@ -67,7 +67,7 @@ public struct Fault: Sendable {
             size: raw.bound_size, offset: raw.bound_offset)
         pendingUnbindCount = Int(raw.pending_unbinds)
         operations = UnsafeBufferPointer(start: raw.operations, count: Int(raw.operation_count))
-            .map(AddressSpace.Operation.init)
+            .map(AddressSpace.PastOperation.init)
         guard raw.last_bo_id != 0 else {
             lastMapping = nil
             return

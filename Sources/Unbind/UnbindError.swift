@@ -43,6 +43,10 @@ public struct UnbindError: Error, Hashable, Sendable {
     public static let pageFault = UnbindError(status: -EFAULT)
     /// A move lost the buffer's contents.
     public static let lost = UnbindError(status: -EIO)
+    /// Something is mapped there already.
+    public static let alreadyMapped = UnbindError(status: -EEXIST)
+    /// More operations than one batch can have.
+    public static let tooManyOperations = UnbindError(status: -ENOBUFS)
     /// This executor cannot do that.
     public static let notSupported = UnbindError(status: -EOPNOTSUPP)
 

@@ -4,6 +4,7 @@
 #define TESTS_ABI_FUZZ_CALLS_H
 
 #include "fuzz_holds.h"
+#include "fuzz_looking.h"
 #include "fuzz_ranges.h"
 #include "fuzz_sharing.h"
 #include "fuzz_world.h"
@@ -55,6 +56,7 @@ static void open_device(void) {
     if (one_in(2)) options.power = (struct unbind_power_callbacks *)resize(&power_room, &power, sizeof power, sizeof power);
     options.log = one_in(4) ? NULL : fuzz_log;
     options.fault = one_in(4) ? NULL : fuzz_fault;
+    options.binding = one_in(2) ? NULL : fuzz_binding;
     trace("open device %d, costs %llu %llu %llu %llu", index, (unsigned long long)costs.pte_ps,
           (unsigned long long)costs.tlb_flush_ns, (unsigned long long)costs.byte_ps, (unsigned long long)costs.command_ns);
     if (status("unbind_device_open_software",
@@ -221,12 +223,13 @@ static void use_vm(void) {
     }
     switch (below(7)) {
     case 0:
-        options.flags = flags_of(UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL | UNBIND_VM_IPS);
+        options.flags = flags_of(UNBIND_VM_CACHE_COLORING | UNBIND_VM_GLOBAL | UNBIND_VM_IPS | UNBIND_VM_NO_HISTORY);
         options.policy = one_in(24) ? (uint32_t)any() : (uint32_t)below(3);
         options.size = one_in(3) ? below(64) * PAGE : one_in(16) ? any_word() : 0;
         options.page_sizes = one_in(8) ? below(8) * PAGE | below(2) * 0x10000 | below(2) * 2 * MIB : 0;
         options.mappable_size = one_in(4) ? below(64) * PAGE : one_in(40) ? any_word() : 0;
         options.guard = one_in(8) ? below(4) * PAGE : one_in(40) ? any_word() : 0;
+        options.history_records = one_in(4) ? (uint32_t)below(300) : one_in(40) ? (uint32_t)any() : 0;
         trace("vm create policy %u size %llx", options.policy, (unsigned long long)options.size);
         if (status("unbind_vm_create",
                    unbind_vm_create(device, one_in(4) ? NULL : (struct unbind_vm_options *)SPOIL(&room, options),
@@ -259,6 +262,7 @@ static void use_vm(void) {
         }
         break;
     case 4:
+        look_somewhere(other);
         trace("vm dump");
         status("unbind_vm_dump", unbind_vm_dump(other, one_in(16) ? NULL : fuzz_write, &total), -EINVAL, -ENOMEM, 0);
         break;

@@ -80,6 +80,7 @@ struct toy {
     int64_t mapped; /* pages, everywhere */
     bool is_lost;   /* what is mapped stays so */
     struct toy_vm *vm; /* made last */
+    struct toy_bo null_bo; /* what null mappings show */
 };
 
 static inline int toy_fails(struct toy *toy, enum toy_function function) {
@@ -193,9 +194,11 @@ static inline void toy_vm_destroy(void *backend, void *handle) {
 }
 
 static inline void toy_map(struct toy *toy, struct toy_vm *vm, const struct unbind_backend_range *range) {
-    struct toy_bo *bo = (struct toy_bo *)range->bo;
+    bool is_null = range->op == UNBIND_BACKEND_MAP_NULL;
+    struct toy_bo *bo = is_null ? &toy->null_bo : (struct toy_bo *)range->bo;
     toy->mappings++;
-    REQUIRE(bo != NULL && range->offset + range->size <= bo->size && range->offset % PAGE == 0);
+    if (is_null) CHECK(range->bo == NULL && range->offset == 0 && (toy->ops.capabilities & UNBIND_CAP_NULL_MAPPINGS));
+    else REQUIRE(bo != NULL && range->offset + range->size <= bo->size && range->offset % PAGE == 0);
     for (uint64_t at = 0; at < range->size; at += PAGE) {
         struct toy_page *page = &vm->pages[(range->address + at) / PAGE];
         CHECK(page->bo == NULL && page->stale == NULL);
@@ -264,7 +267,7 @@ static inline void toy_do(struct toy *toy, struct toy_op *op) {
     REQUIRE(op->vm->busy == 1);
     op->vm->busy = 0;
     for (uint32_t i = 0; i < op->count && op->error == 0; i++) {
-        if (op->ranges[i].op == UNBIND_BACKEND_MAP) toy_map(toy, op->vm, &op->ranges[i]);
+        if (op->ranges[i].op != UNBIND_BACKEND_UNMAP) toy_map(toy, op->vm, &op->ranges[i]);
         else toy_unmap(toy, op->vm, &op->ranges[i]);
     }
     for (uint64_t i = op->address / PAGE; op->error == 0 && i < (op->address + op->size) / PAGE; i++) {
@@ -336,18 +339,19 @@ static inline int toy_update(void *backend, void *handle, const struct unbind_ba
     toy->updates++;
     toy->ranges += count;
     if (count > toy->largest) toy->largest = count;
-    if (ranges[0].op == UNBIND_BACKEND_MAP) toy->maps++;
-    else toy->unmaps++;
+    bool unmaps = ranges[0].op == UNBIND_BACKEND_UNMAP;
+    if (unmaps) toy->unmaps++;
+    else toy->maps++;
     bool has_address = false;
     for (uint32_t i = 0; i < count; i++) {
         uint64_t end = ranges[i].address + ranges[i].size;
-        CHECK(ranges[i].op == ranges[0].op && ranges[i].size > 0 && (ranges[i].address | ranges[i].size) % PAGE == 0);
+        CHECK((ranges[i].op == UNBIND_BACKEND_UNMAP) == unmaps && ranges[i].size > 0 && (ranges[i].address | ranges[i].size) % PAGE == 0);
         CHECK(ranges[i].reserved == 0 && ranges[i].cache_level == 0 && end <= TOY_PAGES * PAGE);
         CHECK(i == 0 || ranges[i].address >= ranges[i - 1].address + ranges[i - 1].size);
         has_address |= ranges[i].address <= toy->fail_address && toy->fail_address < end;
     }
-    op.error = toy_fails(toy, ranges[0].op == UNBIND_BACKEND_MAP ? TOY_MAP : TOY_UNMAP);
-    if (op.error == 0 && has_address && ranges[0].op == UNBIND_BACKEND_MAP) op.error = toy->fail_address_error;
+    op.error = toy_fails(toy, unmaps ? TOY_UNMAP : TOY_MAP);
+    if (op.error == 0 && has_address && !unmaps) op.error = toy->fail_address_error;
     if (op.error == 0 && toy->most_ranges && count > toy->most_ranges) op.error = -ENOBUFS;
     op.ranges = (struct unbind_backend_range *)malloc(count * sizeof *ranges);
     REQUIRE(op.ranges != NULL);

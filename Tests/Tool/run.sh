@@ -81,6 +81,20 @@ $events
 40,pt_map,p,0x0,0x10000,4096,type=update
 5000000000,pt_unmap,p,0x0,0x12000,4096,type=update
 END
+cat >splits.csv <<END
+# mapped in one piece, unmapped in its middle, the hole mapped again from the same place; over another mapping; and nothing
+$events
+10,pt_map,p,0x100000,0x10000,65536,type=update
+20,pt_unmap,p,,0x14000,8192,type=update
+20,pt_unmap,p,,0x18000,4096,type=update
+30,pt_map,p,0x104000,0x14000,8192,type=update
+40,pt_map,p,0x900000,0x1e000,16384,type=update
+40,pt_map,p,0x904000,0x22000,4096,type=update
+50,pt_unmap,p,,0x80000,4096,type=update
+60,pt_map,q,0,0x10000,4096,type=update
+70,pt_map,p,0x1000,0x90000,,type=update
+80,resource_bind,p,0x1,0x10000,4096,
+END
 cat >uses.csv <<END
 $events
 ,use,X/1,10,0x10000,100,
@@ -107,7 +121,13 @@ expect 'a clock makes a composition, and the report says so' 0 'composition of t
     replay reuse.csv --clock clock.csv
 expect 'a made-up load is named as such' 0 'made-up load' replay reuse.csv
 expect 'page-table captures replay' 0 '^sync +5 ' replay pages.csv
-expect 'pauses are kept by default' 0 'frees, 4\.99 s' replay pages.csv
+expect 'updates of one time are one batch' 0 '^ranges +6 ' replay splits.csv
+expect 'parts of mappings are unmapped, and mappings replaced' 0 '^ranges +8 +4 +' replay splits.csv
+expect 'page tables end the same under every policy' 0 '^timeline .* yes$' replay splits.csv
+expect 'an update without a size is left out' 0 '1 updates without start or size .*line 10' replay splits.csv
+expect 'other events among updates are named' 0 '1 events "resource_bind", .*line 11' replay splits.csv
+expect 'maps can be waited for by nobody' 0 'binds are asynchronous too' replay splits.csv --async-binds
+expect 'pauses are kept by default' 0 'updates, 4\.99 s' replay pages.csv
 expect 'pauses can be shrunk' 0 '1 pause of more than 1\.00 s shrunk to 100 ms' replay pages.csv --compress-gaps
 expect 'submissions replay' 0 '3 binds, 3 unbinds, .* 3 submissions' replay uses.csv
 expect 'a snapshot is bound, unbound and bound again' 0 '6 binds, 3 unbinds' replay snapshot.csv
@@ -148,6 +168,15 @@ END
 # From 2.003 ms after the start to the later completion of clock.csv, 4 ms after its start.
 "$tool" replay exact.csv --clock clock.csv --policy sync --pte-ps 0 --tlb-flush-ns 0 --json - >exact.json
 is 'GPU work ends when it did in the clock' grep -q '"caller_blocked_ns": 1997000,' exact.json
+
+# What is left of a split is 10 pages and 5, of the replaced one 14: 16 + 2 + 4 + 1 + 1 entries are written, 5 cleared.
+"$tool" replay splits.csv --clock clock.csv --policy all --json - >splits.json
+for figure in '"batch_operations": 8,' '"entries_written": 24,' '"entries_cleared": 5,' '"equal_to_sync": true,'; do
+    is "a replay of page tables says $figure for each policy" test "$(grep -c "$figure" splits.json)" = 3
+done
+is 'other captures say nothing of batches' test "$(grep -c batch_operations one.json)" = 0
+"$tool" replay splits.csv --clock clock.csv --policy all --json - >again.json
+same 'the same figures of batches at every run' splits.json again.json
 
 # --- the format
 

@@ -36,6 +36,9 @@ bool bench_wanted(const char *name, uint64_t n);
 double bench_row(const char *name, uint64_t n, unsigned threads, double times[ROUNDS], const char *peer_name,
                  uint64_t peer_n);
 
+/* Adds a ratio, `of` what: the median is shown, below the rows of the group. */
+void bench_ratio(const char *name, const char *of, double ratios[ROUNDS]);
+
 /* Ends a group: runs the peer's workloads whose names begin with `peer_prefix` (NULL: none), prints the rows. */
 void bench_group_end(const char *title, const char *peer_prefix);
 
@@ -48,7 +51,11 @@ double peer_time(const char *name, uint64_t n, unsigned threads);
 
 void core_benchmarks(void);
 void c_function_benchmarks(void);
+void lookup_benchmarks(void);
+void thread_benchmarks(void);
+void software_gpu_benchmarks(void);
 void migration_benchmark(void);
+void batch_benchmarks(void);
 void range_benchmarks(void);
 int memory_benchmark(uint64_t n);
 

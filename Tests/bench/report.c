@@ -17,6 +17,13 @@ struct row {
 static struct row rows[256];
 static size_t count, printed;
 
+static struct ratio {
+    char name[48];
+    const char *of;
+    double median;
+} ratios[16];
+static size_t ratio_count, ratios_printed;
+
 static int compare(const void *left, const void *right) {
     double a = *(const double *)left, b = *(const double *)right;
     return (a > b) - (a < b);
@@ -38,6 +45,18 @@ double bench_row(const char *name, uint64_t n, unsigned threads, double times[RO
     return row->median;
 }
 
+void bench_ratio(const char *name, const char *of, double values[ROUNDS]) {
+    struct ratio *ratio = &ratios[ratio_count];
+    if (++ratio_count == sizeof ratios / sizeof ratios[0]) {
+        fprintf(stderr, "bench: too many ratios\n");
+        exit(1);
+    }
+    qsort(values, ROUNDS, sizeof values[0], compare);
+    snprintf(ratio->name, sizeof ratio->name, "%s", name);
+    ratio->of = of;
+    ratio->median = values[ROUNDS / 2];
+}
+
 void bench_group_end(const char *title, const char *peer_prefix) {
     if (printed == count) return;
     if (peer_prefix) peer_run(peer_prefix);
@@ -53,6 +72,9 @@ void bench_group_end(const char *title, const char *peer_prefix) {
         if (row->peer > 0) printf(" %10.1f %6.2f", row->peer, row->median / row->peer);
         printf("\n");
     }
+    for (; ratios_printed < ratio_count; ratios_printed++)
+        printf("  %-32s %.2f %s\n", ratios[ratios_printed].name, ratios[ratios_printed].median,
+               ratios[ratios_printed].of);
     fflush(stdout);
 }
 
@@ -73,6 +95,10 @@ void bench_finish(void) {
         if (row->peer > 0) fprintf(json, ", \"peer\": %.1f, \"ratio\": %.3f", row->peer, row->median / row->peer);
         fprintf(json, "}");
     }
+    fprintf(json, "\n], \"ratios\": [");
+    for (size_t i = 0; i < ratio_count; i++)
+        fprintf(json, "%s\n  {\"name\": \"%s\", \"of\": \"%s\", \"median\": %.3f}", i ? "," : "", ratios[i].name,
+                ratios[i].of, ratios[i].median);
     fprintf(json, "\n]}\n");
     if (fclose(json) != 0) {
         perror(bench_options.json);

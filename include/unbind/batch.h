@@ -11,9 +11,10 @@
  *
  * The contract of unbind_vm_submit:
  *
- *  - An error means that nothing happened: mappings, page tables, buffers'
- *    pins and timelines are as they were. One exception, asked for: with
- *    UNBIND_BATCH_SPLIT, what was done before the operation named in out_done stays.
+ *  - An error means that nothing happened: mappings, page tables and timelines are
+ *    as they were. Two exceptions: with UNBIND_BATCH_SPLIT the pieces that took
+ *    effect before it (out_done) stay, and a buffer that a PREFETCH has moved stays
+ *    where it is.
  *  - 0 means that it will happen. Nothing fails from there on but with the device:
  *    the out fence carries no error of a fence that was waited for, only -EIO when
  *    a buffer's memory was lost on its way (unbind_bo_migrate).
@@ -108,8 +109,8 @@ struct unbind_sync {
 #define UNBIND_BATCH_EVICT (1u << 9) /* when memory is short idle VMAs that are neither pinned nor held may
                                         be unbound: see below */
 #define UNBIND_BATCH_NO_WAIT (1u << 10) /* when memory is short: -ENOMEM instead of waiting. Not with SYNC */
-/* UNBIND_WAIT_INTERRUPTIBLE (unbind/fence.h) may be given, too: a signal handler ends the waits that come before
-   anything is changed. */
+/* UNBIND_WAIT_INTERRUPTIBLE (unbind/fence.h) may be given, too: a signal handler ends the waits
+   that come before anything is changed. */
 
 /*
  * When memory is short. All that a batch needs is reserved before anything is
@@ -141,8 +142,10 @@ struct unbind_batch {
     const struct unbind_sync *signals; /* signal, or are reached, when the out fence signals */
     uint32_t wait_count;              /* up to 65,536 */
     uint32_t signal_count;            /* up to 65,536 */
-    unbind_fence **out_fence;         /* receives a reference to the batch's fence: all that is unmapped is cleared and
-                                         invalidated, all that is mapped is written. May be NULL */
+    unbind_fence **out_fence;         /* receives a reference to the batch's fence: all that is
+                                         unmapped is cleared and invalidated, all that is mapped is
+                                         written. After an error: of the pieces before, if there are
+                                         any; else it is not touched. May be NULL */
     uint32_t *out_done;               /* receives how many operations took effect: count or, after an
                                          error, 0, or with SPLIT those of the pieces before. May be NULL */
 };
@@ -166,17 +169,24 @@ struct unbind_batch {
  * ops         count of them; not read if count is 0, which is as SYNC_ONLY
  * batch       NULL: as UNBIND_BATCH_INIT
  *
- * Blocks: with SYNC yes, and under UNBIND_POLICY_SYNC. Else no, but for this: when memory is short
- * (see above) it waits, unless NO_WAIT is given. Errors: -EINVAL (also: an address, size or offset that is not a
- * multiple of the page size or wraps; a range that leaves the buffer; a handle of another device or VM; a
- * timeline point that does not grow; an unbind_fence in signals that is not one of unbind_fence_create or has signalled),
- * -E2BIG, -ENODEV (a range that leaves the address space), -EEXIST (NO_REPLACE), -EBUSY (a VMA
- * is bound in a range, with its guards; a mapping that would be split is held (unbind_vm_hold); PREFETCH), -EAGAIN
- * (a wait point that has not been added), -ENOBUFS (too many operations without SPLIT), -ENOENT (closed), -ENOMEM, -ENOSPC
- * and -EIO of PREFETCH and of lost buffers as unbind_bo_migrate,
- * -EOPNOTSUPP (an address space made with UNBIND_VM_GLOBAL, _CACHE_COLORING, _IPS a guard, or on a custom backend);
- * -EINTR and -EDEADLK from waiting for the wait list: nothing has changed. -EDEADLK may also come
- * from waiting for the end: then out_done is count, and out_fence is there. Since: 0.1
+ * Blocks: with SYNC yes, and under UNBIND_POLICY_SYNC. Else no, but for this: when
+ * memory is short (see above) it waits, unless NO_WAIT is given; and PREFETCH as
+ * unbind_bo_migrate. Errors: -EINVAL (also: an address, size or offset that is not a
+ * multiple of the page size or wraps; a range that leaves the buffer; a handle of
+ * another device or VM; a timeline point that does not grow; a fence to signal that
+ * is not one of unbind_fence_create, or has signalled), -E2BIG, -ENODEV (a range that
+ * leaves the address space), -EEXIST (NO_REPLACE), -EBUSY (a VMA is bound in a range,
+ * with its guards; a mapping that would be split is held (unbind_vm_hold);
+ * PREFETCH), -EAGAIN (a wait point that has not been added; PREFETCH of a pinned
+ * buffer), -ENOBUFS (too many operations without SPLIT), -ENOENT (closed), -ENOMEM,
+ * -EIO (a move has lost the buffer), -EOPNOTSUPP (PREFETCH of the caller's memory; an
+ * address space made with UNBIND_VM_GLOBAL, _CACHE_COLORING, _IPS or a guard; on a
+ * custom backend also what its capabilities leave out: UNBIND_CAP_ALIASING for any batch,
+ * _PARTIAL_UNBIND for a mapping that would be split, _NULL_MAPPINGS, _READ_ONLY,
+ * _USER_MEMORY), -EIO also when the device is lost; -EINTR and -EDEADLK from waiting for the
+ * wait list: nothing has changed. -EDEADLK may also come from waiting for the end, and in mode
+ * SYNC the error of a map that a custom backend could not do (as every error that out_fence
+ * carries then): out_done is count, and out_fence is there. Since: 0.1
  */
 int unbind_vm_submit(unbind_vm *vm, const struct unbind_op *ops, uint32_t count,
                      const struct unbind_batch *batch);
@@ -202,7 +212,7 @@ struct unbind_batch_stats {
     uint32_t struct_size;      /* sizeof(struct unbind_batch_stats) */
     uint32_t reserved;
     uint64_t batches;          /* that succeeded; each piece of one that was cut counts */
-    uint64_t failed;           /* that did not, whatever the reason */
+    uint64_t failed;           /* that did not, their arguments being right */
     uint64_t operations;       /* of those that succeeded */
     uint64_t maps;             /* mappings made, those that are left of a split not counted */
     uint64_t unmaps;           /* parts of mappings unbound */

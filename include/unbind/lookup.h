@@ -130,7 +130,7 @@ int unbind_vm_lookup(unbind_vm *vm, uint64_t address, struct unbind_lookup *look
                                            its buffer or by a pin; a mapping of which a batch takes a
                                            part becomes several: it is unbound, and they are bound,
                                            those to be unbound too, and nothing touches the entries
-                                           of what stays */
+                                           of what stays; neighbours that become one likewise */
 
 struct unbind_binding_event {
     uint32_t struct_size; /* sizeof in the library: do not copy more than this */
@@ -156,7 +156,7 @@ struct unbind_binding_event {
  * in the order of their numbers, which is the order in which the ranges changed
  * hands; those of different VMs may come at the same time on different
  * threads. A DONE event belongs to the oldest pending bind (or unbind) of that
- * range and buffer; an UNBIND_DONE that is due is numbered before the unbind's fence
+ * range and buffer, and gets its number before the fence of that bind (or unbind)
  * signals. All have come when unbind_device_close returns.
  *
  * The struct is valid during the call only. May call every function that is

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -164,7 +165,7 @@ _Noreturn void csys_panic(const char *message, size_t length);
 
 /* Each thread's own words, 0 at first: the ranks of the locks it holds, and the depth of its
  * signalling sections (debug builds); the device whose work it is running; where what a signal
- * sets off waits for its turn; which stripe of what is kept in stripes it uses. At a fixed place
+ * sets off waits for its turn; which stripe of what is kept in stripes it uses (see below). At a fixed place
  * from the thread pointer, so that reaching one is no call: a few words, which dlopen has room for. */
 #define CSYS_THREAD_WORD extern _Thread_local __attribute__((tls_model("initial-exec"), visibility("hidden")))
 
@@ -178,7 +179,16 @@ static inline uint64_t *csys_thread_held_ranks(void) { return &csys_held_ranks; 
 static inline uint32_t *csys_thread_signalling_depth(void) { return &csys_signalling_depth; }
 static inline void **csys_thread_running_device(void) { return &csys_running_device; }
 static inline void **csys_thread_relay(void) { return &csys_relay; }
+
+/* Stripes: the first ones are for one thread each, which has its own to itself in all that is kept in stripes, and
+ * leaves it to the next thread when it ends. The others are for all threads that have no own one. A thread's word is the
+ * number of its stripe, from 1; 0 if it has not asked for one of its own. */
+enum { CSYS_OWN_STRIPES = 8, CSYS_STRIPES = 16 };
+
 static inline uint32_t *csys_thread_stripe(void) { return &csys_stripe; }
+
+/* Asks for a stripe of the thread's own, once. */
+void csys_claim_stripe(void);
 
 /* For a thread that looks at a word again and again until another one has changed it. */
 static inline void csys_pause(void) {

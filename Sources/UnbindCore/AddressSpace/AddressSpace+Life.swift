@@ -22,7 +22,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
                     owner: UnsafeMutableRawPointer(device), isOwnWork: true, release: releaseResource),
                 device: device, id: id, options: options, ranges: parts.ranges!, pending: parts.pending!,
                 softwareSpace: parts.space, backendSpace: parts.backendSpace, history: parts.history!,
-                stats: parts.stats!, batches: parts.batches!, drain: parts.drain!, stream: parts.stream))
+                stats: parts.stats!, batches: parts.batches!, drain: parts.drain!, stream: parts.stream,
+                isPlain: parts.backendSpace == nil && parts.stream == nil && !options.hasTableModes))
         parts.drain!.initialize(to: UnbindDrain(vm: vm))
         parts.backendSpace?.pointee.vm = vm
         guard device.add(vm) else {

@@ -79,7 +79,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
         mapping.start = binding.start
         mapping.size = binding.size
         mapping.boID = resource.pointee.boID
-        mapping.boOffset = resource.pointee.isNull ? 0 : resource.pointee.pages.bufferOffset(of: address &- binding.start)
+        let pages = resource.pointee.pages
+        mapping.boOffset = resource.pointee.isNull ? 0 : pages.bufferOffset(of: address &- binding.start)
         // Those of batches have a pin that nobody asked for.
         mapping.pins = isMapping ? 0 : pointee.pinCount
         mapping.holds = resource.installedHolds

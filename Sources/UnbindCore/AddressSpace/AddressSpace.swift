@@ -72,6 +72,8 @@ struct AddressSpace: ~Copyable {
     let drain: UnsafeMutablePointer<UnbindDrain>
     /// Nil if the host does not want to be told of binds and unbinds.
     let stream: BindingStreamPointer?
+    /// Page tables of our own, without modes, and nobody to tell: a bind that finds nothing in its way is one step.
+    let isPlain: Bool
 
     /// Written under the lock.
     let closedFlag = Atomic<Bool>(false)
@@ -90,7 +92,7 @@ struct AddressSpace: ~Copyable {
     var nextInDevice: VMPointer?
     var previousInDevice: VMPointer?
 
-    /// VMAResources made so far, each with a weak reference; under the lock.
+    /// VMAResources made so far, each with a weak reference, but for those freed under the lock; under the lock.
     var resourcesMade = 0
     #if DEBUG
         var flaw = Flaw.none
@@ -156,6 +158,11 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// - Locking: the VM's lock is held.
     @inline(__always)
     func resourceMade() { pointee.resourcesMade = pointee.resourcesMade &+ 1 }
+
+    /// The resource's weak reference has gone with it.
+    /// - Locking: as resourceMade.
+    @inline(__always)
+    func resourceFreed() { pointee.resourcesMade = pointee.resourcesMade &- 1 }
 
     func retainWeakly() { _ = pointee.weakCount.wrappingAdd(1, ordering: .relaxed) }
 

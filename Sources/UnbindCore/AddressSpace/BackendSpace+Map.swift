@@ -84,7 +84,8 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         let pages = work.pointee.resource.pointee.pages
         let buffer = pages.backendBuffer
         while piece < pages.pieceCount {
-            if !pointee.batch.add(.map(work.pointee.binding.piece(piece, of: pages), of: buffer)) { return false }
+            let binding = work.pointee.binding.piece(piece, of: pages)
+            if !pointee.batch.add(.map(binding, of: buffer, work.pointee.mapping)) { return false }
             piece += 1
         }
         return true

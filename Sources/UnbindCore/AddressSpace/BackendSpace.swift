@@ -38,6 +38,8 @@ struct BackendSpace: ~Copyable {
     // Under the lock.
     fileprivate var readyUnbinds: ResourcePointer?
     fileprivate var readyBinds: BindWorkPointer?
+    /// The VM's, in a list by `nextInSpace`.
+    fileprivate var engines: EnginePointer?
     /// Somebody runs the work, or will.
     fileprivate var isActive = false
 
@@ -148,6 +150,51 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
 
     /// A buffer may be at several addresses.
     var canAlias: Bool { pointee.backend.has(Capability.aliasing) }
+
+    /// A part of what was bound can be unbound.
+    var canSplit: Bool { pointee.backend.has(Capability.partialUnbind) }
+
+    /// - Failure: lost; unsupported.
+    func checkBatch(_ request: BatchRequest) throws(Status) {
+        try pointee.backend.checkNotLost()
+        // Whatever a batch replaces is unmapped later, and the same buffer may be there and elsewhere.
+        if !canAlias { throw Status.unsupported }
+        for index in 0..<request.count {
+            let operation = request.operations[index]
+            if operation.kind == .mapNull, !pointee.backend.has(Capability.nullMappings) { throw Status.unsupported }
+            if operation.flags & MappingFlags.readOnly != 0, !pointee.backend.has(Capability.readOnly) {
+                throw Status.unsupported
+            }
+        }
+    }
+
+    // MARK: Queues
+
+    func attach(_ engine: EnginePointer) {
+        pointee.lock.acquire()
+        engine.pointee.nextInSpace = pointee.engines
+        pointee.engines = engine
+        pointee.lock.release()
+    }
+
+    func detach(_ engine: EnginePointer) {
+        pointee.lock.acquire()
+        defer { pointee.lock.release() }
+        if pointee.engines == engine {
+            pointee.engines = engine.pointee.nextInSpace
+            return
+        }
+        var before = pointee.engines
+        while let candidate = before, candidate.pointee.nextInSpace != engine { before = candidate.pointee.nextInSpace }
+        before!.pointee.nextInSpace = engine.pointee.nextInSpace
+    }
+
+    /// Calls body with the list of the VM's engines.
+    func withEngines(_ body: (EnginePointer?) -> Void) {
+        pointee.lock.acquire()
+        body(pointee.engines)
+        pointee.lock.release()
+    }
 
     /// - Locking: the reservation's of the VMA's buffer, under which alone it gets more bindings.
     /// - Failure: lost; unsupported, also if the buffer is at another address of the VM and cannot be at two.

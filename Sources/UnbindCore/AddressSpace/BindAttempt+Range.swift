@@ -23,7 +23,7 @@ extension BindAttempt {
 
     /// A range that nobody has to be waited for, if a few tries find one: the first free range is often one that was
     /// freed a moment ago and that the GPU still uses.
-    private func placeAwayFromPendingUnbinds() throws(Status) {
+    private mutating func placeAwayFromPendingUnbinds() throws(Status) {
         var from = request.lowest
         var to = request.limit
         for attempt in 0..<BindAttempt.quietRangeTries {
@@ -49,14 +49,14 @@ extension BindAttempt {
 
     private static var quietRangeTries: Int { 8 }
 
-    private func place(from: UInt64, to: UInt64) throws(Status) {
+    private mutating func place(from: UInt64, to: UInt64) throws(Status) {
         if from > to { throw Status.noSpace }
         try vm.pointee.ranges.insert(
             vma.node, size: request.nodeSize, alignment: request.placementAlignment, color: request.color,
             placement: request.isHigh ? .high : .low, from: from, to: to)
     }
 
-    func makeBinding(at nodeStart: UInt64) -> Binding {
+    mutating func makeBinding(at nodeStart: UInt64) -> Binding {
         Binding(
             start: nodeStart &+ request.placedGuard, size: vma.size, physical: pages.pointee.physical,
             isLocal: pages.pointee.isLocal, isReadOnly: request.isReadOnly)

@@ -16,6 +16,7 @@ struct BindDependencies {
     var overlapping: UInt64 = 0
 }
 
+/// Its methods are all mutating: for another one the compiler copies the whole.
 struct BindAttempt {
     /// What to do about a pending unbind in the way.
     enum Reaction {
@@ -120,13 +121,13 @@ struct BindAttempt {
         if eviction.count > 0 { try vm.pointee.ranges.reserveInsertion() }
         if !vm.pointee.pending.reserve() { throw Status.noMemory }
         defer { if !isBound { vm.pointee.pending.unreserve() } }
-        if let stream = vm.pointee.stream { try stream.reserve() }
-        defer { if !isBound { vm.pointee.stream?.unreserve() } }
-        if edges == nil, backend == nil, eviction.count == 0, viewPages == nil, !vm.pointee.options.hasTableModes {
+        if edges == nil, vm.pointee.isPlain, eviction.count == 0, viewPages == nil {
             let placed = try vm.pointee.space.place(binding)
             isBound = true
             return installPlaced(binding, placed)
         }
+        if let stream = vm.pointee.stream { try stream.reserve() }
+        defer { if !isBound { vm.pointee.stream?.unreserve() } }
         try vm.reserveEntries(of: binding, pages)
         isBound = true
         if eviction.count > 0 { evict(start) }
@@ -134,7 +135,7 @@ struct BindAttempt {
         return installReserved(binding)
     }
 
-    func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
+    mutating func take(_ kind: CacheKind) throws(Status) -> UnsafeMutableRawPointer {
         guard let memory = device.cache(kind).take() else { throw Status.noMemory }
         return memory
     }
@@ -198,7 +199,7 @@ struct BindAttempt {
 
     /// Where pending unbinds are in the way of a range: next to it too, if colors matter (P12), and in all of a page
     /// table whose mode changes (P9).
-    func searchedRange(around node: ClosedRange<UInt64>, of binding: Binding) -> ClosedRange<UInt64> {
+    mutating func searchedRange(around node: ClosedRange<UInt64>, of binding: Binding) -> ClosedRange<UInt64> {
         var range = node
         if vm.pointee.options.coloring {
             range = range.lowerBound.subtractingSaturating(pageSize)...range.upperBound.addingSaturating(pageSize)
@@ -216,7 +217,7 @@ struct BindAttempt {
         let unbinds = vm.pointee.pending.unfinished(in: range)
         dependencies.overlapping = UInt64(unbinds.count)
         if !isTimeline {
-            vm.pointee.pending.forEachToAwait(of: unbinds) { resource in depend(on: resource.fence) }
+            vm.pointee.pending.forEachToAwait(of: unbinds) { resource in depend(on: resource) }
         }
         dependencies.awaited = dependencies.overlapping
         if isTimeline, let unbind = vm.pointee.pending.pointee.lastScheduled, !unbind.isSignalled {
@@ -233,6 +234,13 @@ struct BindAttempt {
             bindUserMemory = device.cache(.await).take()
             if workMemory == nil || bindUserMemory == nil { block(on: first.pointee.fence) }
         }
+    }
+
+    private mutating func depend(on unbind: ResourcePointer) {
+        if blocker != nil { return }
+        let cache = device.cache(.await)
+        let edge = reaction == .await ? cache.takeAwait(onOwned: unbind.fence, function: bindAwaitFired) : nil
+        add(edge, on: unbind.fence)
     }
 
     /// Where the page tables are a backend's, every bind is left to a BindWork.
@@ -252,10 +260,12 @@ struct BindAttempt {
 
     private mutating func depend(on fence: FencePointer) {
         if blocker != nil { return }
-        guard reaction == .await, let edge = device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) else {
-            block(on: fence)
-            return
-        }
+        let edge = reaction == .await ? device.cache(.await).takeAwait(on: fence, function: bindAwaitFired) : nil
+        add(edge, on: fence)
+    }
+
+    private mutating func add(_ edge: AwaitPointer?, on fence: FencePointer) {
+        guard let edge else { return block(on: fence) }
         edge.pointee.next = edges
         edges = edge
     }
@@ -286,6 +296,7 @@ struct BindAttempt {
         let now = device.now
         let isForLater = edges != nil || vm.pointee.backendSpace != nil
         let resource = install(binding, boID: boID, isForLater: isForLater)
+        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: isForLater) }
         count(now: now)
         let history = vm.pointee.history
         history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
@@ -309,11 +320,10 @@ struct BindAttempt {
         let state = isForLater ? VMAState.binding : VMAState.bound
         vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
         _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
-        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: edges != nil) }
         return resource
     }
 
-    private func count(now: UInt64) {
+    private mutating func count(now: UInt64) {
         let stats = vm.pointee.stats
         stats.pointee.binds &+= 1
         if waitedFor.awaited > 0 {
@@ -344,13 +354,8 @@ struct BindAttempt {
         bindUserMemory = nil
         vma.addUser(user)
         work.fence.retain()
-        var next = edges
+        work.await(edges)
         edges = nil
-        while let edge = next {
-            next = edge.pointee.next
-            work.await(edge)
-        }
-        work.commit()
         return work.fence
     }
 

@@ -34,8 +34,9 @@ struct BindWork: ~Copyable {
     var isWritten = false
     /// Upgrade: the time that the TLB invalidation takes has begun.
     var isInvalidating = false
-    /// Where a backend has the page tables: the next of those that are ready.
+    /// Where a backend has the page tables: the next of those that are ready, and what it is told of a mapping.
     var next: UnsafeMutablePointer<BindWork>?
+    var mapping = MappingFlags()
 
     static var itemOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<WorkItem>.alignment) }
 }
@@ -67,23 +68,30 @@ extension UnsafeMutablePointer where Pointee == BindWork {
 
     private var item: WorkItemPointer { memberPointer(of: self, at: BindWork.itemOffset, as: WorkItem.self) }
 
-    /// Hangs the bind on something, with an edge that was reserved for it.
-    func await(_ edge: AwaitPointer) {
-        pointee.gate.await()
-        if !edge.arm(for: UnsafeMutableRawPointer(self)) {
+    /// Hangs the bind on all that it awaits, with edges that were reserved for it; the gate counts them at once, and
+    /// so opens with the last. The caller has a reference. Any lock below the executor's may be held.
+    func await(_ edges: AwaitPointer?) {
+        var count: Int32 = 0
+        var next = edges
+        while let edge = next {
+            count &+= 1
+            next = edge.pointee.next
+        }
+        pointee.gate.commit(awaiting: count)
+        if count == 0 { return makeReady() }
+        let device = pointee.vm.pointee.device
+        next = edges
+        while let edge = next {
+            next = edge.pointee.next
+            if edge.arm(for: UnsafeMutableRawPointer(self)) { continue }
             let isOpen = pointee.gate.complete(error: edge.pointee.fence.error)
-            invariant(!isOpen, "a bind's gate opened before it was committed")
-            pointee.vm.pointee.device.free(edge)
+            device.free(edge)
+            if isOpen { makeReady() }
         }
     }
 
-    /// All is awaited. Any lock below the executor's may be held.
-    func commit() {
-        if pointee.gate.commit() { makeReady() }
-    }
-
     fileprivate func makeReady() {
-        if let space = pointee.vm.pointee.backendSpace { return space.add(self) }
+        if let space = pointee.vm.pointee.backendSpace, !pointee.isSplit { return space.add(self) }
         pointee.vm.pointee.device.pointee.executor.submit(item)
     }
 
@@ -113,7 +121,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
             vm.pointee.history.record(
                 .bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: time)
             if let stream = vm.pointee.stream, !pointee.isUpgrade {
-                stream.recordBindDone(resource, error: pointee.gate.error, at: time)
+                stream.recordBindDone(resource, error: error, at: time)
             }
         }
         fence.signal(error: error, at: time)

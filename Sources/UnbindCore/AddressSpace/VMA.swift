@@ -19,8 +19,6 @@ struct VMAOptions {
     var color: UInt32 = 0
     /// Bytes kept unmapped on both sides; the VM may ask for more.
     var guardSize: UInt64 = 0
-    /// Of a mapping, which a batch has made and nobody has a handle of.
-    var mapping: MappingContent?
 }
 
 struct VMA: ~Copyable {

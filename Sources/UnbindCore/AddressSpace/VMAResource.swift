@@ -39,7 +39,7 @@ struct VMAResource: ~Copyable {
     let size: UInt64
     /// Flags, and above them the number under which the binding decided the modes of tables; see `set`. Changes under
     /// the VM's lock until it is scheduled.
-    fileprivate var word: UInt64
+    fileprivate let word: Atomic<UInt64>
 
     static var nodeOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<IntervalNode>.alignment) }
 
@@ -73,7 +73,7 @@ struct VMAResource: ~Copyable {
     }
 
     @inline(__always)
-    private func has(_ flag: Flag) -> Bool { word & flag.rawValue != 0 }
+    private func has(_ flag: Flag) -> Bool { word.load(ordering: .relaxed) & flag.rawValue != 0 }
 
     @inline(__always) var isPublished: Bool { has(.isPublished) }
     @inline(__always) var isScheduled: Bool { has(.isScheduled) }
@@ -101,7 +101,8 @@ struct VMAResource: ~Copyable {
     var binding: Binding {
         Binding(
             start: start, size: size, physical: has(.isNull) ? start : pages.pointee.physical,
-            isLocal: pages.pointee.isLocal, isReadOnly: isReadOnly, isNull: has(.isNull), decision: word &>> Flag.count)
+            isLocal: pages.pointee.isLocal, isReadOnly: isReadOnly, isNull: has(.isNull),
+            decision: word.load(ordering: .relaxed) &>> Flag.count)
     }
 }
 
@@ -120,7 +121,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         resource.initialize(
             to: VMAResource(
                 fence: Fence(home: vm.unbindHome), link: timelineAwait, pages: pages, boID: boID, start: binding.start,
-                size: binding.size, word: binding.decision &<< VMAResource.Flag.count | flags))
+                size: binding.size, word: Atomic(binding.decision &<< VMAResource.Flag.count | flags)))
         vm.resourceMade()
         return resource
     }
@@ -128,8 +129,8 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// - Locking: the VM's lock is held, and it is not published yet.
     @inline(__always)
     func set(_ flag: VMAResource.Flag, _ value: Bool = true) {
-        let word = pointee.word & ~flag.rawValue
-        pointee.word = value ? word | flag.rawValue : word
+        let word = pointee.word.load(ordering: .relaxed) & ~flag.rawValue
+        pointee.word.store(value ? word | flag.rawValue : word, ordering: .relaxed)
     }
 
     /// Next among others of its state.
@@ -243,13 +244,26 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     func completeAtOnce(at time: UInt64) {
         record(.unbindCompleted, at: time)
         let pages = pointee.keepsPages ? pointee.pages : nil
-        fence.signal(at: time)
+        fence.signalUnfound(at: time)
         pages?.drop()
     }
 
     private func record(_ operation: HistoryOperation, at time: UInt64) {
         pointee.vm.pointee.history.record(
             operation, start: pointee.start, size: pointee.size, boID: pointee.boID, time: time)
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == VMAResource {
+    /// Drops a reference of who holds the VM's lock, or is the last to use the VM: then its weak reference needs no
+    /// atomic operation to go.
+    @inline(__always)
+    func dropLocked() {
+        if !fence.endsWithOnlyReference() { return fence.drop() }
+        let vm = pointee.vm
+        deinitialize(count: 1)
+        vm.pointee.device.cache(.resource).give(UnsafeMutableRawPointer(self))
+        vm.resourceFreed()
     }
 }
 

@@ -1,7 +1,7 @@
 // Submitting a batch: who waits for what, and what is done when memory is short (unbind_vm_submit).
 //
-// The ladder when a try finds no memory, each step only after the one before: idle VMAs are unbound, if that is allowed;
-// what is pending, and what the batch awaits, is waited for; the list is cut in halves, if that is allowed. Each step is
+// When a try finds no memory, each step only after the one before: idle VMAs are unbound, if that is allowed; what is
+// pending, and what the batch awaits, is waited for; the list is cut in halves, if that is allowed. Each step is
 // followed by another try, and the last one's failure is the call's.
 
 import Synchronization
@@ -21,12 +21,15 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         var result = BatchResult()
         do throws(Status) {
             try checkBatches()
+            if let backend = pointee.backendSpace { try backend.checkBatch(request) }
             try prefetch(request)
             let waits = request.mode == .sync || pointee.options.policy == .sync
             if waits { try waitBefore(request) }
             try submitPieces(request, &result)
             // What the caller or the GPU could hold up has been waited for.
             if waits { try pointee.device.wait(for: result.fence!) }
+            // A map that the backend could not do.
+            if waits, pointee.backendSpace != nil, result.fence!.error != 0 { throw Status(raw: result.fence!.error) }
         } catch {
             if result.done == 0 { pointee.batches.pointee.failed.add(1) }
             result.status = error
@@ -37,9 +40,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Batches keep no distance between mappings, and know nothing of the modes of tables or of power.
     private func checkBatches() throws(Status) {
         let options = pointee.options
-        if options.coloring || options.isGlobal || options.hasTableModes || options.guardSize != 0
-            || pointee.backendSpace != nil
-        {
+        if options.coloring || options.isGlobal || options.hasTableModes || options.guardSize != 0 {
             throw Status.unsupported
         }
         if isClosed { throw Status.closed }
@@ -163,16 +164,20 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Calls body with the fence of each queue's last job that has not ended.
     /// - Locking: the VM's lock is held.
     func forEachLastJob(_ body: (FencePointer) -> Void) {
-        let space = pointee.space
-        space.pointee.engineLock.acquire()
-        var next = space.pointee.engines
-        while let engine = next {
-            next = engine.pointee.nextInSpace
-            if let fence = engine.lastJobFence() {
-                if !fence.isSignalled { body(fence) }
-                fence.drop()
+        func ask(_ engines: EnginePointer?) {
+            var next = engines
+            while let engine = next {
+                next = engine.pointee.nextInSpace
+                if let fence = engine.lastJobFence() {
+                    if !fence.isSignalled { body(fence) }
+                    fence.drop()
+                }
             }
         }
+        if let backend = pointee.backendSpace { return backend.withEngines(ask) }
+        let space = pointee.space
+        space.pointee.engineLock.acquire()
+        ask(space.pointee.engines)
         space.pointee.engineLock.release()
     }
 

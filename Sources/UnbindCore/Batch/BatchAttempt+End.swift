@@ -102,27 +102,12 @@ extension BatchAttempt {
         vm.pointee.ranges.endInsertions()
         for index in 0..<plan.pieces.count {
             let piece = plan.pieces.elements[index]
-            if piece.hasIndexSlot { unreserve() }
-            if piece.hasTables { vm.pointee.space.cancel(piece.resource!.pointee.binding) }
+            vm.unreserveRoom(of: piece.resource, hasTables: piece.hasTables, hasIndexSlot: piece.hasIndexSlot)
         }
         for index in 0..<plan.new.count {
             let new = plan.new.elements[index]
-            if new.hasIndexSlot { unreserve() }
-            if new.hasTables { vm.pointee.space.cancel(new.resource!.pointee.binding) }
+            vm.unreserveRoom(of: new.resource, hasTables: new.hasTables, hasIndexSlot: new.hasIndexSlot)
         }
-    }
-
-    /// What a binding's unbind and events would have needed.
-    private func unreserve() {
-        vm.pointee.pending.unreserve()
-        vm.pointee.stream?.unreserve()
-    }
-
-    private func discard(_ resource: ResourcePointer) {
-        resource.freeTimelineAwait()
-        let pages = resource.pointee.pages
-        resource.fence.drop()
-        pages.drop()
     }
 
     private func undo(_ touched: UnsafeMutablePointer<TouchedMapping>) {
@@ -136,7 +121,7 @@ extension BatchAttempt {
                 vma.pointee.bo.mappingEnds()
                 new.drop()
             }
-            if touched.pointee.isSplit, let resource = piece.pointee.resource { discard(resource) }
+            if touched.pointee.isSplit, let resource = piece.pointee.resource { resource.discard() }
         }
         if touched.pointee.slots > 0 { vma.releaseSlot(touched.pointee.slots) }
         if let memory = touched.pointee.splitMemory {
@@ -153,23 +138,13 @@ extension BatchAttempt {
         device.free(all: &new.pointee.pieceEdges)
         if let memory = new.pointee.workMemory { device.cache(.bindWork).give(memory) }
         if let memory = new.pointee.bindUser { device.cache(.await).give(memory) }
-        if let resource = new.pointee.resource { discard(resource) }
+        if let resource = new.pointee.resource { resource.discard() }
         guard let vma = new.pointee.vma else { return }
         if new.pointee.hasSlot {
             vma.releaseSlot()
             vma.pointee.bo.mappingEnds()
         }
         vma.drop()
-    }
-}
-
-extension UnsafeMutablePointer where Pointee == VMA {
-    /// Gives slots of its buffer's reservation back.
-    fileprivate func releaseSlot(_ count: Int = 1) {
-        let reservation = pointee.bo.pointee.reservation
-        reservation.pointee.lock.acquire()
-        reservation.unreserve(count)
-        reservation.pointee.lock.release()
     }
 }
 

@@ -65,15 +65,15 @@ extension BatchAttempt {
             touched.pointee.workMemory = try take(.bindWork)
             touched.pointee.bindEdge = try device.makeAwait(on: bindFence!, function: bindAwaitFired)
         }
-        let content = touched.pointee.vma.pointee.options.mapping!
+        let content = touched.pointee.vma.mapping!
         // The buffer does not move while it is mapped.
         let pages = content.bo.pages
         for index in 0..<touched.pointee.pieceCount {
             let piece = pieces + index
             let part = content.advanced(by: piece.pointee.start &- whole.pointee.binding.start)
-            try makeResource(
-                &piece.pointee.resource, part, pages, start: piece.pointee.start, end: piece.pointee.end)
-            try reserveRoom(of: piece.pointee.resource!, &piece.pointee.hasTables, &piece.pointee.hasIndexSlot)
+            piece.pointee.resource = try vm.makeMappingResource(
+                part, pages, start: piece.pointee.start, end: piece.pointee.end)
+            try vm.reserveRoom(of: piece.pointee.resource!, &piece.pointee.hasTables, &piece.pointee.hasIndexSlot)
             if isDeferred { piece.pointee.splitUser = try take(.await) }
             if !piece.pointee.isLeft { try addStartEdge(to: &piece.pointee.edges) }
         }
@@ -81,13 +81,12 @@ extension BatchAttempt {
 
     private mutating func reserve(_ new: UnsafeMutablePointer<NewMapping>) throws(Status) {
         let range = new.pointee.start...(new.pointee.end &- 1)
-        try makeResource(
-            &new.pointee.resource, new.pointee.content, new.pointee.content.bo.pages, start: new.pointee.start,
-            end: new.pointee.end)
-        try reserveRoom(of: new.pointee.resource!, &new.pointee.hasTables, &new.pointee.hasIndexSlot)
+        new.pointee.resource = try vm.makeMappingResource(
+            new.pointee.content, new.pointee.content.bo.pages, start: new.pointee.start, end: new.pointee.end)
+        try vm.reserveRoom(of: new.pointee.resource!, &new.pointee.hasTables, &new.pointee.hasIndexSlot)
         try awaitUnbinds(in: range, new)
         if let start { try add(bindEdgeOn: start.fence, to: &new.pointee.edges) }
-        if new.pointee.edges == nil, new.pointee.pieceEdges == nil { return }
+        if new.pointee.edges == nil, new.pointee.pieceEdges == nil, vm.pointee.backendSpace == nil { return }
         new.pointee.workMemory = try take(.bindWork)
         new.pointee.bindUser = try take(.await)
     }
@@ -101,9 +100,13 @@ extension BatchAttempt {
         }
         let isTimeline = vm.pointee.options.policy == .timeline
         if isTimeline {
-            if let last = vm.pointee.pending.pointee.lastScheduled, !last.isSignalled { depend(on: last) }
+            if let last = vm.pointee.pending.pointee.lastScheduled, !last.isSignalled {
+                new.pointee.awaited = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
+                depend(on: last)
+            }
         } else {
             let unbinds = vm.pointee.pending.unfinished(in: range)
+            new.pointee.awaited = UInt64(unbinds.count)
             vm.pointee.pending.forEachToAwait(of: unbinds) { depend(on: $0.fence) }
         }
         var index = isTimeline ? 0 : firstPiece(endingAfter: range.lowerBound)
@@ -142,44 +145,6 @@ extension BatchAttempt {
         let edge = try device.makeAwait(on: start.fence, function: unbindAwaitFired)
         edge.pointee.next = edges
         edges = edge
-    }
-
-    private func makeResource(
-        _ result: inout ResourcePointer?, _ content: MappingContent, _ pages: PageListPointer, start: UInt64,
-        end: UInt64
-    ) throws(Status) {
-        let isTimeline = vm.pointee.options.policy == .timeline
-        let timelineAwait = isTimeline ? try take(.await) : nil
-        guard let memory = device.cache(.resource).take() else {
-            if let timelineAwait { device.cache(.await).give(timelineAwait) }
-            throw Status.noMemory
-        }
-        let own: PageListPointer
-        do throws(Status) {
-            own = try content.makePages(of: pages, size: end &- start)
-        } catch {
-            if let timelineAwait { device.cache(.await).give(timelineAwait) }
-            device.cache(.resource).give(memory)
-            throw error
-        }
-        let resource = ResourcePointer.initialize(
-            memory, vm: vm, pages: own, binding: content.binding(at: start, size: end &- start, of: own),
-            boID: content.isNull ? 0 : content.bo.pointee.id, timelineAwait: timelineAwait)
-        resource.set(.keepsPages)
-        result = resource
-    }
-
-    private func reserveRoom(
-        of resource: ResourcePointer, _ hasTables: inout Bool, _ hasIndexSlot: inout Bool
-    ) throws(Status) {
-        if let stream = vm.pointee.stream { try stream.reserve() }
-        if !vm.pointee.pending.reserve() {
-            vm.pointee.stream?.unreserve()
-            throw Status.noMemory
-        }
-        hasIndexSlot = true
-        try vm.reserveEntries(of: resource.pointee.binding, resource.pointee.pages)
-        hasTables = true
     }
 
     /// One for each unbind, bind and split that may come, and for the start. Raw memory, in a list.
@@ -241,18 +206,7 @@ extension BatchAttempt {
             awaitIfPending(pieces)
             return
         }
-        // Its slot among the pending unbinds; the pieces have theirs.
-        vm.pointee.pending.unreserve()
-        resource.set(.isScheduled)
-        resource.set(.makesWay)
-        if let stream = vm.pointee.stream { stream.recordUnbind(resource, isPending: false) }
-        var next = vma.pointee.users
-        vma.pointee.users = nil
-        vma.detachBinding()
-        while let user = next {
-            next = user.pointee.next
-            device.free(user)
-        }
+        vm.detach(vma)
         startSplit(touched)
         for index in 0..<touched.pointee.pieceCount where !pieces[index].isLeft {
             let piece = pieces + index
@@ -294,7 +248,7 @@ extension BatchAttempt {
         }
         if !touched.pointee.isDeferred {
             for index in 0..<count where pieces[index].isLeft {
-                install(pieces[index].vma!, pieces[index].resource!, isBound: true)
+                vm.install(pieces[index].vma!, pieces[index].resource!, isBound: true)
             }
             touched.pointee.resource.splitEntries(into: split.pieces, count: count)
             // The rest of it signals, and comes when no lock is held.
@@ -313,7 +267,7 @@ extension BatchAttempt {
             work.fence.retain()
             user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired))
             if piece.pointee.isLeft {
-                install(piece.pointee.vma!, piece.pointee.resource!, isBound: false)
+                vm.install(piece.pointee.vma!, piece.pointee.resource!, isBound: false)
                 user.pointee.next = nil
                 piece.pointee.vma!.pointee.users = user
                 work.fence.retain()
@@ -324,26 +278,10 @@ extension BatchAttempt {
             }
         }
         awaitInOut(work.fence)
-        work.await(touched.pointee.bindEdge!)
+        let edge = touched.pointee.bindEdge!
         touched.pointee.bindEdge = nil
-        work.commit()
-    }
-
-    private func install(_ vma: VMAPointer, _ resource: ResourcePointer, isBound: Bool) {
-        let binding = resource.pointee.binding
-        do throws(Status) {
-            try vm.pointee.ranges.reserve(vma.node, start: binding.start, size: binding.size, color: 0)
-        } catch {
-            panic("a batch found no room where it had made some")
-        }
-        resource.fence.retain()
-        vma.pointee.resource = resource
-        vm.enterByRecency(vma)
-        vma.pointee.pinCount = 1
-        let state = isBound ? VMAState.bound : VMAState.binding
-        vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
-        _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
-        vm.pointee.batches.mappingBegan()
+        edge.pointee.next = nil
+        work.await(edge)
     }
 
     private mutating func commit(_ new: UnsafeMutablePointer<NewMapping>) {
@@ -351,22 +289,26 @@ extension BatchAttempt {
         awaitPieces(new)
         let binding = resource.pointee.binding
         let vma = new.pointee.vma!
-        install(vma, resource, isBound: new.pointee.edges == nil)
-        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: new.pointee.edges != nil) }
+        let isForLater = new.pointee.edges != nil || vm.pointee.backendSpace != nil
+        vm.install(vma, resource, isBound: !isForLater)
+        if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: isForLater) }
         let stats = vm.pointee.stats
         stats.pointee.binds = stats.pointee.binds &+ 1
         let history = vm.pointee.history
         let now = device.now
         history.record(
             .bindScheduled, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: now)
-        if new.pointee.edges == nil {
+        if !isForLater {
             entries &+= resource.writeEntries(binding)
+            new.pointee.isBound = true
             history.record(.bound, start: binding.start, size: binding.size, boID: resource.pointee.boID, time: now)
             return
         }
-        stats.pointee.bindsWaited = stats.pointee.bindsWaited &+ 1
+        if new.pointee.awaited > 0 { stats.pointee.bindsWaited = stats.pointee.bindsWaited &+ 1 }
+        stats.pointee.awaited = stats.pointee.awaited &+ new.pointee.awaited
         let work = BindWorkPointer.initialize(new.pointee.workMemory!, vm: vm, resource: resource, calledAt: now)
         new.pointee.workMemory = nil
+        work.pointee.mapping = new.pointee.content.flags
         work.fence.retain()
         vma.pointee.bindFence = work.fence
         work.fence.retain()
@@ -375,11 +317,9 @@ extension BatchAttempt {
         user.initialize(to: Await(fence: work.fence, function: unbindAwaitFired))
         vma.pointee.users = user
         awaitInOut(work.fence)
-        while let edge = new.pointee.edges {
-            new.pointee.edges = edge.pointee.next
-            work.await(edge)
-        }
-        work.commit()
+        let edges = new.pointee.edges
+        new.pointee.edges = nil
+        work.await(edges)
     }
 
     /// Of the edges to unbinds of this batch, those that are done need not be awaited. The last one is the first.
@@ -395,6 +335,7 @@ extension BatchAttempt {
             case .ready, .deferred:
                 edge.pointee.next = new.pointee.edges
                 new.pointee.edges = edge
+                new.pointee.awaited &+= 1
             }
         }
     }

@@ -67,7 +67,11 @@ struct BatchAttempt: ~Copyable {
             undo()
             throw status
         }
-        return finish()
+        let fence = finish()
+        for index in 0..<plan.new.count where plan.new.elements[index].isBound {
+            vm.mergeNeighbours(of: plan.new.elements[index].start)
+        }
+        return fence
     }
 
     // MARK: Looking
@@ -92,10 +96,11 @@ struct BatchAttempt: ~Copyable {
 
     private func content(of operation: BatchOperation) throws(Status) -> MappingContent {
         if operation.kind == .mapNull {
-            return MappingContent(bo: try vm.pointee.batches.nullBuffer(of: device), offset: 0, isNull: true)
+            return MappingContent(
+                bo: try vm.pointee.batches.nullBuffer(of: device), offset: 0, flags: MappingFlags(isNull: true))
         }
-        return MappingContent(
-            bo: operation.bo!, offset: operation.offset, flags: operation.flags, cacheLevel: operation.cacheLevel)
+        let flags = MappingFlags(flags: operation.flags, cacheLevel: operation.cacheLevel)
+        return MappingContent(bo: operation.bo!, offset: operation.offset, flags: flags)
     }
 
     // MARK: Taking what is needed

@@ -8,12 +8,12 @@
 private typealias OverlaySegmentPointer = UnsafeMutablePointer<OverlaySegment>
 
 /// A range and what is to be there.
-private struct OverlaySegment {
+struct OverlaySegment {
     /// First: a pointer to it is a pointer to the segment.
     var node = RangeNode()
     /// Of the first address; nil: nothing is to be mapped there.
     var content: MappingContent?
-    var nextFree: OverlaySegmentPointer?
+    var nextFree: UnsafeMutablePointer<OverlaySegment>?
 }
 
 /// A piece of the memory of segments.

@@ -67,6 +67,10 @@ struct NewMapping {
     var pieceEnd = 0
     var workMemory: UnsafeMutableRawPointer?
     var bindUser: UnsafeMutableRawPointer?
+    /// How many unbinds it waits for.
+    var awaited: UInt64 = 0
+    /// Within the call.
+    var isBound = false
 }
 
 struct BatchPlan: ~Copyable {
@@ -103,8 +107,9 @@ struct BatchPlan: ~Copyable {
             status = error
         }
         if let status { throw status }
-        for index in 0..<touched.count {
-            if touched.elements[index].isSplit, touched.elements[index].resource.isHeld { throw Status.busy }
+        for index in 0..<touched.count where touched.elements[index].isSplit {
+            if touched.elements[index].resource.isHeld { throw Status.busy }
+            if vm.pointee.backendSpace?.canSplit == false { throw Status.unsupported }
         }
     }
 
@@ -113,7 +118,7 @@ struct BatchPlan: ~Copyable {
         var nodes = vm.pointee.ranges.nodes(from: start, to: end)
         while let node = nodes.nextNode() {
             let vma = VMAPointer(containing: node)
-            guard let old = vma.pointee.options.mapping, let resource = vma.pointee.resource else {
+            guard let old = vma.mapping, let resource = vma.pointee.resource else {
                 throw Status.busy
             }
             let first = max(start, node.pointee.start)
@@ -175,7 +180,7 @@ struct BatchPlan: ~Copyable {
         let node = last.pointee.vma.node.pointee
         let position = pieces.elements[pieces.count - 1].end
         if position < node.end {
-            let content = last.pointee.vma.pointee.options.mapping!.advanced(by: position &- node.start)
+            let content = last.pointee.vma.mapping!.advanced(by: position &- node.start)
             try pieces.append(MappingPiece(start: position, end: node.end, content: content))
         }
         last.pointee.pieceCount = pieces.count - last.pointee.firstPiece

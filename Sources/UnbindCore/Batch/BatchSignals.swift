@@ -6,7 +6,7 @@
 private typealias FenceSignalPointer = UnsafeMutablePointer<FenceSignal>
 
 /// A fence of the caller's that signals with another.
-private struct FenceSignal {
+struct FenceSignal {
     /// First: a pointer to it is a pointer to the FenceSignal.
     var callback: FenceCallback
     /// At `relayOffset`.

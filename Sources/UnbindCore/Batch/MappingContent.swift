@@ -4,17 +4,24 @@
 // fixed range and a part of its buffer: so holds, dumps, suspending and closing know it as they know any other. Its own
 // reference goes when its range does. A null mapping has the VM's null buffer behind it, in which all places are alike.
 
-struct MappingContent {
-    var bo: BufferObjectPointer
-    /// Of the first byte, in the buffer.
-    var offset: UInt64
+/// What is said of a mapping besides the part of the buffer.
+struct MappingFlags: Equatable {
     /// UNBIND_OP_READ_ONLY, UNBIND_OP_CAPTURE.
     var flags: UInt32 = 0
     var cacheLevel: UInt32 = 0
     var isNull = false
-    var isReadOnly: Bool { flags & MappingContent.readOnly != 0 }
 
     static var readOnly: UInt32 { 1 << 0 }
+}
+
+struct MappingContent {
+    var bo: BufferObjectPointer
+    /// Of the first byte, in the buffer.
+    var offset: UInt64
+    var flags = MappingFlags()
+
+    var isNull: Bool { flags.isNull }
+    var isReadOnly: Bool { flags.flags & MappingFlags.readOnly != 0 }
 
     /// The same, from so many bytes on.
     func advanced(by bytes: UInt64) -> MappingContent {
@@ -25,7 +32,7 @@ struct MappingContent {
 
     /// The same translation and flags.
     func equals(_ other: MappingContent) -> Bool {
-        bo == other.bo && offset == other.offset && flags == other.flags && cacheLevel == other.cacheLevel
+        bo == other.bo && offset == other.offset && flags == other.flags
     }
 }
 
@@ -39,14 +46,22 @@ extension UnsafeMutablePointer where Pointee == VMA {
         layout.kind = .partial
         layout.offset = content.offset
         layout.size = size
-        let options = VMAOptions(fixedAddress: start, isReadOnly: content.isReadOnly, mapping: content)
+        layout.mapping = content.flags
+        let options = VMAOptions(fixedAddress: start, isReadOnly: content.isReadOnly)
         let vma = try make(vm: vm, bo: content.bo, options: options, layout: layout)
         _ = vma.pointee.count.dropHandle()
         vm.pointee.device.handleDropped(.vma)
         return vma
     }
 
-    var isMapping: Bool { pointee.options.mapping != nil }
+    @inline(__always)
+    var isMapping: Bool { pointee.view?.pointee.mapping != nil }
+
+    /// What it shows, if it is a mapping.
+    var mapping: MappingContent? {
+        guard let view = pointee.view, let flags = view.pointee.mapping else { return nil }
+        return MappingContent(bo: pointee.bo, offset: view.pointee.offset, flags: flags)
+    }
 }
 
 extension MappingContent {

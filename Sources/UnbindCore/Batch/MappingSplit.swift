@@ -1,8 +1,8 @@
 // MappingSplit: a mapping's binding becomes several, each with a VMAResource of its own.
 //
 // In the page tables that is one step (SoftwareSpace+Split), done at once when the binding is there. While its own bind
-// is still to come, the step belongs to a BindWork that awaits that bind: what is left of the mapping is bound, and what
-// goes can be unbound, when that is done. So work that was promised the old mapping sees it whole.
+// is still to come, the step belongs to a BindWork that awaits that bind: what is left of the mapping is bound, and
+// what goes can be unbound, when that is done. So work that was promised the old mapping sees it whole.
 //
 // - Signalling: `run` may run in a signalling section.
 
@@ -64,6 +64,11 @@ extension UnsafeMutablePointer where Pointee == MappingSplit {
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Makes the entries those of the pieces. If they are lost, what is left is written anew.
     func splitEntries(into pieces: UnsafeMutablePointer<MappingSplit.Piece>, count: Int) {
+        if pointee.vm.pointee.backendSpace != nil {
+            // Nothing changes for the backend until a piece is unmapped.
+            for index in 0..<count { pieces[index].resource.pointee.writtenIn = pointee.writtenIn }
+            return
+        }
         let space = pointee.vm.pointee.space
         space.pointee.lock.acquire()
         defer { space.pointee.lock.release() }

@@ -87,9 +87,13 @@ enum LiveHandles {
     static var stride: Int { 32 }
     static var count: Int { stripes * stride }
 
+    /// The thread's counter, and whether it is its own.
     @inline(__always)
-    static func index(_ kind: ObjectKind) -> Int {
-        Int(truncatingIfNeeded: csys_thread_stripe()!.pointee) &* stride &+ kind.rawValue
+    static func place(_ kind: ObjectKind) -> (index: Int, isOwn: Bool) {
+        let number = csys_thread_stripe()!.pointee
+        let stripe = number == 0 ? SlabCache.ownStripeCount : number &- 1
+        let index = Int(truncatingIfNeeded: stripe) &* stride &+ kind.rawValue
+        return (index, stripe < SlabCache.ownStripeCount)
     }
 }
 
@@ -157,12 +161,23 @@ extension UnsafeMutablePointer where Pointee == Device {
 
     @inline(__always)
     func handleCreated(_ kind: ObjectKind) {
-        _ = pointee.liveHandles[LiveHandles.index(kind)].wrappingAdd(1, ordering: .relaxed)
+        countHandle(kind, 1)
     }
 
     @inline(__always)
     func handleDropped(_ kind: ObjectKind) {
-        _ = pointee.liveHandles[LiveHandles.index(kind)].wrappingSubtract(1, ordering: .relaxed)
+        countHandle(kind, .max)
+    }
+
+    @inline(__always)
+    private func countHandle(_ kind: ObjectKind, _ difference: UInt32) {
+        let (index, isOwn) = LiveHandles.place(kind)
+        let counter = pointee.liveHandles + index
+        if isOwn {
+            counter.pointee.store(counter.pointee.load(ordering: .relaxed) &+ difference, ordering: .relaxed)
+        } else {
+            _ = counter.pointee.wrappingAdd(difference, ordering: .relaxed)
+        }
     }
 
     func handleCreated(_ kind: ObjectKind, bytes: UInt64) {

@@ -207,7 +207,12 @@ private struct BatchLists: ~Copyable {
         else { throw Status.invalid }
         try device.checkOpen()
         let bo = try BufferObjectPointer.make(device: device) { () throws(Status) in
-            try PageListPointer.makeWrapped(device: device, memory: memory, size: size, release: nil, userData: nil)
+            if device.pointee.backend != nil {
+                return try PageListPointer.makeBackendWrapped(
+                    device: device, memory: memory, size: size, release: nil, userData: nil)
+            }
+            return try PageListPointer.makeWrapped(
+                device: device, memory: memory, size: size, release: nil, userData: nil)
         }
         bo.retain()
         bo.dropHandle()

@@ -69,7 +69,9 @@ extension PendingUnbind {
 extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// The last operations that touched the address, newest first; returns how many are remembered.
     /// - Locking: nothing may be held.
-    func copyOperations(at address: UInt64, to operations: UnsafeMutablePointer<unbind_operation>, _ capacity: UInt32) -> UInt32 {
+    func copyOperations(
+        at address: UInt64, to operations: UnsafeMutablePointer<unbind_operation>, _ capacity: UInt32
+    ) -> UInt32 {
         var count: UInt32 = 0
         pointee.history.forEachRecent(covering: address) { record in
             if count < capacity {

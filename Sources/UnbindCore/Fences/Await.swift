@@ -56,6 +56,16 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
         return edge
     }
 
+    /// The same for an owner of the fence: see Fence.retainByOwner.
+    @inline(__always)
+    func takeAwait(onOwned fence: FencePointer, function: @escaping FenceCallback.Function) -> AwaitPointer? {
+        guard let memory = take() else { return nil }
+        let edge = memory.bindMemory(to: Await.self, capacity: 1)
+        fence.retainByOwner()
+        edge.initialize(to: Await(fence: fence, function: function))
+        return edge
+    }
+
     /// Gives back an edge that was not armed, with its reference.
     func give(_ edge: AwaitPointer) { give(edge, on: edge.pointee.fence) }
 

@@ -88,11 +88,25 @@ extension UnsafeMutablePointer where Pointee == Fence {
         }
     }
 
-    @inline(never)
-    private func destroy() {
+    /// Instead of a drop that would be the last one: true if the caller's reference is the only one, and the object now
+    /// the caller's to free. Only of own work.
+    @inline(__always)
+    func endsWithOnlyReference() -> Bool {
+        if pointee.references.load(ordering: .acquiring) != 1 { return false }
+        end()
+        return true
+    }
+
+    @inline(__always)
+    private func end() {
         let word = pointee.word.load(ordering: .relaxed)
         invariant(word & ~FenceWord.signalled == 0, "a fence was freed with callbacks waiting for it")
         pointee.magic = 0
+    }
+
+    @inline(never)
+    private func destroy() {
+        end()
         pointee.home.pointee.release(UnsafeMutableRawPointer(self))
     }
 
@@ -116,6 +130,19 @@ extension UnsafeMutablePointer where Pointee == Fence {
         guard markSignalled(error: error, at: time, first: &first) else { return false }
         if let first { Relay.open { run(first) } }
         return true
+    }
+
+    /// As signal, of own work that nobody can find any more: if nobody has found it, nobody has to be told.
+    @inline(__always)
+    func signalUnfound(at time: UInt64) {
+        if pointee.references.load(ordering: .acquiring) != 1 {
+            signal(at: time)
+            return
+        }
+        LockOrder.assertNoneHeld("a fence was signalled with a lock held")
+        invariant(pointee.word.load(ordering: .relaxed) == 0, "a fence was signalled twice")
+        pointee.timestamp = time
+        pointee.word.store(FenceWord.signalled, ordering: .releasing)
     }
 
     /// As signal, for a piece of a relay: what this sets off comes after that piece, not inside it.

@@ -26,6 +26,11 @@ struct JoinCount: ~Copyable {
     /// waited.
     @inline(__always)
     func complete() -> Bool {
+        // Nobody else has anything left to complete.
+        if pending.load(ordering: .acquiring) == 1 {
+            pending.store(0, ordering: .releasing)
+            return true
+        }
         let old = pending.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue
         invariant(old >= 1, "a gate was completed more often than it awaited")
         return old == 1

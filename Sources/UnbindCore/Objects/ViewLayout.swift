@@ -33,6 +33,8 @@ struct ViewLayout: Equatable {
     /// The first so many are in use.
     var planeCount = 0
     var planes = (ViewPlane(), ViewPlane(), ViewPlane(), ViewPlane())
+    /// Of a partial view that a batch has mapped, and nobody has a handle of.
+    var mapping: MappingFlags?
 
     init() {}
 

@@ -66,7 +66,7 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
             next = resource.pointee.next
             index.remove(resource.node)
             index.unreserve()
-            resource.fence.drop()
+            resource.dropLocked()
         }
     }
 

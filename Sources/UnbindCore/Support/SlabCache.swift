@@ -1,13 +1,14 @@
 // SlabCache: objects of one size, cut from slabs of memory that is kept until the cache goes.
 //
 // After Bonwick and Adams, "Magazines and Vmem" (2001), with stripes in the place of CPUs: each stripe has two
-// magazines (lists of free objects) behind a lock of its own, each thread uses one stripe, and leaves it for the next
-// when it finds it taken. So threads do not meet, none has anything to hand back when it ends, and taking or giving an
-// object is one atomic exchange and a pop. Full magazines go to a depot and come back from there; only when that is
+// magazines (lists of free objects), and each thread uses one stripe. The first threads of the process have one to
+// themselves, the same in all caches, and the next thread has it when they end: so they have nothing to hand back, and
+// taking or giving an object is a pop. The other threads share the other stripes, each behind a lock, and move on when
+// they find theirs taken. Full magazines go to a depot and come back from there; only when that is
 // empty, objects are cut from a slab, and only when that is used up, the allocator is called. Giving never does.
 // `uncached` makes every object one allocation, for leak checkers and for failing the n-th.
 //
-// - Locking: the locks of the stripes, held for a few instructions or to refill from the depot, whose lock is the
+// - Locking: the locks of the shared stripes, held for a few instructions or to refill from the depot, whose lock is the
 //   innermost of all.
 // - Signalling: give() may be called in a signalling section, take() may not.
 
@@ -18,6 +19,8 @@ struct SlabCache: ~Copyable {
     /// First, one behind the other: see `stripe`. There is no array of what cannot be copied.
     private let stripe0 = SlabStripe(), stripe1 = SlabStripe(), stripe2 = SlabStripe(), stripe3 = SlabStripe()
     private let stripe4 = SlabStripe(), stripe5 = SlabStripe(), stripe6 = SlabStripe(), stripe7 = SlabStripe()
+    private let stripe8 = SlabStripe(), stripe9 = SlabStripe(), stripe10 = SlabStripe(), stripe11 = SlabStripe()
+    private let stripe12 = SlabStripe(), stripe13 = SlabStripe(), stripe14 = SlabStripe(), stripe15 = SlabStripe()
     fileprivate let memory: UnsafeMutablePointer<Memory>
     let objectBytes: Int
     fileprivate let alignment: Int
@@ -38,7 +41,9 @@ struct SlabCache: ~Copyable {
     /// Big enough that the header is noise, small enough for a device with ten objects.
     fileprivate static var slabBytes: Int { 16384 }
     fileprivate static var magazineSize: UInt32 { 16 }
-    static var stripeCount: UInt32 { 8 }
+    static var stripeCount: UInt32 { 16 }
+    /// Of them, the first ones, each for one thread.
+    static var ownStripeCount: UInt32 { 8 }
 
     init<T: ~Copyable>(for type: T.Type, memory: UnsafeMutablePointer<Memory>, uncached: Bool) {
         self.memory = memory
@@ -60,12 +65,47 @@ private struct SlabStripe: ~Copyable {
     var loaded: UnsafeMutablePointer<FreeObject>?
     /// Empty or full.
     var spare: UnsafeMutablePointer<FreeObject>?
-    var taken: UInt64 = 0
-    var given: UInt64 = 0
+    /// Written by whoever uses the stripe, read by anybody.
+    let taken = Atomic<UInt64>(0)
+    let given = Atomic<UInt64>(0)
     var loadedCount: UInt32 = 0
+    /// Of a shared one.
     let lock = BriefLock()
     /// No two stripes on one cache line, nor on two that are fetched together.
     private let padding = InlineArray<11, UInt64>(repeating: 0)
+}
+
+/// For the thread whose stripe it is, or who holds its lock.
+extension UnsafeMutablePointer where Pointee == SlabStripe {
+    /// There must be something loaded.
+    @inline(__always)
+    fileprivate func pop() -> UnsafeMutableRawPointer {
+        let object = pointee.loaded.unsafelyUnwrapped
+        pointee.loaded = object.pointee.next
+        pointee.loadedCount = pointee.loadedCount &- 1
+        countTaken()
+        return UnsafeMutableRawPointer(object)
+    }
+
+    /// There must be room.
+    @inline(__always)
+    fileprivate func push(_ object: UnsafeMutableRawPointer) {
+        let node = object.bindMemory(to: FreeObject.self, capacity: 1)
+        node.pointee.next = pointee.loaded
+        pointee.loaded = node
+        pointee.loadedCount = pointee.loadedCount &+ 1
+        countGiven()
+    }
+
+    @inline(__always)
+    fileprivate func countTaken() {
+        pointee.taken.store(pointee.taken.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
+    }
+
+    @inline(__always)
+    fileprivate func countGiven() {
+        pointee.given.store(pointee.given.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
+    }
 }
 
 extension UnsafeMutablePointer where Pointee == SlabCache {
@@ -79,31 +119,41 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     }
 
     /// Uninitialised memory for one object, or nil.
+    @inline(__always)
     func take() -> UnsafeMutableRawPointer? {
-        if pointee.uncached { return takeUncached() }
-        let stripe = acquireStripe()
-        if stripe.pointee.loadedCount == 0, !reload(stripe) {
-            stripe.pointee.lock.release()
-            return nil
-        }
-        let object = stripe.pointee.loaded.unsafelyUnwrapped
-        stripe.pointee.loaded = object.pointee.next
-        stripe.pointee.loadedCount = stripe.pointee.loadedCount &- 1
-        stripe.pointee.taken = stripe.pointee.taken &+ 1
-        stripe.pointee.lock.release()
-        return UnsafeMutableRawPointer(object)
+        let index = csys_thread_stripe()!.pointee &- 1
+        // An uncached cache has nothing loaded.
+        if index < SlabCache.ownStripeCount, stripe(index).pointee.loadedCount != 0 { return stripe(index).pop() }
+        return takeSlowly()
     }
 
+    @inline(never)
+    private func takeSlowly() -> UnsafeMutableRawPointer? {
+        if pointee.uncached { return takeUncached() }
+        if csys_thread_stripe()!.pointee == 0 { csys_claim_stripe() }
+        let (stripe, isShared) = acquireStripe()
+        let object = stripe.pointee.loadedCount > 0 || reload(stripe) ? stripe.pop() : nil
+        if isShared { stripe.pointee.lock.release() }
+        return object
+    }
+
+    @inline(__always)
     func give(_ object: UnsafeMutableRawPointer) {
+        let index = csys_thread_stripe()!.pointee &- 1
+        if index < SlabCache.ownStripeCount, !pointee.uncached {
+            let stripe = stripe(index)
+            if stripe.pointee.loadedCount != SlabCache.magazineSize { return stripe.push(object) }
+        }
+        giveSlowly(object)
+    }
+
+    @inline(never)
+    private func giveSlowly(_ object: UnsafeMutableRawPointer) {
         if pointee.uncached { return giveUncached(object) }
-        let stripe = acquireStripe()
+        let (stripe, isShared) = acquireStripe()
         if stripe.pointee.loadedCount == SlabCache.magazineSize { unload(stripe) }
-        let node = object.bindMemory(to: FreeObject.self, capacity: 1)
-        node.pointee.next = stripe.pointee.loaded
-        stripe.pointee.loaded = node
-        stripe.pointee.loadedCount = stripe.pointee.loadedCount &+ 1
-        stripe.pointee.given = stripe.pointee.given &+ 1
-        stripe.pointee.lock.release()
+        stripe.push(object)
+        if isShared { stripe.pointee.lock.release() }
     }
 
     /// Objects taken and not given back.
@@ -119,10 +169,8 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
         var counts: (taken: UInt64, given: UInt64) = (0, 0)
         for index in 0..<SlabCache.stripeCount {
             let stripe = stripe(index)
-            stripe.pointee.lock.acquire()
-            counts.taken &+= stripe.pointee.taken
-            counts.given &+= stripe.pointee.given
-            stripe.pointee.lock.release()
+            counts.taken &+= stripe.pointee.taken.load(ordering: .relaxed)
+            counts.given &+= stripe.pointee.given.load(ordering: .relaxed)
         }
         return counts
     }
@@ -134,23 +182,27 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
         memberPointer(of: self, at: 0, as: SlabStripe.self) + Int(truncatingIfNeeded: index)
     }
 
+    /// The thread's own stripe, or a shared one, whose lock is to be released.
     @inline(__always)
-    private func acquireStripe() -> UnsafeMutablePointer<SlabStripe> {
-        let own = stripe(csys_thread_stripe()!.pointee)
-        return own.pointee.lock.tryAcquire() ? own : acquireOtherStripe()
+    private func acquireStripe() -> (UnsafeMutablePointer<SlabStripe>, isShared: Bool) {
+        let index = csys_thread_stripe()!.pointee &- 1
+        return index < SlabCache.ownStripeCount ? (stripe(index), false) : (acquireSharedStripe(), true)
     }
 
-    /// Somebody else uses the thread's stripe: it moves on, and stays where it gets in.
+    /// Where somebody else is, the thread moves on, and stays where it gets in.
     @inline(never)
-    private func acquireOtherStripe() -> UnsafeMutablePointer<SlabStripe> {
-        let own = csys_thread_stripe()!
+    private func acquireSharedStripe() -> UnsafeMutablePointer<SlabStripe> {
+        let number = csys_thread_stripe()!
+        // It has not asked for one of its own.
+        var place = number.pointee == 0 ? 0 : number.pointee &- 1 &- SlabCache.ownStripeCount
         var backoff = Backoff()
         while true {
-            own.pointee = (own.pointee &+ 1) % SlabCache.stripeCount
-            let next = stripe(own.pointee)
+            let next = stripe(SlabCache.ownStripeCount &+ place)
             if next.pointee.lock.tryAcquire() { return next }
+            place = (place &+ 1) % (SlabCache.stripeCount &- SlabCache.ownStripeCount)
+            if number.pointee != 0 { number.pointee = SlabCache.ownStripeCount &+ place &+ 1 }
             // Once round, all are held: somebody was interrupted, or refills.
-            if own.pointee == 0 { backoff.pause() }
+            if place == 0 { backoff.pause() }
         }
     }
 
@@ -218,16 +270,16 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     private func takeUncached() -> UnsafeMutableRawPointer? {
         let object = pointee.memory.allocate(bytes: pointee.objectBytes, alignment: pointee.alignment)
         guard let object else { return nil }
-        let stripe = acquireStripe()
-        stripe.pointee.taken = stripe.pointee.taken &+ 1
-        stripe.pointee.lock.release()
+        let (stripe, isShared) = acquireStripe()
+        stripe.countTaken()
+        if isShared { stripe.pointee.lock.release() }
         return object
     }
 
     private func giveUncached(_ object: UnsafeMutableRawPointer) {
         pointee.memory.deallocate(object, bytes: pointee.objectBytes)
-        let stripe = acquireStripe()
-        stripe.pointee.given = stripe.pointee.given &+ 1
-        stripe.pointee.lock.release()
+        let (stripe, isShared) = acquireStripe()
+        stripe.countGiven()
+        if isShared { stripe.pointee.lock.release() }
     }
 }

@@ -191,8 +191,8 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
         pointee.count = pointee.count &+ 1
         event.initialize(
             to: BindingEvent(
-                kind: kind, flags: flags, error: error, time: time, number: pointee.count, start: resource.pointee.start,
-                size: resource.pointee.size, boID: resource.pointee.boID))
+                kind: kind, flags: flags, error: error, time: time, number: pointee.count,
+                start: resource.pointee.start, size: resource.pointee.size, boID: resource.pointee.boID))
         if let last = pointee.last { last.pointee.next = event } else { pointee.first = event }
         pointee.last = event
         pointee.waiting = pointee.waiting &+ 1

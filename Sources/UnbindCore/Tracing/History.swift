@@ -77,6 +77,8 @@ struct History: ~Copyable {
     fileprivate var count: UInt64 = 0
     /// Of the newest record.
     fileprivate var latest: UInt64 = 0
+    /// Where the next one goes.
+    fileprivate var next = 0
     fileprivate let lock = BriefLock()
     fileprivate let memory: UnsafeMutablePointer<Memory>
     fileprivate let records: UnsafeMutablePointer<HistoryRecord>
@@ -139,11 +141,12 @@ extension UnsafeMutablePointer where Pointee == History {
         isApproximate: Bool = false
     ) {
         pointee.lock.acquire()
-        let number = pointee.count
+        let place = pointee.next
         let latest = isApproximate ? Swift.max(time, pointee.latest) : time
-        pointee.count = number &+ 1
+        pointee.count = pointee.count &+ 1
+        pointee.next = place &+ 1 == pointee.capacity ? 0 : place &+ 1
         pointee.latest = latest
-        (pointee.records + slot(of: number)).initialize(
+        (pointee.records + place).initialize(
             to: HistoryRecord(time: latest, start: start, size: size, boID: boID, operation: operation))
         pointee.lock.release()
     }

@@ -18,6 +18,8 @@ struct Measurement {
     var jobs: UInt64 = 0
     var end: UInt64 = 0
     var scheduleDigest: UInt64 = 0
+    /// What became of batches.
+    var batches = Batches()
     /// The page tables at the end of the trace, when all work had ended.
     var pageRuns: [PageRun] = []
 
@@ -34,6 +36,22 @@ struct Measurement {
         guard !blocked.isEmpty else { return 0 }
         let rank = (blocked.count * perMille + 999) / 1000
         return blocked[max(rank, 1) - 1]
+    }
+
+    struct Batches {
+        var operations: UInt64 = 0
+        var splits: UInt64 = 0, merges: UInt64 = 0, kept: UInt64 = 0
+        var entriesWritten: UInt64 = 0, entriesCleared: UInt64 = 0, invalidations: UInt64 = 0
+    }
+
+    mutating func add(_ statistics: AddressSpace.BatchStatistics) {
+        batches.operations += statistics.operations
+        batches.splits += statistics.splits
+        batches.merges += statistics.merges
+        batches.kept += statistics.kept
+        batches.entriesWritten += statistics.entriesWritten
+        batches.entriesCleared += statistics.entriesCleared
+        batches.invalidations += statistics.invalidations
     }
 
     mutating func add(_ statistics: AddressSpace.Statistics) {

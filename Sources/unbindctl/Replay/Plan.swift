@@ -22,6 +22,22 @@ struct Plan {
         case use(slot: Int)
         /// A job of the capture's own.
         case submit(space: Int, slots: [Int])
+        /// A list of changes of page tables: all maps, or all unmaps.
+        case batch(space: Int, changes: [PageTableChange])
+    }
+
+    /// One row of a page-table capture, in bytes.
+    struct PageTableChange {
+        let start: UInt64
+        let size: UInt64
+        /// Where the pages are; nil: unmap.
+        let place: Place?
+
+        /// The physical address, or, where the capture does not say it, one that goes with the address.
+        struct Place {
+            let isKnown: Bool
+            let offset: UInt64
+        }
     }
 
     struct Operation {
@@ -66,7 +82,9 @@ struct Plan {
         case .events(let events):
             let binds = events.contains { PlanEvent(rawValue: $0.event)?.isBind ?? false }
             let uses = events.contains { PlanEvent(rawValue: $0.event)?.isSubmission ?? false }
-            if binds {
+            if binds, !events.contains(where: { $0.event == PlanEvent.vaAlloc.rawValue }) {
+                planPageTables(events)
+            } else if binds {
                 planAllocations(events)
             } else if uses {
                 planSubmissions(events)
@@ -74,11 +92,14 @@ struct Plan {
                 throw .data(capture.file, nil, "a completion timeline has no addresses; give it with --clock")
             }
         }
-        guard operations.contains(where: { if case .bind = $0.action { true } else { false } }) else {
+        guard operations.contains(where: { $0.action.maps }) else {
             let supported = PlanEvent.allCases.map(\.rawValue).joined(separator: ", ")
             throw .data(capture.file, nil, "nothing to bind; the events that can be replayed are \(supported)")
         }
     }
+
+    /// What is mapped and unmapped by batches has no slots.
+    var hasBatches: Bool { kind == Plan.pageTableKind }
 
     /// The number of an address space.
     mutating func space(named name: String) -> Int {
@@ -133,6 +154,17 @@ struct Plan {
             return Operation(time: operation.time - removed, line: operation.line, action: operation.action)
         }
         return count
+    }
+}
+
+extension Plan.Action {
+    /// Whether it puts something into the page tables.
+    var maps: Bool {
+        switch self {
+        case .bind: true
+        case .batch(_, let changes): changes.contains { $0.place != nil }
+        case .unbind, .use, .submit: false
+        }
     }
 }
 

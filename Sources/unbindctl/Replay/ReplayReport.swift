@@ -55,6 +55,10 @@ struct ReplayReport {
             case .unbind: count.unbinds += 1
             case .use: count.uses += 1
             case .submit: count.submissions += 1
+            case .batch(_, let changes):
+                for change in changes {
+                    if change.place != nil { count.binds += 1 } else { count.unbinds += 1 }
+                }
             }
         }
         return count
@@ -97,9 +101,10 @@ struct ReplayReport {
                 "\(figures.awaitedNotOverlapping)", "\(figures.peakPending)", result.equalToSync ? "yes" : "NO",
             ])
         }
-        return table(rows) + [
+        return table(rows) + batchFigures(results) + [
             "",
-            "calls            binds and unbinds",
+            plan.hasBatches
+                ? "calls            batches, of maps or of unmaps" : "calls            binds and unbinds",
             "caller blocked   time spent inside them, waiting or writing page tables: total, and of one call",
             "binds waited     from the call of a bind to the end of the last unbind it awaited, all binds together",
             "unbinds awaited  by binds, all binds together",
@@ -107,6 +112,20 @@ struct ReplayReport {
             "peak pending     the most unbinds under way at one time",
             "as sync          the final page tables equal those of a run that waits at every unbind",
         ]
+    }
+
+    /// What became of the operations of batches.
+    private func batchFigures(_ results: [Result]) -> [String] {
+        if !plan.hasBatches { return [] }
+        var rows = [["", "operations", "split", "merged", "kept", "entries written", "cleared", "TLB invalidations"]]
+        for result in results {
+            let batches = result.measurement.batches
+            rows.append([
+                "\(result.measurement.policy)", "\(batches.operations)", "\(batches.splits)", "\(batches.merges)",
+                "\(batches.kept)", "\(batches.entriesWritten)", "\(batches.entriesCleared)", "\(batches.invalidations)",
+            ])
+        }
+        return [""] + table(rows)
     }
 
     func json(_ results: [Result]) -> JSON {
@@ -131,6 +150,16 @@ struct ReplayReport {
 
     private func json(_ result: Result) -> JSON {
         let figures = result.measurement
+        let batches = figures.batches
+        let ofBatches: [(String, JSON)] = [
+            ("batch_operations", .number(batches.operations)),
+            ("splits", .number(batches.splits)),
+            ("merges", .number(batches.merges)),
+            ("kept", .number(batches.kept)),
+            ("entries_written", .number(batches.entriesWritten)),
+            ("entries_cleared", .number(batches.entriesCleared)),
+            ("tlb_invalidations", .number(batches.invalidations)),
+        ]
         return .object([
             ("operations", .number(figures.operations)),
             ("caller_blocked_ns", .number(figures.blockedTotal)),
@@ -147,6 +176,6 @@ struct ReplayReport {
             ("gpu_jobs", .number(figures.jobs)),
             ("end_ns", .number(figures.end)),
             ("schedule_digest", .string(String(figures.scheduleDigest, radix: 16))),
-        ])
+        ] + (plan.hasBatches ? ofBatches : []))
     }
 }

@@ -23,6 +23,8 @@ final class ReplayRun {
     private let backing: Backing
     private var spaces: [AddressSpace] = []
     private var slots: [VMA?]
+    /// Batches: memory whose address is known, and other.
+    private var memories: [BufferObject] = []
     /// One for each stream of the clock, and one for each address space that submits.
     private var streams: [Queue] = []
     private var submitters: [Queue] = []
@@ -37,11 +39,21 @@ final class ReplayRun {
         self.settings = settings
         result = Measurement(policy: policy)
         slots = Array(repeating: nil, count: plan.slots.count)
-        backing = try Backing(size: plan.slots.reduce(0) { max($0, $1.size) })
+        let largest = plan.operations.reduce(plan.slots.reduce(0) { max($0, $1.size) }) {
+            guard case .batch(_, let changes) = $1.action else { return $0 }
+            return changes.reduce($0) { max($0, $1.size) }
+        }
+        backing = try Backing(size: plan.hasBatches ? Plan.memorySpan + largest : largest)
         device = try Device(
             .init(
                 executor: .simulated(seed: settings.seed), systemMemoryBytes: 1 << 46, costModel: settings.costs))
         for _ in plan.spaces { spaces.append(try AddressSpace(of: device, .init(policy: policy))) }
+        if plan.hasBatches {
+            let memory = backing.memory(size: Plan.memorySpan + largest, for: 0)
+            memories = [
+                try BufferObject(of: device, wrapping: memory), try BufferObject(of: device, wrapping: memory),
+            ]
+        }
         if plan.hasSubmissions {
             for space in spaces { submitters.append(try Queue(in: space)) }
             submissions = settings.clock.map(JobSequence.init)
@@ -82,7 +94,25 @@ final class ReplayRun {
             let uses = indexes.compactMap { slots[$0] }.map { (vma: $0, use: Queue.Use.read) }
             let length = submissions?.next().length ?? Plan.submissionLength
             try submitters[space].submit([delay(length)], using: uses)
+        case .batch(let space, let changes): try change(spaces[space], changes)
         }
+    }
+
+    /// Unmaps wait for the GPU work in flight, and nobody for them but what overlaps. The caller waits for what it maps.
+    private func change(_ space: AddressSpace, _ changes: [Plan.PageTableChange]) throws(UnbindError) {
+        let isMap = changes[0].place != nil
+        let operations = changes.map { change in
+            guard let place = change.place else {
+                return AddressSpace.BatchOperation.unmap(at: change.start, size: change.size)
+            }
+            return .map(memories[place.isKnown ? 0 : 1], offset: place.offset, at: change.start, size: change.size)
+        }
+        let fences = isMap ? [] : inFlight.compactMap { $0 }.filter { !$0.isSignaled }
+        let begin = device.now
+        let fence = try space.submit(operations, mode: .async, after: fences)
+        if isMap && !settings.asyncBinds { try fence.wait() }
+        result.blocked.append(device.now - begin)
+        if isMap { result.binds += changes.count } else { result.unbinds += changes.count }
     }
 
     private func bind(_ index: Int) throws(UnbindError) {
@@ -135,6 +165,7 @@ final class ReplayRun {
     private func takeFigures() throws(UnbindError) {
         for (index, space) in spaces.enumerated() {
             result.add(try space.statistics())
+            if plan.hasBatches { result.add(try space.batchStatistics()) }
             result.pageRuns += try PageRun.all(of: space, number: index)
         }
         let statistics = try device.statistics()
@@ -146,6 +177,7 @@ final class ReplayRun {
 
     private func takeDown() throws {
         slots = []
+        memories = []
         inFlight = []
         streams = []
         submitters = []
@@ -165,6 +197,7 @@ final class ReplayRun {
         case .unbind(let index, _): "unbind at \(range(index))"
         case .use(let index): "use at \(range(index))"
         case .submit: "submission"
+        case .batch(_, let changes): "batch of \(changes.count)"
         }
     }
 }

@@ -247,7 +247,8 @@ private final class LookupWorld {
             if applied == log.all.count { break }
             try apply(log.all[applied], number: UInt64(applied + 1), &owners, &pending)
         }
-        try require(next == sights.count, "\(sights.count - next) of \(sights.count) lookups saw events that never came")
+        let late = sights.count - next
+        try require(late == 0, "\(late) of \(sights.count) lookups saw events that never came")
         try require(owners.allSatisfy { $0 == 0 } && pending.allSatisfy { $0 == 0 }, "something is left at the end")
     }
 

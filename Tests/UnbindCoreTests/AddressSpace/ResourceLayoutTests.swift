@@ -16,7 +16,8 @@ import Testing
     func places() throws {
         let device = try DevicePointer.open(DeviceOptions(), memory: Memory())
         let vm = try VMPointer.make(device: device, options: AddressSpaceOptions())
-        withUnsafePointer(to: vm.pointee.unbindHome) { #expect($0 == UnsafePointer(vm.unbindHome)) }
+        let home = vm.unbindHome.pointee
+        #expect(home.owner == UnsafeMutableRawPointer(device) && home.isOwnWork && !home.isOrdered)
         #expect(VMPointer(ofUnbindHome: vm.unbindHome) == vm)
 
         let pages = try PageListPointer.makeSystem(device: device, size: 8192)
@@ -25,7 +26,9 @@ import Testing
         let memory = UnsafeMutableRawPointer.allocate(byteCount: MemoryLayout<VMAResource>.size, alignment: 8)
         let resource = ResourcePointer.initialize(
             memory, vm: vm, pages: pages, binding: binding, boID: 3, timelineAwait: nil)
-        withUnsafePointer(to: resource.pointee.node) { #expect($0 == UnsafePointer(resource.node)) }
+        resource.node.pointee.place = 0x1234
+        #expect(resource.pointee.node.place == 0x1234)
+        resource.node.pointee.place = 0
         #expect(ResourcePointer(containing: resource.node) == resource)
         #expect(resource.pointee.vm == vm && resource.fence.device == device)
         #expect(resource.pointee.binding == binding)

@@ -58,6 +58,28 @@ import Testing
         }
     }
 
+    @Test(arguments: [false, true]) func nullMapsAndWhatABatchSaidOfAMappingReachTheBackend(_ merges: Bool) {
+        let buffer = UnsafeMutableRawPointer(bitPattern: 0x1000)
+        Self.withBatch(mergesMaps: merges) { batch in
+            for page in 0..<2 as Range<UInt64> {
+                #expect(
+                    batch.add(
+                        .map(
+                            Binding(
+                                start: page * 4096, size: 4096, physical: page * 4096, isLocal: false,
+                                isReadOnly: false, isNull: true), of: buffer, MappingFlags(isNull: true))))
+            }
+            #expect(batch.pointee.count == (merges ? 1 : 2))
+            #expect(Self.ranges(batch).allSatisfy { $0.op == UNBIND_BACKEND_MAP_NULL && $0.bo == nil && $0.offset == 0 })
+            let count = batch.pointee.count
+            #expect(batch.add(.map(Self.binding(2, 1, offset: 7), of: buffer, MappingFlags(flags: 2, cacheLevel: 3))))
+            #expect(batch.add(.map(Self.binding(3, 1, offset: 8), of: buffer, MappingFlags(flags: 2, cacheLevel: 1))))
+            #expect(batch.pointee.count == count + 2)
+            #expect(Self.ranges(batch).last!.flags == UNBIND_BACKEND_CAPTURE)
+            #expect(Self.ranges(batch).last!.cache_level == 1)
+        }
+    }
+
     @Test func aFullBatchTakesNothingButWhatJoinsItsLastRange() {
         Self.withBatch(mergesMaps: false) { batch in
             batch.pointee.limit = 2

@@ -100,32 +100,36 @@ extension Rig {
     func await(_ waiter: UnsafeMutablePointer<Waiter>) {
         let pending = space.vm.pointee.pending
         let unbinds = pending.unfinished(in: waiter.pointee.start...waiter.pointee.last)
-        pending.forEachToAwait(of: unbinds) { resource in hang(waiter, on: resource.fence) }
+        pending.forEachToAwait(of: unbinds) { resource in collect(resource.fence, for: waiter) }
+        waiter.pointee.gate.commit(awaiting: Int32(truncatingIfNeeded: waiter.pointee.edgeCount))
+        for place in 0..<waiter.pointee.edgeCount {
+            let edge = waiter.pointee.edges[place].unsafelyUnwrapped
+            if !edge.arm(for: UnsafeMutableRawPointer(waiter)) { panic("an unbind ended while it was looked up") }
+        }
     }
 
     @inline(__always)
-    func hang(_ waiter: UnsafeMutablePointer<Waiter>, on fence: FencePointer) {
-        guard let edge = space.device.cache(.await).takeAwait(on: fence, function: waiterCalled) else {
+    func collect(_ fence: FencePointer, for waiter: UnsafeMutablePointer<Waiter>) {
+        guard let edge = space.device.cache(.await).takeAwait(onOwned: fence, function: waiterCalled) else {
             panic("there is not enough memory for the benchmark")
         }
         waiter.pointee.edges[waiter.pointee.edgeCount] = edge
         waiter.pointee.fences[waiter.pointee.edgeCount] = fence
         waiter.pointee.edgeCount &+= 1
-        waiter.pointee.gate.await()
-        if !edge.arm(for: UnsafeMutableRawPointer(waiter)) { panic("an unbind ended while it was looked up") }
     }
 
     func undo(_ waiter: UnsafeMutablePointer<Waiter>) {
+        var isOpen = waiter.pointee.edgeCount == 0
         for place in 0..<waiter.pointee.edgeCount {
             let edge = waiter.pointee.edges[place].unsafelyUnwrapped
             let callback = UnsafeMutableRawPointer(edge).assumingMemoryBound(to: FenceCallback.self)
             let fence = waiter.pointee.fences[place].unsafelyUnwrapped
             invariant(fence.remove(callback), "an edge was not on its fence")
-            _ = waiter.pointee.gate.complete(error: 0)
+            isOpen = waiter.pointee.gate.complete(error: 0)
             space.device.free(edge, on: fence)
         }
         invariant(waiter.pointee.edgeCount == Int(found), "a range met another number of pending unbinds than it was made to")
-        invariant(waiter.pointee.gate.commit(), "a gate did not open")
+        invariant(isOpen, "a gate did not open")
         waiter.deinitialize(count: 1)
     }
 }

@@ -58,7 +58,8 @@ enum Capability {
 
     /// The software GPU's.
     static var software: UInt64 {
-        explicitUnbind | aliasing | readOnly | userMemory | localMemory | faultReports | suspend | migration
+        explicitUnbind | partialUnbind | aliasing | nullMappings | readOnly | userMemory | localMemory | faultReports
+            | suspend | migration
     }
 }
 

@@ -12,6 +12,7 @@ struct BackendQueue: ~Copyable {
     let token: BackendToken
     /// What the backend calls the queue.
     let handle: UnsafeMutableRawPointer?
+    let space: BackendSpacePointer
     /// The engine has been submitted by the completion of what it began.
     var isResumed = false
     /// The commands of the submit under way end before this one.
@@ -40,7 +41,8 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
         }
         queue.initialize(
             to: BackendQueue(
-                backend: backend, token: BackendToken(executor: device.pointee.executor, item: item), handle: handle))
+                backend: backend, token: BackendToken(executor: device.pointee.executor, item: item), handle: handle,
+                space: space))
         return queue
     }
 

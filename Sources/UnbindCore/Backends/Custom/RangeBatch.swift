@@ -76,7 +76,8 @@ extension UnsafeMutablePointer where Pointee == RangeBatch {
         if first.address &+ first.size != second.address || first.op != second.op { return false }
         if first.op == UNBIND_BACKEND_UNMAP { return true }
         return pointee.mergesMaps && first.flags == second.flags && first.bo == second.bo
-            && first.cache_level == second.cache_level && first.offset &+ first.size == second.offset
+            && first.cache_level == second.cache_level
+            && (first.op == UNBIND_BACKEND_MAP_NULL || first.offset &+ first.size == second.offset)
     }
 }
 
@@ -90,12 +91,18 @@ extension unbind_backend_range {
     }
 
     /// `physical` of a backend's binding is where it is in the buffer.
-    static func map(_ binding: Binding, of buffer: UnsafeMutableRawPointer?) -> unbind_backend_range {
+    static func map(
+        _ binding: Binding, of buffer: UnsafeMutableRawPointer?, _ mapping: MappingFlags = MappingFlags()
+    ) -> unbind_backend_range {
         var range = unbind_backend_range()
-        range.op = UNBIND_BACKEND_MAP
+        range.op = binding.isNull ? UNBIND_BACKEND_MAP_NULL : UNBIND_BACKEND_MAP
+        // CAPTURE has the same value in both.
         range.flags = binding.isReadOnly ? UNBIND_BACKEND_READ_ONLY : 0
+        range.flags |= mapping.flags & UNBIND_BACKEND_CAPTURE
+        range.cache_level = mapping.cacheLevel
         range.address = binding.start
         range.size = binding.size
+        if binding.isNull { return range }
         range.bo = buffer
         range.offset = binding.physical
         return range

@@ -31,6 +31,8 @@ struct PageTable: ~Copyable {
     var isMedium = false
     var wantsMedium = false
     var decision: UInt64 = 0
+    /// A page of 2 MiB has taken its place, while its entries were in it: see SoftwareSpace+Join.
+    var isReplaced = false
     /// It was linked at some time, so an engine may be reading it.
     var wasLinked = false
     /// When it was retired, in the space's count of retirements.

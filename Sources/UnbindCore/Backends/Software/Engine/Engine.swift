@@ -130,6 +130,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
             pointee.memory.deallocateArray(engine, count: 1)
             throw error
         }
+        space.attach(engine)
         return engine
     }
 
@@ -138,7 +139,10 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         invariant(engine.isIdle, "an engine was freed with jobs in it")
         engine.pointee.softwareSpace?.detach(engine)
         engine.pointee.softwareTLB?.free()
-        engine.pointee.backend?.free()
+        if let backend = engine.pointee.backend {
+            backend.pointee.space.detach(engine)
+            backend.free()
+        }
         engine.deinitialize(count: 1)
         pointee.memory.deallocateArray(engine, count: 1)
     }

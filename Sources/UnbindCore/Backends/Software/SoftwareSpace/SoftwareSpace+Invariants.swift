@@ -12,7 +12,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         var table = pointee.retired
         while let retired = table {
             invariant(retired.pointee.users == 0 && retired.pointee.writers == 0, "a retired table has users")
-            checkEmpty(retired)
+            if !retired.pointee.isReplaced { checkEmpty(retired) }
             table = retired.pointee.next
         }
     }

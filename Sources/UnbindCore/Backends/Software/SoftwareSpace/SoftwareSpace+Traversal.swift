@@ -25,6 +25,8 @@ enum TablePass {
     case abandon
     /// Comes to be a writer of entries that are there already: see SoftwareSpace+Split.
     case divide
+    /// The same, for entries that are all as they are to be, or become so: see SoftwareSpace+Join.
+    case adopt
     /// Leaves entries, and tables, to others who write them.
     case hand
 }
@@ -84,6 +86,9 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
             table.pointee.users &-= 1
             return 0
         case .divide: return divide(table, from: start, to: end, plan)
+        case .adopt:
+            table.pointee.writers &+= 1
+            return 0
         case .hand:
             endWriting(table)
             drop(table)

@@ -147,7 +147,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         while let table = pointee.retired {
             pointee.retired = table.pointee.next
             if table.pointee.stamp <= pointee.acknowledged {
-                pool.give(table, isEmpty: true)
+                pool.give(table, isEmpty: !table.pointee.isReplaced)
             } else {
                 table.pointee.next = kept
                 kept = table
@@ -169,7 +169,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         let pool = pointee.gpu.pointee.tables
         while let table = pointee.retired {
             pointee.retired = table.pointee.next
-            pool.give(table, isEmpty: true)
+            pool.give(table, isEmpty: !table.pointee.isReplaced)
         }
         freeTree(pointee.root)
     }
