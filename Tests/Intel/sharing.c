@@ -181,6 +181,8 @@ TEST(import_pending, "an imported fence signals when the kernel says so, or when
     unbind_queue *queue = make_queue(&late);
     struct unbind_command command = command_store(BASE, 1);
     unbind_fence *done = NULL;
+    // A job before it, so that its point is not the first with either driver.
+    CHECK_EQUAL(store(queue, buffer.vma, BASE, 0), 0);
     CHECK_EQUAL(submit(queue, &command, 1, buffer.vma, NULL, &done), 0);
     // On xe the first point of a queue's timeline is that its buffer is bound.
     struct unbind_intel_info info = UNBIND_INTEL_INFO_INIT;
