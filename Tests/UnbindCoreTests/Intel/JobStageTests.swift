@@ -73,7 +73,8 @@ private struct StagedGPU {
             #expect(!gpu.stage.hasEnded && gpu.stage.batch.isEmpty)
             gpu.run(bytes: bytes, dies: dies)
             #expect(gpu.stage.hasEnded == !dies)
-            #expect(gpu.stage.finishBatch())
+            let hasFinished = gpu.stage.finishBatch()
+            #expect(hasFinished)
         }
     }
 
