@@ -73,7 +73,7 @@ static void scenario(struct told *told) {
 static void each_call(const char *name, int error, bool is_told) {
     struct told told = {-error, 0};
     unsigned injected = 0;
-    for (unsigned call = 1, missed = 0; missed < 25; call++) {
+    for (unsigned call = 1, missed = 0; missed < 40; call++) {
         char fail[64];
         snprintf(fail, sizeof fail, "*:%u:%s", call, name);
         machine(machine_name("lnl"), "FAIL", fail, NULL);

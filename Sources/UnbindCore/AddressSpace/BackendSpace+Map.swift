@@ -1,7 +1,7 @@
 // Binds on their way to the backend.
 //
-// All that are ready go in one call, or in as few as the backend takes; a bind is never cut in two if it fits in one. If
-// a call fails, each of its binds is tried by itself, so that one that cannot be mapped fails alone. A bind whose first
+// All that are ready go in one call, or in as few as the backend takes; a bind is never cut in two if it fits in one.
+// If a call fails, each of its binds is tried by itself, so that one that cannot be mapped fails alone. A bind whose first
 // pieces were mapped when a later one failed is unmapped again, and has then failed as a whole.
 
 import CSystem

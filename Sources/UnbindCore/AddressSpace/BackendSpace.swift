@@ -1,7 +1,7 @@
 // BackendSpace: what stands for the page tables of an address space when a backend has them.
 //
-// The binds and unbinds of the VM that are ready come here, and one piece of work takes them to the backend: all unbinds
-// that are ready, then all binds, over and over until none is left. So the backend sees one update of a VM at a time,
+// The binds and unbinds of the VM that are ready come here, and one piece of work takes them to the backend: all
+// unbinds that are ready, then all binds, over and over until none is left. So the backend sees one update of a VM at a time,
 // and neighbours in time go in one call. What a call began (UNBIND_BACKEND_PENDING) submits the work again when it has
 // been completed.
 //
@@ -243,8 +243,8 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         return true
     }
 
-    /// Everything that is ready. False if there is nothing: then the work is at rest, and its reference to the VM is the
-    /// caller's.
+    /// Everything that is ready. False if there is nothing: then the work is at rest, and its reference to the VM is
+    /// the caller's.
     func takeReady() -> Bool {
         pointee.lock.acquire()
         defer { pointee.lock.release() }

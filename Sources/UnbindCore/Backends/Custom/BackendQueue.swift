@@ -57,8 +57,8 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
 
     var token: BackendTokenPointer { memberPointer(of: self, at: BackendQueue.tokenOffset, as: BackendToken.self) }
 
-    /// Submits commands, or takes the result of the submit that was pending. Nil: it is pending now, and nothing here is
-    /// ours.
+    /// Submits commands, or takes the result of the submit that was pending. Nil: it is pending now, and nothing here
+    /// is ours.
     func submit(_ commands: UnsafeMutablePointer<unbind_command>, count: Int) -> Int32? {
         if pointee.isResumed {
             pointee.isResumed = false

@@ -1,5 +1,5 @@
-// IntelDevice: opens a device on an Intel GPU: finds the GPU, makes the backend for the driver that it has, and opens the
-// device on that. When it fails, the program's log is told why.
+// IntelDevice: opens a device on an Intel GPU: finds the GPU, makes the backend for the driver that it has, and opens
+// the device on that. When it fails, the program's log is told why.
 
 import CLibDRM
 import CSystem

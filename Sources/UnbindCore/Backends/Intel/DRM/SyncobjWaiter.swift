@@ -1,14 +1,15 @@
 // SyncobjWaiter: the thread that learns from the kernel what has ended.
 //
-// One for each opened Intel device. It sleeps in one wait for the first awaited point of every timeline, and for a point
-// of its own, the kick, by which others make it look again: when a timeline has something to be awaited that had nothing
-// before, and at the end. Nobody else ever waits for the kernel, and nothing is polled: a bind or an unbind that
-// the kernel takes long for costs its caller nothing.
+// One for each opened Intel device. It sleeps in one wait for the first awaited point of every timeline, and for a
+// point of its own, the kick, by which others make it look again: when a timeline has something to be awaited that had
+// nothing before, and at the end. Nobody else ever waits for the kernel, and nothing is polled: a bind or an unbind
+// that the kernel takes long for costs its caller nothing.
 //
-// With a manual executor it is the one thread that the library has: what it is told goes to the executor, and is run by
-// unbind_device_run. On a simulated one nothing may happen by itself, so Intel devices are refused there.
+// With a manual executor it is the one thread that the library has: what it is told goes to the executor, and is run
+// by unbind_device_run. On a simulated one nothing may happen by itself, so Intel devices are refused there.
 //
-// If the kernel refuses to wait again and again, the device is lost: all that is awaited, then and later, ends with EIO.
+// If the kernel refuses to wait again and again, the device is lost: all that is awaited, then and later, ends with
+// EIO.
 //
 // Life: make, stop when no timeline is left, which also frees it.
 //

@@ -1,5 +1,5 @@
-// Buffers whose memory is a dma-buf's: a PageList around what the backend has made of it. Such memory is somebody else's
-// to account for, but the device's limit holds for it as well.
+// Buffers whose memory is a dma-buf's: a PageList around what the backend has made of it. Such memory is somebody
+// else's to account for, but the device's limit holds for it as well.
 
 import CUnbind
 

@@ -1,7 +1,7 @@
 // ImportedFence: a fence that the kernel signals: from a sync object of another process or library, or a sync_file.
 //
-// Its fence is put into a timeline of its own as point 1, which the SyncobjWaiter waits for. Whether it will ever signal
-// is in the hands of strangers, so the device lists it, and cancels it when it is closed.
+// Its fence is put into a timeline of its own as point 1, which the SyncobjWaiter waits for. Whether it will ever
+// signal is in the hands of strangers, so the device lists it, and cancels it when it is closed.
 
 import CLibDRM
 

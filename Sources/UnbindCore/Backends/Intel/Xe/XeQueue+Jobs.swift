@@ -1,8 +1,8 @@
 // XeQueue: carrying out a job: its commands become one batch, or several that follow each other when they do not fit.
 //
-// The kernel signals the out-fence of a batch that faulted or was killed all the same, and bans the queue. So each batch
-// ends by writing a marker, and where that is missing the job has failed. The kernel's queue is then replaced: the next
-// job is not to pay for it.
+// The kernel signals the out-fence of a batch that faulted or was killed all the same, and bans the queue. So each
+// batch ends by writing a marker, and where that is missing the job has failed. The kernel's queue is then replaced:
+// the next job is not to pay for it.
 
 import CLibDRM
 import CSystem
