@@ -22,7 +22,7 @@ import Testing
             if chunk == 0 { Self.run(.init(seed: UInt64(seed), batches: batches, isVerbose: true), chunk, &coverage) }
             return
         }
-        let seeds = Self.number("UNBIND_SEEDS") ?? 300
+        let seeds = Self.number("UNBIND_SEEDS") ?? 500
         var failures = 0
         for seed in stride(from: chunk, to: seeds, by: Self.chunks) {
             if !Self.run(.init(seed: UInt64(seed), batches: batches), chunk, &coverage) { failures += 1 }

@@ -49,17 +49,20 @@ private struct StagedGPU {
         defer { array.deallocate() }
         array.initialize(from: commands, count: commands.count)
         gpu.stage.begin(array, count: commands.count)
-        var batches = 0
+        var (batches, taken) = (0, 0)
         while true {
             let bytes = try gpu.stage.encode()
             #expect(bytes % 8 == 0 && !gpu.stage.hasEnded)
-            #expect(gpu.stage.batch.baseAddress! - UnsafePointer(array) == batches * 512)
+            #expect(gpu.stage.batch.baseAddress! - UnsafePointer(array) == taken)
+            let loads = gpu.stage.batch.count { $0.op == UNBIND_COMMAND_LOAD }
+            #expect(loads == min(256, count - batches * 256))
+            taken += gpu.stage.batch.count
             gpu.run(bytes: bytes)
             batches += 1
             #expect(gpu.stage.hasEnded)
             if gpu.stage.finishBatch() { break }
         }
-        #expect(batches == 3)
+        #expect(batches == 3 && taken == commands.count)
         for index in 0..<count { #expect(results[index] == UInt64(index) + 1) }
     }
 
