@@ -76,7 +76,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         invariant(pending == 0, "an address space was freed with unbinds pending")
         pointee.device.remove(self)
         pointee.pending.reapAll()
-        pointee.batches.end()
+        pointee.batches.end(memory: pointee.device.pointee.memory)
         pointee.backendSpace?.close()
         pointee.magic = 0
         dropBias()

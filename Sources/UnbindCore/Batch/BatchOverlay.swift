@@ -32,23 +32,14 @@ struct BatchOverlay: ~Copyable {
 
     /// - Failure: noMemory.
     init(of vm: VMPointer) throws(Status) {
-        let device = vm.pointee.device
-        let memory = device.pointee.memory
-        guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
-        ranges.initialize(
-            to: RangeAllocator(
-                start: 0, size: vm.pointee.options.size, unit: pageSize, coloring: false,
-                cache: device.cache(.rangeIndex)))
+        ranges = try vm.pointee.batches.takeRanges(for: vm)
         self.vm = vm
-        self.memory = memory
-        self.ranges = ranges
+        memory = vm.pointee.device.pointee.memory
     }
 
     deinit {
         while let node = ranges.firstNode(endingAfter: 0) { ranges.remove(node) }
-        ranges.dispose()
-        ranges.deinitialize(count: 1)
-        memory.deallocateArray(ranges, count: 1)
+        vm.pointee.batches.give(ranges, memory: memory)
         var next = chunks
         while let chunk = next {
             next = chunk.pointee.next

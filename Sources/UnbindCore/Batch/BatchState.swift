@@ -11,6 +11,8 @@ struct BatchState: ~Copyable {
     let lock = FutexLock(.batches)
     /// Behind all null mappings, made with the first; a reference. Under the lock.
     var nullBuffer: BufferObjectPointer?
+    /// An empty one for the next BatchOverlay: making one costs more than a small batch.
+    fileprivate let spareRanges = Atomic<UnsafeMutablePointer<RangeAllocator>?>(nil)
 
     let batches = Atomic<UInt64>(0)
     let failed = Atomic<UInt64>(0)
@@ -45,9 +47,38 @@ extension UnsafeMutablePointer where Pointee == BatchState {
         return bo
     }
 
+    /// Empty ranges of the VM's size, for the time of a batch.
+    /// - Failure: noMemory.
+    func takeRanges(for vm: VMPointer) throws(Status) -> UnsafeMutablePointer<RangeAllocator> {
+        if let ranges = pointee.spareRanges.exchange(nil, ordering: .acquiring) { return ranges }
+        let device = vm.pointee.device
+        guard let ranges = device.pointee.memory.allocateArray(of: RangeAllocator.self, count: 1) else {
+            throw Status.noMemory
+        }
+        ranges.initialize(
+            to: RangeAllocator(
+                start: 0, size: vm.pointee.options.size, unit: pageSize, coloring: false,
+                cache: device.cache(.rangeIndex)))
+        return ranges
+    }
+
+    /// Gives them back, empty again.
+    func give(_ ranges: UnsafeMutablePointer<RangeAllocator>, memory: UnsafeMutablePointer<Memory>) {
+        if let other = pointee.spareRanges.exchange(ranges, ordering: .acquiringAndReleasing) {
+            free(other, memory: memory)
+        }
+    }
+
+    private func free(_ ranges: UnsafeMutablePointer<RangeAllocator>, memory: UnsafeMutablePointer<Memory>) {
+        ranges.dispose()
+        ranges.deinitialize(count: 1)
+        memory.deallocateArray(ranges, count: 1)
+    }
+
     /// At the end of the VM.
-    func end() {
+    func end(memory: UnsafeMutablePointer<Memory>) {
         pointee.nullBuffer?.drop()
         pointee.nullBuffer = nil
+        if let ranges = pointee.spareRanges.exchange(nil, ordering: .acquiring) { free(ranges, memory: memory) }
     }
 }
