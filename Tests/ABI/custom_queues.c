@@ -72,6 +72,33 @@ TEST(waits, "a job is split at its WAITs, which never reach the backend") {
     }
 }
 
+TEST(delays, "a job is split at its DELAYs, for which the queue rests and the backend is not asked") {
+    FOR_EACH_WAY(executor, mode) {
+        struct toy toy;
+        uint64_t value = 0, started, ended;
+        toy_init(&toy, mode);
+        toy_open(&toy, executor);
+        unbind_queue *queue = make_queue(&toy.gpu);
+        unbind_vma *vma = new_vma(&toy, PAGE, 0x10000);
+        unbind_fence *done = NULL;
+        CHECK_EQUAL(unbind_vma_bind(vma, 0), 0);
+        struct unbind_command commands[4] = {command_delay(2000000), command_store(0x10000, 7), command_delay(1000000),
+                                             command_load(0x10000, &value)};
+        started = unbind_device_now(toy.gpu.device);
+        REQUIRE(submit(queue, commands, 4, vma, NULL, &done) == 0);
+        CHECK_EQUAL(finish(unbind_fence_ref(done)), 0);
+        CHECK_EQUAL(unbind_fence_get_timestamp(done, &ended), 0);
+        CHECK(ended - started >= 3000000);
+        CHECK_EQUAL(value, 7);
+        CHECK(toy.submits == 2 && toy.commands == 2);
+        CHECK_EQUAL(device_stats(toy.gpu.device).commands, 4);
+        unbind_fence_unref(done);
+        unbind_vma_unref(vma);
+        unbind_queue_unref(queue);
+        toy_close(&toy);
+    }
+}
+
 TEST(errors, "what a submit ends with is the error of its job, and the queue goes on") {
     static const int errors[4] = {-EOPNOTSUPP, -EAGAIN, -EIO, -EFAULT};
     FOR_EACH_WAY(executor, mode) {

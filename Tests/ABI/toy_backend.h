@@ -243,8 +243,7 @@ static inline char *toy_byte(struct toy_vm *vm, uint64_t address, bool writes) {
 /* 0 or -EFAULT. */
 static inline int toy_run(struct toy_vm *vm, const struct unbind_command *command) {
     uint64_t size = command->op == UNBIND_COMMAND_STORE || command->op == UNBIND_COMMAND_LOAD ? 8 : command->size;
-    CHECK(command->op <= UNBIND_COMMAND_DELAY && command->fence == NULL && command->reserved == 0);
-    if (command->op == UNBIND_COMMAND_DELAY) return 0;
+    CHECK(command->op < UNBIND_COMMAND_DELAY && command->fence == NULL && command->reserved == 0);
     for (uint64_t i = 0; i < size; i++) {
         char *at = toy_byte(vm, command->address + i, command->op != UNBIND_COMMAND_LOAD), *from = at;
         if (command->op == UNBIND_COMMAND_COPY) from = toy_byte(vm, command->source + i, false);

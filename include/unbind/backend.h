@@ -158,9 +158,9 @@ struct unbind_backend_ops {
     /* None of its submits is under way. */
     void (*queue_destroy)(void *backend, void *queue);
     /*
-     * Runs commands in order; complete when the last one has ended. WAIT commands do not come here: the library
-     * splits jobs at them, and calls again when their fences have signalled. The array, and
-     * what LOAD's result points at, are valid until then. Errors: -EOPNOTSUPP for a command it
+     * Runs commands in order; complete when the last one has ended. WAIT and DELAY commands do not come here:
+     * the library splits jobs at them, and calls again when their fences have signalled or their time
+     * has passed. The array, and what LOAD's result points at, are valid until then. Errors: -EOPNOTSUPP for a command it
      * does not have, and any other: the job's fence carries it.
      */
     int (*submit)(void *backend, void *queue, const struct unbind_command *commands, uint32_t count,

@@ -1,4 +1,5 @@
-// An engine whose jobs a backend runs: it gives them one after the other, in runs of commands between two WAITs.
+// An engine whose jobs a backend runs: it gives them one after the other, in runs of commands between WAITs and DELAYs,
+// which are no matter of the backend's: for so long the engine gives it nothing.
 //
 // Gates, order, WAITs and the end of a job are the same as everywhere. While a submit is under way the engine counts as
 // scheduled; its completion submits it.
@@ -11,24 +12,39 @@ private enum SubmitOutcome {
     case ended
     /// What was begun, or the fence of a WAIT, will submit the engine, which may already run elsewhere.
     case blocked
+    /// Come again at that time.
+    case later(UInt64)
 }
 
 extension UnsafeMutablePointer where Pointee == Engine {
     func runOnBackend(at time: UInt64) {
         while true {
             guard let job = nextJob() else { return }
-            switch submitCommands(of: job) {
+            switch submitCommands(of: job, at: time) {
             case .blocked: return
+            case .later(let due):
+                pointee.gpu.pointee.executor.submit(itemPointer, at: due)
+                return
             case .ended: if end(job, at: time) { return }
             }
         }
     }
 
-    private func submitCommands(of job: JobPointer) -> SubmitOutcome {
+    private func submitCommands(of job: JobPointer, at time: UInt64) -> SubmitOutcome {
         let queue = pointee.backend.unsafelyUnwrapped
         while pointee.progress.error == 0 && pointee.progress.commandIndex < job.pointee.commandCount {
             let first = pointee.progress.commandIndex
-            if job.pointee.commands.unsafelyUnwrapped[first].kind == .wait {
+            let command = job.pointee.commands.unsafelyUnwrapped[first]
+            if command.kind == .delay {
+                if !pointee.progress.isPaid {
+                    pointee.progress.isPaid = true
+                    return .later(time.addingSaturating(command.value))
+                }
+                pointee.progress.isPaid = false
+                advance(to: first + 1)
+                continue
+            }
+            if command.kind == .wait {
                 if !pointee.progress.hasWaited, !wait(job) { return .blocked }
                 pointee.progress.error = pointee.progress.waitError
                 pointee.progress.hasWaited = false
@@ -58,13 +74,13 @@ extension UnsafeMutablePointer where Pointee == Engine {
 }
 
 extension UnsafeMutablePointer where Pointee == Job {
-    /// Writes the commands up to the next WAIT as the backend gets them. The result is where that is, or the end.
+    /// Writes the commands up to the next WAIT or DELAY as the backend gets them. The result is where that is, or the end.
     fileprivate func translate(from first: Int) -> Int {
         let native = pointee.nativeCommands.unsafelyUnwrapped
         var index = first
         while index < pointee.commandCount {
             let command = pointee.commands.unsafelyUnwrapped[index]
-            if command.kind == .wait { break }
+            if command.kind == .wait || command.kind == .delay { break }
             var translated = unbind_command()
             translated.op = command.kind.rawValue
             translated.address = command.address
