@@ -40,7 +40,7 @@ extension UnsafeMutablePointer where Pointee == HandleList {
     func drop(_ entry: HandleEntryPointer) -> Bool {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
-        entry.pointee.users -= 1
+        entry.pointee.users = entry.pointee.users - 1
         if entry.pointee.users > 0 { return false }
         let (next, previous) = (entry.pointee.next, entry.pointee.previous)
         next?.pointee.previous = previous
@@ -67,7 +67,7 @@ extension UnsafeMutablePointer where Pointee == HandleList {
         var next = pointee.first
         while let entry = next, entry.pointee.handle != handle { next = entry.pointee.next }
         if let known = next {
-            known.pointee.users += 1
+            known.pointee.users = known.pointee.users + 1
             return known
         }
         do throws(Status) {

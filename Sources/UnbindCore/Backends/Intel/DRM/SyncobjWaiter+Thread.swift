@@ -92,7 +92,7 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
                 taken[count] = first
                 count &+= 1
                 timeline.pointee.first = (timeline.pointee.first &+ 1) & (timeline.pointee.capacity - 1)
-                timeline.pointee.count -= 1
+                timeline.pointee.count = timeline.pointee.count - 1
             }
             hasMore = count == taken.count && timeline.pointee.count > 0
             timeline.pointee.isGathered = hasMore

@@ -142,14 +142,14 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
 
     func add(_ timeline: KernelTimelinePointer) throws(Status) {
         pointee.lock.acquire()
-        pointee.timelineCount += 1
+        pointee.timelineCount = pointee.timelineCount + 1
         let count = pointee.timelineCount
         pointee.lock.release()
         do throws(Status) {
             try makeRoom(for: count)
         } catch {
             pointee.lock.acquire()
-            pointee.timelineCount -= 1
+            pointee.timelineCount = pointee.timelineCount - 1
             pointee.lock.release()
             throw error
         }
@@ -181,7 +181,7 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
         let (next, previous) = (timeline.pointee.next, timeline.pointee.previous)
         next?.pointee.previous = previous
         if let previous { previous.pointee.next = next } else { pointee.firstTimeline = next }
-        pointee.timelineCount -= 1
+        pointee.timelineCount = pointee.timelineCount - 1
     }
 
     func unwatch(_ timeline: KernelTimelinePointer) -> Bool {
@@ -260,7 +260,7 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
     private func takeKick() -> UInt64? {
         if !pointee.isWaiting || pointee.isKicked { return nil }
         pointee.isKicked = true
-        pointee.kickPoint += 1
+        pointee.kickPoint = pointee.kickPoint + 1
         return pointee.kickPoint
     }
 

@@ -67,7 +67,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         let handle = buffer.pointee.handle
         if handle != 0 {
             pointee.bufferLock.acquire()
-            buffer.pointee.users -= 1
+            buffer.pointee.users = buffer.pointee.users - 1
             let isLast = buffer.pointee.users == 0
             if isLast {
                 unlist(buffer)
@@ -95,7 +95,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         do throws(Status) {
             let handle = try pointee.node.importBuffer(descriptor)
             if let known = findBuffer(handle) {
-                known.pointee.users += 1
+                known.pointee.users = known.pointee.users + 1
                 pointee.bufferLock.release()
                 pointee.memory.deallocateArray(buffer, count: 1)
                 return known

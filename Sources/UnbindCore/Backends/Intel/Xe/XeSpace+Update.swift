@@ -69,15 +69,15 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
             operation.flags |= UNBIND_DRM_XE_VM_BIND_FLAG_NULL
             return operation
         }
-        let buffer = range.bo.assumingMemoryBound(to: XeBuffer.self).pointee
+        let buffer = range.bo.assumingMemoryBound(to: XeBuffer.self)
         let attributes = pointee.backend.pointee.configuration.pageAttributes
         operation.pat_index =
-            buffer.isCached ? attributes.coherent : attributes.index(forCacheLevel: range.cache_level)
-        if buffer.handle == 0 {
+            buffer.pointee.isCached ? attributes.coherent : attributes.index(forCacheLevel: range.cache_level)
+        if buffer.pointee.handle == 0 {
             operation.op = UNBIND_DRM_XE_VM_BIND_OP_MAP_USERPTR
-            operation.userptr = UInt64(UInt(bitPattern: buffer.cpu)) &+ range.offset
+            operation.userptr = UInt64(UInt(bitPattern: buffer.pointee.cpu)) &+ range.offset
         } else {
-            operation.obj = buffer.handle
+            operation.obj = buffer.pointee.handle
             operation.obj_offset = range.offset
         }
         return operation
