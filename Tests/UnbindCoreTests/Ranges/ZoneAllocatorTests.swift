@@ -248,7 +248,7 @@ private final class ZoneFixture {
 }
 
 @Suite struct ZoneAllocatorTests {
-    @Test("an allocator does what a naive one does, and releasing allocates nothing", arguments: 0..<300)
+    @Test("an allocator does what a naive one does, and releasing allocates nothing", arguments: 0..<(isSanitized ? 30 : 300))
     func model(seed: Int) {
         let fixture = ZoneFixture(seed: seed)
         for _ in 0..<300 { fixture.step() }
