@@ -79,6 +79,36 @@ TEST(bind_limit, "a kernel that takes few binds at once gets them in smaller arr
     intel_close(&gpu);
 }
 
+TEST(bound_in_kernel, "a job on what is being bound is handed over before the bind is done, and runs after it") {
+    struct gpu gpu;
+    machine(machine_name("lnl"), "DELAY", "bind:100000", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    unbind_queue *queue = make_queue(&gpu);
+    // So that the first job's wait for the queue's own buffer is over.
+    struct binding other = bind_buffer(&gpu, PAGE, 2 * BASE);
+    CHECK_EQUAL(store(queue, other.vma, 2 * BASE, 1), 0);
+    for (unsigned round = 0; round < 3; round++) {
+        unbind_bo *bo = make_bo(&gpu, PAGE);
+        unbind_vma *vma = make_vma(&gpu, bo, BASE);
+        unbind_fence *bound = NULL, *done = NULL;
+        log_forget();
+        CHECK_EQUAL(unbind_vma_bind_async(vma, 0, &bound), 0);
+        CHECK(log_comes_to(1, "ioctl XE_VM_BIND", "op=0"));
+        struct unbind_command command = command_store(BASE, 7 + round);
+        CHECK_EQUAL(submit(queue, &command, 1, vma, NULL, &done), 0);
+        CHECK(log_comes_to(1, "ioctl XE_EXEC ", "syncs=2"));
+        CHECK_EQUAL(finish(done), 0);
+        CHECK_EQUAL(unbind_fence_is_signaled(bound), 1);
+        unbind_fence_unref(bound);
+        CHECK_EQUAL(cpu_read(bo, 0), 7 + round);
+        unbind_vma_unref(vma);
+        unbind_bo_unref(bo);
+    }
+    unbind_queue_unref(queue);
+    drop_binding(&other);
+    intel_close(&gpu);
+}
+
 TEST(faults, "a job that uses what is not bound fails, changes nothing there, and the queue goes on") {
     struct gpu gpu;
     machine(machine_name("lnl"), NULL);

@@ -96,8 +96,14 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         }
         let ops = pointee.backend.pointee.ops
         let (context, handle) = (pointee.backend.pointee.context, pointee.handle)
+        let link = pointee.step == .map ? pointee.backend.pointee.link?.update : nil
         return perform { token in
-            ops.update(context, handle, batch.pointee.ranges, UInt32(batch.pointee.count), token)
+            guard let link else {
+                return ops.update(context, handle, batch.pointee.ranges, UInt32(batch.pointee.count), token)
+            }
+            return link(
+                context, handle, batch.pointee.ranges, UInt32(batch.pointee.count), bindsTaken,
+                UnsafeMutableRawPointer(self), token)
         }
     }
 

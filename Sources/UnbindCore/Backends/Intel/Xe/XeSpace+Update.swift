@@ -6,11 +6,13 @@ import CSystem
 import CUnbind
 
 extension UnsafeMutablePointer where Pointee == XeSpace {
-    /// All maps or all unmaps. The completion follows.
+    /// All maps or all unmaps. The completion follows; before it can, `taken` is told the timeline, whose next point it
+    /// is.
     /// - Failure: again: more than the kernel or the timeline takes just now; ENOBUFS: too many ranges;
     ///   others as the kernel has them. Nothing has changed then.
     func update(
-        _ ranges: UnsafePointer<unbind_backend_range>, count: Int, completion: PointCompletion
+        _ ranges: UnsafePointer<unbind_backend_range>, count: Int, completion: PointCompletion,
+        taken: (KernelTimelinePointer) -> Void
     ) throws(Status) {
         guard count > 0, count <= XeSpace.mostRanges else { throw Status(raw: -ENOBUFS) }
         let isUnmap = ranges[0].op == UNBIND_BACKEND_UNMAP
@@ -18,6 +20,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         try queue.timeline.reserve(growing: !isUnmap)
         for index in 0..<count { (pointee.operations + index).initialize(to: operation(ranges[index])) }
         try bind(pointee.operations, count: count, on: queue.id, signalling: queue.timeline)
+        taken(queue.timeline)
         queue.timeline.watch(completion)
     }
 
@@ -87,17 +90,17 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
 extension unbind_drm_xe_sync {
     /// The kernel signals the point.
     static func signal(_ timeline: KernelTimelinePointer, point: UInt64) -> unbind_drm_xe_sync {
-        var sync = wait(timeline, point: point)
+        var sync = wait(KernelWait(syncobj: timeline.pointee.syncobj, point: point))
         sync.flags = UNBIND_DRM_XE_SYNC_FLAG_SIGNAL
         return sync
     }
 
     /// The kernel awaits the point, which has its fence already.
-    static func wait(_ timeline: KernelTimelinePointer, point: UInt64) -> unbind_drm_xe_sync {
+    static func wait(_ wait: KernelWait) -> unbind_drm_xe_sync {
         var sync = unbind_drm_xe_sync()
         sync.type = UNBIND_DRM_XE_SYNC_TYPE_TIMELINE_SYNCOBJ
-        sync.handle = timeline.pointee.syncobj.handle
-        sync.timeline_value = point
+        sync.handle = wait.syncobj.handle
+        sync.timeline_value = wait.point
         return sync
     }
 }
