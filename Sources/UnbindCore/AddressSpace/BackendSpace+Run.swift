@@ -46,6 +46,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         switch pointee.step {
         case .take: return take(at: time)
         case .unmap: return unmap()
+        case .handedOver: return awaitHandedOver()
         case .invalidate: return invalidate()
         case .unmapped:
             completeUnmapped(at: time)
@@ -55,10 +56,13 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
     }
 
     private func take(at time: UInt64) -> BackendOutcome {
-        if !takeReady() {
+        letOffersGather()
+        var offerCount = 0
+        if !takeReady(&offerCount) {
             pointee.vm!.drop()
             return .rest
         }
+        if offerCount > 0 { handOver(offerCount, at: time) }
         pointee.unbinds = AddressOrder.sorted(pointee.unbinds)
         pointee.binds = AddressOrder.sorted(pointee.binds)
         beginBinds(at: time)

@@ -119,6 +119,13 @@ extension UnsafeMutablePointer where Pointee == KernelTimeline {
         pointee.waiter.watch(completion, on: self)
     }
 
+    /// As watch, for a point that the kernel took before; after all others that are watched.
+    func watch(_ completion: PointCompletion, at point: UInt64) {
+        var completion = completion
+        completion.point = point
+        pointee.waiter.watch(completion, on: self)
+    }
+
     /// Takes back all that is awaited: nobody is told. False if there was nothing, or it is being told now.
     func unwatch() -> Bool { pointee.waiter.unwatch(self) }
 }

@@ -37,6 +37,21 @@ struct KernelLink: BitwiseCopyable {
             _ takenContext: UnsafeMutableRawPointer?, _ token: OpaquePointer?
         ) -> Int32
 
+    /// Unmaps after `waits` (KernelWait): 0, and where to wait for that, or a negative errno. Not while another update of
+    /// the space is under way.
+    typealias Unmap =
+        @convention(c) (
+            _ backend: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?,
+            _ ranges: UnsafePointer<unbind_backend_range>?, _ count: UInt32, _ waits: UnsafeRawPointer?,
+            _ waitCount: UInt32, _ outPlace: UnsafeMutablePointer<UInt64>?
+        ) -> Int32
+    /// Completes when what was left to the kernel up to that place has been unmapped. Counts as an update.
+    typealias AwaitUnmap =
+        @convention(c) (
+            _ backend: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?, _ place: UInt64,
+            _ token: OpaquePointer?
+        ) -> Int32
+
     let gpu: IntelGPU
     let waiter: UnsafeMutablePointer<SyncobjWaiter>
     /// UNBIND_INTEL_INFO_*.
@@ -46,6 +61,8 @@ struct KernelLink: BitwiseCopyable {
     /// Nil: the library awaits everything.
     var submit: Submit?
     var update: Update?
+    var unmap: Unmap?
+    var awaitUnmap: AwaitUnmap?
 
     var node: DRMNode { gpu.node }
 }

@@ -10,7 +10,8 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         if pointee.supportsFaultMode { flags |= UNBIND_INTEL_INFO_FAULT_MODE }
         let link = KernelLink(
             gpu: pointee.gpu, waiter: pointee.waiter, flags: flags, exportBuffer: xeBufferExport,
-            importBuffer: xeBufferImport, submit: xeSubmitAfter, update: xeUpdateTelling)
+            importBuffer: xeBufferImport, submit: xeSubmitAfter, update: xeUpdateTelling,
+            unmap: xeUnmapAfter, awaitUnmap: xeAwaitUnmap)
         return BackendDescription(ops: operations, context: UnsafeMutableRawPointer(self), link: link)
     }
 
@@ -126,6 +127,30 @@ private func xeUpdateTelling(
         try space.update(ranges!, count: Int(count), completion: completion) { timeline in
             taken?(takenContext, UnsafeMutableRawPointer(timeline), timeline.nextPoint)
         }
+        return UNBIND_BACKEND_PENDING
+    } catch {
+        return error.raw
+    }
+}
+
+private func xeUnmapAfter(
+    _ context: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?,
+    _ ranges: UnsafePointer<unbind_backend_range>?, _ count: UInt32, _ waits: UnsafeRawPointer?, _ waitCount: UInt32,
+    _ outPlace: UnsafeMutablePointer<UInt64>?
+) -> Int32 {
+    let waits = UnsafeBufferPointer(start: waits?.assumingMemoryBound(to: KernelWait.self), count: Int(waitCount))
+    return cStatus { () throws(Status) in
+        let space = space!.assumingMemoryBound(to: XeSpace.self)
+        outPlace!.pointee = try space.unmap(ranges!, count: Int(count), after: waits)
+    }
+}
+
+private func xeAwaitUnmap(
+    _ context: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?, _ place: UInt64, _ token: OpaquePointer?
+) -> Int32 {
+    let completion = PointCompletion(context: UnsafeMutableRawPointer(token!), function: completeToken)
+    do throws(Status) {
+        try space!.assumingMemoryBound(to: XeSpace.self).awaitUnmap(place, completion: completion)
         return UNBIND_BACKEND_PENDING
     } catch {
         return error.raw

@@ -83,7 +83,7 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
         }
         if pointee.stage.finishBatch() { return endJob(error: 0) }
         do throws(Status) {
-            try runBatch(after: UnsafeBufferPointer(start: nil, count: 0))
+            try runBatch(after: .none)
         } catch {
             endJob(error: error.raw)
         }

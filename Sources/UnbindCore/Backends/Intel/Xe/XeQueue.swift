@@ -90,7 +90,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
             operation.pat_index = pointee.backend.pointee.configuration.pageAttributes.coherent
         }
         try withUnsafeMutablePointer(to: &operation) { operation throws(Status) in
-            try bind(operation, count: 1, on: 0, signalling: timeline)
+            try bind(operation, count: 1, on: 0, after: .none, signalling: timeline)
         }
     }
 }
