@@ -152,8 +152,9 @@ uint32_t unbind_bo_region(const unbind_bo *bo);
  * buffer, the unbinds too, and copies within the call (from a callback: it fails with
  * -ENOMEM). Errors: -EINVAL, -ENOENT (device closed), -ENOMEM (also: the region is
  * full), -EAGAIN (a VMA is pinned), -EIO (the buffer is lost), -EOPNOTSUPP (wrapped
- * memory; no UNBIND_CAP_MIGRATION); -EINTR and -EDEADLK from the wait just named: the buffer is where it was,
- * VMAs of it may be unbound, try again. Since: 0.1
+ * memory; no UNBIND_CAP_MIGRATION); -EINTR and -EDEADLK from the wait just named: the
+ * buffer is where it was, VMAs of it may be unbound, try again; so they may be after an
+ * -EIO that this wait brought to light. Since: 0.1
  */
 int unbind_bo_migrate(unbind_bo *bo, uint32_t region, uint32_t flags, unbind_fence **out_fence);
 
