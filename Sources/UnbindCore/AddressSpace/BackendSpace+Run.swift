@@ -51,10 +51,15 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
             completeUnmapped(at: time)
             return .goOn
         case .map: return map(at: time)
+        case .transfer: return transfer()
+        case .transferred:
+            endTransfer()
+            return .goOn
         }
     }
 
     private func take(at time: UInt64) -> BackendOutcome {
+        if beginTransfer() { return .goOn }
         if !takeReady() {
             pointee.vm!.drop()
             return .rest
@@ -118,7 +123,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         guard let function = pointee.backend.pointee.ops.invalidate, pointee.unmappedEnd != 0,
             !pointee.backend.isLost || pointee.isResumed
         else {
-            pointee.step = .unmapped
+            pointee.step = pointee.transfer == nil ? .unmapped : .transferred
             return .goOn
         }
         if !pointee.isResumed { pointee.invalidations.add(1) }
@@ -130,7 +135,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         if status != 0, let outcome = retry(after: status) { return outcome }
         pointee.retries = 0
         if status != 0 { markLost(from: pointee.unbinds) }
-        pointee.step = .unmapped
+        pointee.step = pointee.transfer == nil ? .unmapped : .transferred
         return .goOn
     }
 }

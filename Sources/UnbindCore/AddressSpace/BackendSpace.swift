@@ -6,8 +6,9 @@
 // been completed.
 //
 //     add, feed -> take -> unmap... -> invalidate -> completed -> map... -> take
+//     suspend, resume -> take -> transfer... -> invalidate -> transferred -> take
 //
-// BackendSpace+Run has the steps, +Unmap and +Map what is in them.
+// BackendSpace+Run has the steps, +Unmap, +Map and +Suspend what is in them.
 //
 // - Locking: `lock`, of the page tables' rank, for what is handed over; the rest belongs to the work while it runs. The
 //   backend is called with nothing held.
@@ -21,7 +22,7 @@ import Synchronization
 typealias BackendSpacePointer = UnsafeMutablePointer<BackendSpace>
 
 struct BackendSpace: ~Copyable {
-    enum Step { case take, unmap, invalidate, unmapped, map }
+    enum Step { case take, unmap, invalidate, unmapped, map, transfer, transferred }
 
     let backend: BackendPointer
     /// At `itemOffset`.
@@ -42,6 +43,13 @@ struct BackendSpace: ~Copyable {
     fileprivate var engines: EnginePointer?
     /// Somebody runs the work, or will.
     fileprivate var isActive = false
+    /// What a suspend or resume waits for.
+    var requested: BackendTransferPointer?
+
+    /// A suspend or resume is under way. Under the VM's lock.
+    var isTransferring = false
+    /// Mappings that are to be split when they have been mapped: for so long only they know that they are.
+    let splits = Atomic<Int>(0)
 
     // The work's own.
 
@@ -71,6 +79,10 @@ struct BackendSpace: ~Copyable {
     var failure: Int32 = 0
     /// Times in a row that the backend asked to come again.
     var retries = 0
+    /// The suspend or resume that it is at.
+    var transfer: BackendTransferPointer?
+    /// Nothing is mapped until a resume.
+    var isSuspended = false
 
     /// Calls of `update` and `invalidate`, and the ranges in the former.
     let updates = Atomic<UInt64>(0)
@@ -236,7 +248,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
 
     /// What is being handed over keeps the VM up to here.
     /// - Locking: held.
-    private func start() -> Bool {
+    func start() -> Bool {
         if pointee.isActive { return false }
         pointee.isActive = true
         pointee.vm.retain()

@@ -58,10 +58,21 @@ extension UnsafeMutablePointer where Pointee == Engine {
                 }
                 queue.pointee.end = job.translate(from: first)
             }
+            if !queue.pointee.isResumed, command.kind == .move, pointee.gpu.takeMoveFailure() {
+                pointee.progress.error = Status.lost.raw
+                continue
+            }
             let end = queue.pointee.end
             let native = job.pointee.nativeCommands.unsafelyUnwrapped
             guard let status = queue.submit(native + first, count: end - first) else { return .blocked }
-            if status == 0 { advance(to: end) } else { pointee.progress.error = status }
+            if status == 0 {
+                queue.pointee.retries = 0
+                advance(to: end)
+            } else if let pause = queue.pauseBeforeRetry(after: status) {
+                return .later(time.addingSaturating(pause))
+            } else {
+                pointee.progress.error = status
+            }
         }
         return .ended
     }
