@@ -301,6 +301,79 @@ TEST(batches, "mappings of batches are suspended, split meanwhile, and resumed; 
     }
 }
 
+static uint32_t draw(uint64_t *random, uint32_t below) {
+    *random = *random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)(*random >> 33) % below;
+}
+
+TEST(random_programs, "whatever is bound, unbound and fails in between, what is mapped is what is bound, or nothing") {
+    enum { COUNT = 40, SLOT = 16 };
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct toy toy;
+        unbind_vma *vmas[COUNT];
+        uint64_t random = seed, sizes[COUNT], bound[COUNT] = {0};
+        bool is_suspended = false;
+        toy_init(&toy, toy_modes[seed % 3]);
+        toy.ops.max_ranges = draw(&random, 2) ? 0 : 1 + draw(&random, 20);
+        if (draw(&random, 2)) toy.ops.capabilities |= UNBIND_CAP_PARTIAL_UNBIND;
+        if (draw(&random, 2)) toy.ops.invalidate = NULL;
+        toy_open(&toy, UNBIND_EXECUTOR_MANUAL);
+        for (unsigned i = 0; i < COUNT; i++) {
+            struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
+            struct unbind_view view = UNBIND_VIEW_INIT;
+            unbind_bo *bo = make_bo(&toy.gpu, SLOT * PAGE);
+            options.flags = UNBIND_VMA_FIXED;
+            options.address = i * SLOT * PAGE;
+            options.view = &view;
+            view.type = i % 3 ? UNBIND_VIEW_PARTIAL : UNBIND_VIEW_ROTATED;
+            if (i % 3) view.offset = draw(&random, 4) * PAGE, view.size = (1 + draw(&random, 12)) * PAGE;
+            else view.plane_count = 1, view.planes[0].width = view.planes[0].height = view.planes[0].src_stride = 3;
+            view.planes[0].dst_stride = i % 3 ? 0 : 4; /* with padding */
+            if (i % 3) memset(&view.planes[0], 0, sizeof view.planes[0]);
+            REQUIRE(unbind_vma_create(toy.gpu.vm, bo, &options, &vmas[i]) == 0);
+            sizes[i] = i % 3 ? view.size / PAGE : 9;
+            unbind_bo_unref(bo);
+        }
+        for (unsigned step = 0; step < 80; step++) {
+            unsigned i = draw(&random, COUNT), what = draw(&random, 8);
+            uint64_t expected = 0;
+            if (what < 4) {
+                CHECK_EQUAL(unbind_vma_bind_async(vmas[i], 0, NULL), 0);
+                bound[i] = sizes[i];
+            } else if (what < 6) {
+                CHECK_EQUAL(unbind_vma_unbind(vmas[i], 0), 0);
+                bound[i] = 0;
+            } else if (!is_suspended) {
+                CHECK_EQUAL(unbind_vm_suspend(toy.gpu.vm), 0);
+                is_suspended = true;
+            } else {
+                uint64_t fails = draw(&random, 2) ? draw(&random, COUNT) : COUNT;
+                toy.fail_address = fails * SLOT * PAGE;
+                toy.fail_address_error = -EINVAL;
+                toy.most_ranges = draw(&random, 3);
+                int status = unbind_vm_resume(toy.gpu.vm);
+                CHECK_EQUAL(status, fails < COUNT && bound[fails] ? -EINVAL : 0);
+                toy.fail_address = UINT64_MAX;
+                toy.most_ranges = 0;
+                is_suspended = status != 0;
+            }
+            for (unsigned spin = 0; spin < 2000; spin++) {
+                for (unsigned k = expected = 0; k < COUNT; k++) expected += is_suspended ? 0 : bound[k];
+                toy_idle(&toy);
+                if (toy_mapped(&toy) == (int64_t)expected) break;
+                sleep_ms(1);
+            }
+            CHECK_EQUAL(toy_mapped(&toy), expected);
+            if (check_failures) printf("    seed %u, step %u\n", (unsigned)seed, step);
+            REQUIRE(!check_failures);
+        }
+        for (unsigned k = 0; k < COUNT; k++)
+            CHECK_EQUAL(toy_look(toy.vm, k * SLOT * PAGE) != NULL, !is_suspended && bound[k]);
+        for (unsigned k = 0; k < COUNT; k++) unbind_vma_unref(vmas[k]);
+        toy_close(&toy);
+    }
+}
+
 TEST(no_memory, "suspending and resuming survive the failure of each allocation") {
     bool is_over = false;
     for (uint64_t n = 1; !is_over && n < 20; n++) {
@@ -328,6 +401,53 @@ TEST(no_memory, "suspending and resuming survive the failure of each allocation"
         toy_close(&toy);
     }
     CHECK(is_over);
+}
+
+TEST(not_completed, "a suspend that nothing can finish just now is told so, and finishes when the backend does") {
+    struct toy toy;
+    toy_init(&toy, TOY_AT_ONCE);
+    toy_open(&toy, UNBIND_EXECUTOR_SIMULATED);
+    static unbind_vma *vmas[100];
+    for (unsigned i = 0; i < 100; i++) {
+        vmas[i] = new_vma(&toy, PAGE, i * PAGE);
+        REQUIRE(unbind_vma_bind(vmas[i], 0) == 0);
+    }
+    toy.mode = TOY_BY_HAND;
+    CHECK_EQUAL(unbind_vm_suspend(toy.gpu.vm), -EDEADLK);
+    CHECK_EQUAL(unbind_vm_suspend(toy.gpu.vm), -EINVAL);
+    CHECK_EQUAL(unbind_vm_resume(toy.gpu.vm), -EBUSY);
+    while (toy_complete(&toy)) toy_idle(&toy);
+    CHECK_EQUAL(toy.mapped, 0);
+    CHECK_EQUAL(unbind_vm_suspend(toy.gpu.vm), -EINVAL);
+    toy.mode = TOY_AT_ONCE;
+    CHECK_EQUAL(unbind_vm_resume(toy.gpu.vm), 0);
+    CHECK_EQUAL(toy.mapped, 100);
+    for (unsigned i = 0; i < 100; i++) unbind_vma_unref(vmas[i]);
+    toy_close(&toy);
+}
+
+static void suspend_in_callback(unbind_fence *fence, void *user_data) {
+    struct toy *toy = (struct toy *)user_data;
+    (void)fence;
+    CHECK_EQUAL(unbind_vm_suspend(toy->gpu.vm), -EDEADLK);
+    CHECK_EQUAL(unbind_vm_resume(toy->gpu.vm), -EDEADLK);
+}
+
+TEST(in_callback, "a callback of the device's work cannot wait for a suspend") {
+    struct toy toy;
+    struct unbind_fence_callback callback;
+    memset(&callback, 0, sizeof callback);
+    unbind_fence *bound = NULL;
+    toy_init(&toy, TOY_AT_ONCE);
+    toy_open(&toy, UNBIND_EXECUTOR_MANUAL);
+    unbind_vma *vma = new_vma(&toy, PAGE, 0);
+    REQUIRE(unbind_vma_bind_async(vma, 0, &bound) == 0);
+    REQUIRE(unbind_fence_add_callback(bound, &callback, suspend_in_callback, &toy) == 0);
+    CHECK_EQUAL(finish(bound), 0);
+    CHECK_EQUAL(unbind_vm_suspend(toy.gpu.vm), 0);
+    CHECK_EQUAL(unbind_vm_resume(toy.gpu.vm), 0);
+    unbind_vma_unref(vma);
+    toy_close(&toy);
 }
 
 /* Binds and unbinds a VMA of its own. */

@@ -48,7 +48,9 @@ static unbind_fence *move(unbind_bo *bo, uint32_t region, uint32_t flags) {
 }
 
 /* Copies by the kernel so far: batches that ran. */
-static size_t batches(void) { return log_count("ioctl XE_EXEC ", NULL) + log_count("ioctl I915_GEM_EXECBUFFER2", NULL); }
+static size_t batches(void) {
+    return log_count("ioctl XE_EXEC ", NULL) + log_count("ioctl I915_GEM_EXECBUFFER2", NULL);
+}
 
 TEST(keeps_bytes, "a buffer keeps its bytes from system to local memory and back, and its VMA shows the new memory") {
     struct gpu gpu;
@@ -273,7 +275,7 @@ TEST(closing, "closing a device while moves are under way ends them, and leaves 
     unsetenv("UNBIND_MOCK_DELAY");
 }
 
-TEST(refused, "what cannot move is refused with a reason in the log: shared and wrapped memory, and all without local memory") {
+TEST(refused, "what cannot move is refused with a reason in the log: shared and wrapped memory, all without local memory") {
     struct gpu gpu;
     void *memory = NULL;
     int fd = -1;

@@ -202,7 +202,7 @@ struct unbind_backend_fault {
     uint32_t command_index; /* which command of the submit; 0 if that is not known, and without a token */
     uint64_t vm_id;         /* as vm_create got it; with a token: its queue's, or 0 */
     uint64_t address;       /* the first faulting byte; plain, not sign-extended */
-    unbind_backend_token *token; /* of the submit that faulted, which has not been completed; NULL if that is not known */
+    unbind_backend_token *token; /* of the submit that faulted, which has not been completed; NULL if unknown */
 };
 #define UNBIND_BACKEND_FAULT_INIT { sizeof(struct unbind_backend_fault), 0, 0, 0, 0, 0, NULL }
 

@@ -137,7 +137,8 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         defer { vm.pointee.lock.release() }
         if pointee.splits.load(ordering: .acquiring) != 0 { return Status.busy.raw }
         let suspends = transfer.pointee.kind == .suspend
-        let (old, new) = suspends ? (VMAResource.mapped, VMAResource.suspended) : (VMAResource.suspended, VMAResource.mapped)
+        let old = suspends ? VMAResource.mapped : VMAResource.suspended
+        let new = suspends ? VMAResource.suspended : VMAResource.mapped
         var count = 0
         forEachBinding(includingPending: suspends) { resource, _ in
             if resource.pointee.writtenIn == old { count += 1 }

@@ -1,7 +1,7 @@
 // Unbinds on their way to the backend: whole ranges, neighbours as one, as many in a call as it takes.
 //
 // A list of resources in order of addresses is gone through from `nextUnmap` on. Those with nothing mapped (their bind
-// has failed) are passed over, and completed with the others.
+// has failed, or the VM is suspended) are passed over, and completed with the others.
 //
 // The pieces of a bind that failed half-way are unmapped in the same way; then the list is that bind's resource, and
 // `failure` is set.

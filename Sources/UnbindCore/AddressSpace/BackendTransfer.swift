@@ -2,8 +2,8 @@
 // bindings concerned, in order of addresses, and how far it has come.
 //
 // Made by the call, which waits; filled and worked off by the BackendSpace's work. Its memory is taken before the work
-// sees it, because unbinds wait for that work: if there turn out to be more bindings than it has room for, nothing is done
-// and the call comes back with more. If the call cannot wait to the end, the work frees it.
+// sees it, because unbinds wait for that work: if there turn out to be more bindings than it has room for, nothing is
+// done and the call comes back with more. If the call cannot wait to the end, the work frees it.
 
 import Synchronization
 

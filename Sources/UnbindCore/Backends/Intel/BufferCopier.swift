@@ -89,7 +89,9 @@ extension UnsafeMutablePointer where Pointee == BufferCopier {
         _ = try update()
     }
 
-    private static func map(_ buffer: UnsafeMutableRawPointer, at address: UInt64, size: UInt64) -> unbind_backend_range {
+    private static func map(
+        _ buffer: UnsafeMutableRawPointer, at address: UInt64, size: UInt64
+    ) -> unbind_backend_range {
         var range = unbind_backend_range()
         range.op = UNBIND_BACKEND_MAP
         range.address = address
