@@ -152,7 +152,7 @@ TEST(sync_files, "sync_files come in, and go out of fences that have signalled")
 
 /* Imports a point to come that is at least this one. */
 static unbind_fence *import_pending_point(unbind_device *device, int node, uint64_t least) {
-    for (unsigned tries = 0; tries < 2000; tries++, sleep_ms(1)) {
+    for (unsigned tries = 0; tries < 60000; tries++, sleep_ms(1)) {
         for (uint32_t handle = 1; handle < 32; handle++) {
             uint64_t submitted = 0, reached = 0;
             unbind_fence *fence = NULL;

@@ -37,6 +37,11 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
                 fail(first, error, at: time)
                 return .goOn
             }
+            if pointee.isSuspended {
+                first.pointee.resource.pointee.writtenIn = VMAResource.suspended
+                endFirst(first, error: 0, at: time)
+                return .goOn
+            }
             gatherMaps(from: first)
         }
         guard let status = update() else { return .pending }

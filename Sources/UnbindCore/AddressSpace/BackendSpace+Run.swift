@@ -52,10 +52,15 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
             completeUnmapped(at: time)
             return .goOn
         case .map: return map(at: time)
+        case .transfer: return transfer()
+        case .transferred:
+            endTransfer()
+            return .goOn
         }
     }
 
     private func take(at time: UInt64) -> BackendOutcome {
+        if beginTransfer() { return .goOn }
         letOffersGather()
         var offerCount = 0
         if !takeReady(&offerCount) {
@@ -128,7 +133,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         guard let function = pointee.backend.pointee.ops.invalidate, pointee.unmappedEnd != 0,
             !pointee.backend.isLost || pointee.isResumed
         else {
-            pointee.step = .unmapped
+            pointee.step = pointee.transfer == nil ? .unmapped : .transferred
             return .goOn
         }
         if !pointee.isResumed { pointee.invalidations.add(1) }
@@ -140,7 +145,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         if status != 0, let outcome = retry(after: status) { return outcome }
         pointee.retries = 0
         if status != 0 { markLost(from: pointee.unbinds) }
-        pointee.step = .unmapped
+        pointee.step = pointee.transfer == nil ? .unmapped : .transferred
         return .goOn
     }
 }

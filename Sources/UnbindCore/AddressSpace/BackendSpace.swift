@@ -6,8 +6,9 @@
 // been completed.
 //
 //     add, feed -> take -> unmap... -> invalidate -> completed -> map... -> take
+//     suspend, resume -> take -> transfer... -> invalidate -> transferred -> take
 //
-// BackendSpace+Run has the steps, +Unmap and +Map what is in them, +HandOver what is left to a kernel.
+// BackendSpace+Run has the steps, +Unmap, +Map and +Suspend what is in them, +HandOver what is left to a kernel.
 //
 // - Locking: `lock`, of the page tables' rank, for what is handed over; the rest belongs to the work while it runs. The
 //   backend is called with nothing held.
@@ -21,7 +22,7 @@ import Synchronization
 typealias BackendSpacePointer = UnsafeMutablePointer<BackendSpace>
 
 struct BackendSpace: ~Copyable {
-    enum Step { case take, unmap, handedOver, invalidate, unmapped, map }
+    enum Step { case take, unmap, handedOver, invalidate, unmapped, map, transfer, transferred }
 
     let backend: BackendPointer
     /// At `itemOffset`.
@@ -45,6 +46,13 @@ struct BackendSpace: ~Copyable {
     /// Unbinds that the kernel can be told of before they are ready; nil: none can. The array is under the lock.
     let offers: UnbindOffers?
     let offerCount = Atomic<Int>(0)
+    /// What a suspend or resume waits for.
+    var requested: BackendTransferPointer?
+
+    /// A suspend or resume is under way. Under the VM's lock.
+    var isTransferring = false
+    /// Mappings that are to be split when they have been mapped: for so long only they know that they are.
+    let splits = Atomic<Int>(0)
 
     // The work's own.
 
@@ -74,6 +82,10 @@ struct BackendSpace: ~Copyable {
     var failure: Int32 = 0
     /// Times in a row that the backend asked to come again.
     var retries = 0
+    /// The suspend or resume that it is at.
+    var transfer: BackendTransferPointer?
+    /// Nothing is mapped until a resume.
+    var isSuspended = false
 
     /// Calls of `update` and `invalidate`, and the ranges in the former.
     let updates = Atomic<UInt64>(0)

@@ -171,6 +171,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         if let split = pointee.split {
             pointee.split = nil
             split.run()
+            _ = pointee.vm.pointee.backendSpace?.pointee.splits.wrappingSubtract(1, ordering: .releasing)
             return 0
         }
         if pointee.gate.error != 0 { return 0 }

@@ -46,6 +46,8 @@ struct VMAResource: ~Copyable {
     // `writtenIn` where a backend has the page tables: 0, one of these, or see `isHandedOver`.
     /// The backend maps it.
     static var mapped: UInt64 { 1 }
+    /// It is bound, and a resume will have the backend map it.
+    static var suspended: UInt64 { 2 }
     /// The device was lost before it was unmapped.
     static var lost: UInt64 { .max }
 

@@ -68,13 +68,23 @@ extension UnsafeMutablePointer where Pointee == Engine {
                 }
                 queue.pointee.end = job.translate(from: first)
             }
+            if !queue.pointee.isResumed, command.kind == .move, pointee.gpu.takeMoveFailure() {
+                pointee.progress.error = Status.lost.raw
+                continue
+            }
             let end = queue.pointee.end
             let native = job.pointee.nativeCommands.unsafelyUnwrapped
             let isLast = end == job.pointee.commandCount
-            guard let status = queue.submit(native + first, count: end - first, of: job, isLast: isLast) else {
-                return .blocked
+            let result = queue.submit(native + first, count: end - first, of: job, isLast: isLast)
+            guard let status = result else { return .blocked }
+            if status == 0 {
+                queue.pointee.retries = 0
+                advance(to: end)
+            } else if let pause = queue.pauseBeforeRetry(after: status) {
+                return .later(time.addingSaturating(pause))
+            } else {
+                pointee.progress.error = status
             }
-            if status == 0 { advance(to: end) } else { pointee.progress.error = status }
         }
         return awaitHandedOver(job) ? .ended : .blocked
     }

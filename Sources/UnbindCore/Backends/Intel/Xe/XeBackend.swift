@@ -31,6 +31,8 @@ struct XeBackend: ~Copyable {
     let supportsLongRunning: Bool
     let supportsFaultMode: Bool
     let handles: UnsafeMutablePointer<HandleList>
+    /// Made for the first copy; of whoever begins one.
+    var copier: BufferCopierPointer?
 
     var node: DRMNode { gpu.node }
 
@@ -88,6 +90,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
 
     func free() {
         let (node, memory) = (pointee.node, pointee.memory)
+        pointee.copier?.free(memory: memory)
         pointee.waiter.stop()
         pointee.handles.free(memory: memory)
         deinitialize(count: 1)

@@ -36,6 +36,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         operations.queue_create = xeQueueCreate
         operations.queue_destroy = xeQueueDestroy
         operations.submit = xeSubmit
+        if pointee.configuration.hasEngine { operations.copy = xeCopy }
         return operations
     }
 }
