@@ -24,7 +24,7 @@ public final class AddressSpace: @unchecked Sendable {
     public struct Options: Sendable {
         /// What binds wait for.
         public var policy: Policy
-        /// Bytes, a multiple of 4 KiB; nil is 2^48.
+        /// Bytes, a multiple of 4 KiB; nil is all that the device has, at most 2^48.
         public var size: UInt64?
         /// A subset of the device's page sizes; empty means all of them.
         public var pageSizes: PageSizes
@@ -90,6 +90,9 @@ public final class AddressSpace: @unchecked Sendable {
 
     /// The number that names the address space in faults and dumps.
     public var id: UInt64 { unbind_vm_id(handle) }
+
+    /// Bytes of it, from address 0 on.
+    public var size: UInt64 { unbind_vm_size(handle) }
 
     /// The address space's counters.
     public func statistics() throws(UnbindError) -> Statistics {

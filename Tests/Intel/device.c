@@ -48,6 +48,28 @@ TEST(upper_half, "addresses above 2^47 are as good as others") {
     intel_close(&gpu);
 }
 
+TEST(whole_space, "an address space has what the GPU has, less what the library keeps, and can be asked for that") {
+    struct gpu gpu;
+    struct unbind_vm_options options = UNBIND_VM_OPTIONS_INIT;
+    unbind_vm *other = UNTOUCHED(unbind_vm);
+    start(&gpu, UNBIND_EXECUTOR_POOL);
+    options.size = unbind_vm_size(gpu.vm);
+    CHECK(options.size < UINT64_C(1) << 48 && options.size > UINT64_C(1) << 46);
+    struct binding last = bind_buffer(&gpu, PAGE, options.size - PAGE);
+    unbind_queue *queue = make_queue(&gpu);
+    CHECK_EQUAL(store(queue, last.vma, last.address, VALUE), 0);
+    CHECK_EQUAL(cpu_read(last.bo, 0), VALUE);
+    options.size += PAGE;
+    CHECK_EQUAL(unbind_vm_create(gpu.device, &options, &other), -EINVAL);
+    options.size -= 2 * PAGE;
+    REQUIRE(unbind_vm_create(gpu.device, &options, &other) == 0);
+    CHECK_EQUAL(unbind_vm_size(other), options.size);
+    unbind_vm_unref(other);
+    unbind_queue_unref(queue);
+    drop_binding(&last);
+    intel_close(&gpu);
+}
+
 /* On platforms whose copy engines fill by copying: the mock has no fills. */
 TEST(commands, "jobs fill, copy and load, also between two buffers") {
     struct gpu gpu;

@@ -49,7 +49,8 @@ struct unbind_vm_options {
     uint32_t flags;       /* UNBIND_VM_* */
     uint32_t policy;      /* UNBIND_POLICY_* */
     uint32_t reserved;    /* 0 */
-    uint64_t size;        /* bytes, a multiple of 4 KiB, at most 2^48; 0 = 2^48 */
+    uint64_t size;        /* bytes, a multiple of 4 KiB, at most 2^48; 0 = 2^48, or what
+                             the device has if that is less: see unbind_vm_size */
     uint64_t page_sizes;  /* mask, a subset of the device's; 0 = the device's. The smallest
                              is the alignment of every address and size in this VM */
     uint64_t mappable_size; /* what UNBIND_PIN_MAPPABLE means: the addresses below this one. A
@@ -196,6 +197,14 @@ void unbind_vm_unref(unbind_vm *vm);
  * Blocks: no. Since: 0.1
  */
 uint64_t unbind_vm_id(const unbind_vm *vm);
+
+/*
+ * Bytes of the address space, from address 0 on: what unbind_vm_options asked for, or all that the
+ * device has. 0 for NULL.
+ *
+ * Blocks: no. Since: 0.1
+ */
+uint64_t unbind_vm_size(const unbind_vm *vm);
 
 /*
  * Fills stats (struct_size set by the caller).

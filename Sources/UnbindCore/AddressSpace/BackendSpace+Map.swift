@@ -129,3 +129,15 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         work.end(error: error, at: time)
     }
 }
+
+/// The kernel has taken the binds that were gathered, which jobs may now leave it to await. One of which pieces are
+/// left ends with another call.
+func bindsTaken(_ space: UnsafeMutableRawPointer?, _ timeline: UnsafeMutableRawPointer?, _ point: UInt64) {
+    let space = space!.assumingMemoryBound(to: BackendSpace.self)
+    let timeline = timeline!.assumingMemoryBound(to: KernelTimeline.self)
+    var next = space.pointee.binds
+    while let work = next, work != space.pointee.mapEnd {
+        work.fence.kernelPoint!.publish(timeline, point)
+        next = work.pointee.next
+    }
+}

@@ -46,6 +46,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         switch pointee.step {
         case .take: return take(at: time)
         case .unmap: return unmap()
+        case .handedOver: return awaitHandedOver()
         case .invalidate: return invalidate()
         case .unmapped:
             completeUnmapped(at: time)
@@ -60,10 +61,13 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
 
     private func take(at time: UInt64) -> BackendOutcome {
         if beginTransfer() { return .goOn }
-        if !takeReady() {
+        letOffersGather()
+        var offerCount = 0
+        if !takeReady(&offerCount) {
             pointee.vm!.drop()
             return .rest
         }
+        if offerCount > 0 { handOver(offerCount, at: time) }
         pointee.unbinds = AddressOrder.sorted(pointee.unbinds)
         pointee.binds = AddressOrder.sorted(pointee.binds)
         beginBinds(at: time)
@@ -101,8 +105,14 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         }
         let ops = pointee.backend.pointee.ops
         let (context, handle) = (pointee.backend.pointee.context, pointee.handle)
+        let link = pointee.step == .map ? pointee.backend.pointee.link?.update : nil
         return perform { token in
-            ops.update(context, handle, batch.pointee.ranges, UInt32(batch.pointee.count), token)
+            guard let link else {
+                return ops.update(context, handle, batch.pointee.ranges, UInt32(batch.pointee.count), token)
+            }
+            return link(
+                context, handle, batch.pointee.ranges, UInt32(batch.pointee.count), bindsTaken,
+                UnsafeMutableRawPointer(self), token)
         }
     }
 

@@ -56,7 +56,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
             }
             gatherUnmaps()
             if pointee.batch.isEmpty {
-                pointee.step = .invalidate
+                pointee.step = .handedOver
                 return .goOn
             }
         }
@@ -110,7 +110,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
     func markLost(from first: ResourcePointer?) {
         var next = first
         while let resource = next {
-            if resource.pointee.writtenIn == VMAResource.mapped { resource.pointee.writtenIn = VMAResource.lost }
+            if resource.pointee.writtenIn != 0 { resource.pointee.writtenIn = VMAResource.lost }
             next = self.next(after: resource)
         }
     }

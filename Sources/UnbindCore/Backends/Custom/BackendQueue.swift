@@ -80,7 +80,9 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
 
     /// Submits commands, or takes the result of the submit that was pending. Nil: it is pending now, and nothing here
     /// is ours.
-    func submit(_ commands: UnsafeMutablePointer<unbind_command>, count: Int) -> Int32? {
+    func submit(
+        _ commands: UnsafeMutablePointer<unbind_command>, count: Int, of job: JobPointer, isLast: Bool
+    ) -> Int32? {
         if pointee.isResumed {
             pointee.isResumed = false
             return token.pointee.takeResult()
@@ -88,7 +90,7 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
         LockOrder.assertNoneHeld("a backend was called with a lock held")
         pointee.isResumed = true
         token.pointee.arm()
-        let result = begin(commands, count: count)
+        let result = begin(commands, count: count, of: job, isLast: isLast)
         if result == UNBIND_BACKEND_PENDING {
             if token.pointee.park() { return nil }
             pointee.isResumed = false
@@ -98,12 +100,34 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
         return Swift.min(result, 0)
     }
 
-    private func begin(_ commands: UnsafeMutablePointer<unbind_command>, count: Int) -> Int32 {
+    /// What a job awaits may be left to the kernel behind the backend.
+    var handsOver: Bool { pointee.space != nil && pointee.backend.pointee.link?.submit != nil }
+
+    private func begin(
+        _ commands: UnsafeMutablePointer<unbind_command>, count: Int, of job: JobPointer, isLast: Bool
+    ) -> Int32 {
         let (ops, context) = (pointee.backend.pointee.ops, pointee.backend.pointee.context)
-        if pointee.space != nil { return ops.submit(context, pointee.handle, commands, UInt32(count), token.handle) }
-        let source = UnsafeMutableRawPointer(bitPattern: UInt(commands.pointee.source))
-        let target = UnsafeMutableRawPointer(bitPattern: UInt(commands.pointee.address))
-        return ops.copy(context, source, target, commands.pointee.size, token.handle)
+        if pointee.space == nil {
+            let source = UnsafeMutableRawPointer(bitPattern: UInt(commands.pointee.source))
+            let target = UnsafeMutableRawPointer(bitPattern: UInt(commands.pointee.address))
+            return ops.copy(context, source, target, commands.pointee.size, token.handle)
+        }
+        guard let submit = pointee.backend.pointee.link?.submit else {
+            return ops.submit(context, pointee.handle, commands, UInt32(count), token.handle)
+        }
+        var waits = InlineArray<16, KernelWait>(repeating: KernelWait(syncobj: Syncobj(handle: 0), point: 0))
+        let waitCount: Int
+        do throws(Status) {
+            waitCount = try job.gather(&waits)
+        } catch {
+            return error.raw
+        }
+        let place = isLast ? UnsafeMutableRawPointer(job.fence.kernelPoint) : nil
+        return waits.span.withUnsafeBufferPointer { waits in
+            submit(
+                context, pointee.handle, commands, UInt32(count), waits.baseAddress, UInt32(waitCount), place,
+                token.handle)
+        }
     }
 
     /// After how long a move that ended so is tried again; nil: not any more.
