@@ -398,6 +398,9 @@ on none 'a selftest of a GPU that is not there' 69 'no such Intel GPU' selftest 
 for machine in tgl adl dg2 dg2-later lnl bmg dg2-xe unknown-id; do
     on $machine "the selftest of $machine passes" 0 '^1\.\.[1-9][0-9]*$' selftest --device pci:card=0
 done
+for machine in dg2 bmg; do
+    on $machine "which moves a buffer on $machine" 0 '^ok [0-9]+ - a buffer that is moved[^#]*$' selftest --device pci:card=0
+done
 on two 'the selftest of the second GPU passes' 0 '^# libunbind .*, device discrete$' selftest --device discrete
 on no-driver 'a GPU without a driver is not tested' 69 'cannot be opened: .*' selftest --device pci:vendor=8086
 
