@@ -242,10 +242,9 @@ static unsigned sweep(const char *error, int told) {
     return injected;
 }
 
+/* On one machine of each driver: it takes long. */
 TEST(each_call, "a move survives ENOMEM of any one call to the kernel") {
-    struct gpu gpu;
-    if (!start(&gpu)) return;
-    intel_close(&gpu);
+    if (strcmp(name(), "bmg") != 0 && strcmp(name(), "dg2") != 0) return;
     CHECK(sweep("ENOMEM", -ENOMEM) > 30);
 }
 
