@@ -85,7 +85,7 @@ public final class AddressSpace: @unchecked Sendable {
     /// `resume`. Fails with `.busy` while a job is in flight.
     public func suspend() throws(UnbindError) { try UnbindError.check(unbind_vm_suspend(handle)) }
 
-    /// Ends a suspend: writes the entries of all that is bound. Needs no memory.
+    /// Ends a suspend: writes the entries of all that is bound. Needs no memory, but on a backend, where it waits.
     public func resume() throws(UnbindError) { try UnbindError.check(unbind_vm_resume(handle)) }
 
     /// The number that names the address space in faults and dumps.
