@@ -274,7 +274,7 @@ TEST(closing, "closing a device while moves are under way ends them, and leaves 
     unsetenv("UNBIND_MOCK_DELAY");
 }
 
-TEST(refused, "what cannot move is refused with a reason in the log: shared and wrapped memory, all without local memory") {
+TEST(refused, "what cannot move is refused with a reason in the log: shared and wrapped memory, all without local") {
     struct gpu gpu;
     void *memory = NULL;
     int fd = -1;
@@ -348,7 +348,7 @@ TEST(suspend, "a suspend takes all out of the kernel's page tables, and a resume
     intel_close(&gpu);
 }
 
-TEST(suspend_pending, "unbinds that wait, also in the kernel, are over in their time while suspended, and do not come back") {
+TEST(suspend_pending, "unbinds that wait, also in the kernel, end in their time while suspended") {
     struct gpu gpu;
     unbind_vm *other = NULL;
     unbind_queue *queue = NULL;
