@@ -112,7 +112,7 @@ extension UnsafeMutablePointer where Pointee == BufferCopier {
         ranges.span.withUnsafeBufferPointer { ranges in
             do throws(Status) {
                 switch pointee.space! {
-                case .xe(let space, _): try space.update(ranges.baseAddress!, count: 2, completion: ended)
+                case .xe(let space, _): try space.update(ranges.baseAddress!, count: 2, completion: ended) { _ in }
                 case .i915(let space, _):
                     isDone = try space.update(ranges.baseAddress!, count: 2, completion: ended)
                 }
@@ -147,7 +147,8 @@ extension UnsafeMutablePointer where Pointee == BufferCopier {
         do throws(Status) {
             let command = UnsafeMutableRawPointer(self).assumingMemoryBound(to: unbind_command.self)
             switch pointee.space! {
-            case .xe(_, let queue): _ = try queue.submit(command, count: 1, completion: ended)
+            case .xe(_, let queue):
+                try queue.submit(command, count: 1, after: .none, place: nil, completion: ended)
             case .i915(_, let queue): try queue.submit(command, count: 1, completion: ended)
             }
         } catch {
