@@ -52,23 +52,10 @@ struct call {
     int status;
 };
 
-static void on_signal(int number) { (void)number; }
-
 static void *make_call(void *argument) {
     struct call *call = (struct call *)argument;
     call->status = call->wait(call->world, UNBIND_WAIT_INTERRUPTIBLE);
     return NULL;
-}
-
-/* Again and again, as the first signal may come before the wait has begun. */
-static void interrupt_until_over(pthread_t thread) {
-    bool is_over = false;
-    for (int i = 0; i < 2000 && !is_over; i++) {
-        sleep_ms(2);
-        pthread_kill(thread, SIGUSR1);
-        is_over = pthread_tryjoin_np(thread, NULL) == 0;
-    }
-    REQUIRE(is_over);
 }
 
 /* The range of vma is that of pending, whose unbind waits for the gate. */
@@ -96,13 +83,9 @@ static void world_close(struct world *w) {
 }
 
 static void interrupt(uint32_t executor, waiting wait) {
-    struct sigaction action;
     struct world world;
     pthread_t thread;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    action.sa_flags = SA_RESTART;
-    sigaction(SIGUSR1, &action, NULL);
+    take_signals(SA_RESTART);
     world_open(&world, executor);
     struct call call = {&world, wait, 1};
     struct unbind_vm_stats before = vm_stats(world.gpu.vm), after;
@@ -124,7 +107,7 @@ static void interrupt_unbind(uint32_t executor, waiting wait) {
     struct world world;
     pthread_t thread;
     world_open(&world, executor);
-    signal(SIGUSR1, on_signal);
+    take_signals(SA_RESTART);
     CHECK_EQUAL(unbind_fence_signal(world.gate, 0), 0);
     CHECK_EQUAL(unbind_vma_bind(world.vma, 0), 0);
     unbind_fence *user = make_fence(&world.gpu);
@@ -189,7 +172,7 @@ static void *make_move(void *argument) {
 
 TEST(migrate, "M10: a move that has no memory for its bookkeeping, and waits instead, can be interrupted and repeated") {
     const uint32_t executors[] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUAL};
-    signal(SIGUSR1, on_signal);
+    take_signals(SA_RESTART);
     for (int kind = 0; kind < 2; kind++) {
         struct move move;
         struct unbind_allocator allocator;

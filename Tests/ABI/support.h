@@ -357,4 +357,42 @@ static inline void sleep_ms(long milliseconds) {
     nanosleep(&pause, NULL);
 }
 
+/* Until a thread that has told its number sleeps; for one that tells it right before it does. Who runs, or could, is
+ * not asleep; under valgrind, which runs one thread at a time, it gets its turn between two looks. */
+static inline void until_asleep(const pid_t *thread) {
+    for (int seen = 0; seen < 3; sleep_ms(1)) {
+        char name[64], text[256] = "";
+        pid_t number = __atomic_load_n(thread, __ATOMIC_ACQUIRE);
+        if (number == 0) continue;
+        snprintf(name, sizeof name, "/proc/self/task/%d/stat", (int)number);
+        FILE *file = fopen(name, "r");
+        REQUIRE(file != NULL);
+        REQUIRE(fgets(text, sizeof text, file) != NULL);
+        fclose(file);
+        REQUIRE(strrchr(text, ')') != NULL);
+        seen = strncmp(strrchr(text, ')'), ") S", 3) == 0 ? seen + 1 : 0;
+    }
+}
+
+static inline void on_signal(int number) { (void)number; }
+
+/* SIGUSR1 ends what can be interrupted, and nothing else. */
+static inline void take_signals(int flags) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_flags = flags;
+    action.sa_handler = on_signal;
+    sigaction(SIGUSR1, &action, NULL);
+}
+
+/* Again and again, as the first signal may come before the wait has begun. What the thread returned. */
+static inline void *interrupt_until_over(pthread_t thread) {
+    void *result = NULL;
+    do {
+        sleep_ms(2);
+        pthread_kill(thread, SIGUSR1);
+    } while (pthread_tryjoin_np(thread, &result) != 0);
+    return result;
+}
+
 #endif

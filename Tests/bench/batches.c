@@ -6,22 +6,11 @@
  * VMAs are. "deferred": the unmaps wait for a fence of the caller's; its signal, the drain and the end are part of it.
  * Manual executor, cost model of zero. Then how often neighbours that are unbound reach the backend.
  */
-#include "bench.h"
+#include "public.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unbind/unbind.h>
 
-enum { PAGE = 4096, PAGES = 4096, BASE = 1 << 30 };
-
-#define TRY(call)                                                                             \
-    do {                                                                                      \
-        int status_ = (call);                                                                 \
-        if (status_ < 0) {                                                                    \
-            fprintf(stderr, "bench: %s: %s\n", #call, unbind_status_string(status_));         \
-            exit(1);                                                                          \
-        }                                                                                     \
-    } while (0)
+enum { PAGES = 4096, BASE = 1 << 30 };
 
 struct rig {
     unbind_device *device;

@@ -11,53 +11,17 @@
  * bind) can be measured; under `sync` an unbind waits for its own end, so nothing
  * can be deferred.
  */
-#include "bench.h"
-
-#include <stdlib.h>
-#include <unbind/unbind.h>
-
-enum { PAGE = 4096 };
-
-#define TRY(call)                                                                             \
-    do {                                                                                      \
-        int status_ = (call);                                                                 \
-        if (status_ < 0) {                                                                    \
-            fprintf(stderr, "bench: %s: %s\n", #call, unbind_status_string(status_));         \
-            exit(1);                                                                          \
-        }                                                                                     \
-    } while (0)
-
-struct rig {
-    unbind_device *device;
-    unbind_vm *vm;
-};
-
-static struct rig rig_open(uint32_t policy) {
-    struct rig rig;
-    struct unbind_device_options options = UNBIND_DEVICE_OPTIONS_INIT;
-    struct unbind_vm_options vm_options = UNBIND_VM_OPTIONS_INIT;
-    options.executor = UNBIND_EXECUTOR_MANUAL;
-    vm_options.policy = policy;
-    TRY(unbind_device_open_software(&options, &rig.device));
-    TRY(unbind_vm_create(rig.device, &vm_options, &rig.vm));
-    return rig;
-}
-
-static void rig_close(struct rig rig) {
-    unbind_vm_unref(rig.vm);
-    TRY(unbind_device_close(rig.device, NULL));
-    unbind_device_unref(rig.device);
-}
+#include "public.h"
 
 /* A VMA of a buffer of its own: fences collect on the buffer, so sharing one would measure something else. */
-static unbind_vma *vma_at(struct rig rig, uint64_t address) {
+static unbind_vma *vma_at(struct space space, uint64_t address) {
     struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
     unbind_vma *vma;
     unbind_bo *bo;
-    TRY(unbind_bo_create(rig.device, PAGE, UNBIND_REGION_SYSTEM, 0, &bo));
+    TRY(unbind_bo_create(space.device, PAGE, UNBIND_REGION_SYSTEM, 0, &bo));
     options.flags = UNBIND_VMA_FIXED;
     options.address = address;
-    TRY(unbind_vma_create(rig.vm, bo, &options, &vma));
+    TRY(unbind_vma_create(space.vm, bo, &options, &vma));
     unbind_bo_unref(bo);
     return vma;
 }
@@ -65,8 +29,8 @@ static unbind_vma *vma_at(struct rig rig, uint64_t address) {
 static void immediate(const char *name, uint32_t policy, const char *peer_name) {
     const uint64_t cycles = bench_operations(1e5);
     if (!bench_wanted(name, 0)) return;
-    struct rig rig = rig_open(policy);
-    unbind_vma *vma = vma_at(rig, 0x100000);
+    struct space space = space_open(0, policy);
+    unbind_vma *vma = vma_at(space, 0x100000);
     double times[ROUNDS];
     for (int round = -1; round < ROUNDS; round++) {
         double start = bench_now_ns();
@@ -79,7 +43,7 @@ static void immediate(const char *name, uint32_t policy, const char *peer_name) 
         if (round >= 0) times[round] = (bench_now_ns() - start) / (double)cycles;
     }
     unbind_vma_unref(vma);
-    rig_close(rig);
+    space_close(space);
     bench_row(name, 0, 1, times, peer_name, 0);
 }
 
@@ -89,10 +53,10 @@ static void immediate(const char *name, uint32_t policy, const char *peer_name) 
  */
 enum { RUN = 64 };
 
-static double deferred_run(struct rig rig, unbind_vma **vma, unbind_fence **user, unsigned pending, uint64_t first,
+static double deferred_run(struct space space, unbind_vma **vma, unbind_fence **user, unsigned pending, uint64_t first,
                            unsigned count, bool signals) {
     unbind_fence *made[RUN], *signalled[RUN];
-    for (unsigned i = 0; i < count; i++) TRY(unbind_fence_create(rig.device, &made[i]));
+    for (unsigned i = 0; i < count; i++) TRY(unbind_fence_create(space.device, &made[i]));
     double start = bench_now_ns();
     for (unsigned i = 0; i < count; i++) {
         unsigned slot = (unsigned)((first + i) % (pending + 1)), oldest = (slot + 1) % (pending + 1);
@@ -104,7 +68,7 @@ static double deferred_run(struct rig rig, unbind_vma **vma, unbind_fence **user
         user[slot] = made[i];
         if (!signals) continue;
         TRY(unbind_fence_signal(user[oldest], 0));
-        TRY(unbind_device_run(rig.device, 0, NULL));
+        TRY(unbind_device_run(space.device, 0, NULL));
         signalled[i] = user[oldest];
         user[oldest] = NULL;
     }
@@ -116,22 +80,22 @@ static double deferred_run(struct rig rig, unbind_vma **vma, unbind_fence **user
 static void deferred(const char *name, uint32_t policy, unsigned pending, const char *peer_name) {
     if (!bench_wanted(name, pending)) return;
     const unsigned cycles = (pending > 20000 ? pending : 20000) / RUN * RUN;
-    struct rig rig = rig_open(policy);
+    struct space space = space_open(0, policy);
     unbind_vma **vma = calloc(pending + 1, sizeof vma[0]);
     unbind_fence **user = calloc(pending + 1, sizeof user[0]);
     double times[ROUNDS];
     uint64_t next = 0;
     if (!vma || !user) exit(1);
-    for (unsigned i = 0; i <= pending; i++) vma[i] = vma_at(rig, 0x100000 + (uint64_t)i * PAGE);
+    for (unsigned i = 0; i <= pending; i++) vma[i] = vma_at(space, 0x100000 + (uint64_t)i * PAGE);
     while (next < pending) {
         unsigned count = pending - next < RUN ? (unsigned)(pending - next) : RUN;
-        deferred_run(rig, vma, user, pending, next, count, false);
+        deferred_run(space, vma, user, pending, next, count, false);
         next += count;
     }
     for (int round = -1; round < ROUNDS; round++) {
         double spent = 0;
         for (unsigned done = 0; done < cycles; done += RUN, next += RUN)
-            spent += deferred_run(rig, vma, user, pending, next, RUN, true);
+            spent += deferred_run(space, vma, user, pending, next, RUN, true);
         if (round >= 0) times[round] = spent / cycles;
     }
     bench_row(name, pending, 1, times, peer_name, pending);
@@ -139,25 +103,25 @@ static void deferred(const char *name, uint32_t policy, unsigned pending, const 
         if (user[i]) TRY(unbind_fence_signal(user[i], 0));
         unbind_fence_unref(user[i]);
     }
-    TRY(unbind_device_wait_idle(rig.device, UNBIND_TIMEOUT_INFINITE, 0));
+    TRY(unbind_device_wait_idle(space.device, UNBIND_TIMEOUT_INFINITE, 0));
     for (unsigned i = 0; i <= pending; i++) unbind_vma_unref(vma[i]);
     free(vma);
     free(user);
-    rig_close(rig);
+    space_close(space);
 }
 
 /* The functions that only look. */
 static void getters(void) {
     if (!bench_wanted("C.getters", 0)) return;
     enum { CALLS = 2000000 };
-    struct rig rig = rig_open(UNBIND_POLICY_RANGES);
-    unbind_vma *vma = vma_at(rig, 0x100000);
+    struct space space = space_open(0, UNBIND_POLICY_RANGES);
+    unbind_vma *vma = vma_at(space, 0x100000);
     unbind_fence *fence;
     struct unbind_vm_stats stats = UNBIND_VM_STATS_INIT;
     double times[4][ROUNDS];
     volatile uint64_t sink = 0;
     TRY(unbind_vma_bind(vma, 0));
-    TRY(unbind_fence_create(rig.device, &fence));
+    TRY(unbind_fence_create(space.device, &fence));
     for (int round = 0; round < ROUNDS; round++) {
         double start = bench_now_ns();
         for (int i = 0; i < CALLS; i++) sink += unbind_vma_address(vma);
@@ -166,7 +130,7 @@ static void getters(void) {
         times[1][round] = (bench_now_ns() - start) / CALLS, start = bench_now_ns();
         for (int i = 0; i < CALLS; i++) sink += (uint64_t)unbind_fence_is_signaled(fence);
         times[2][round] = (bench_now_ns() - start) / CALLS, start = bench_now_ns();
-        for (int i = 0; i < CALLS / 10; i++) TRY(unbind_vm_get_stats(rig.vm, &stats));
+        for (int i = 0; i < CALLS / 10; i++) TRY(unbind_vm_get_stats(space.vm, &stats));
         times[3][round] = (bench_now_ns() - start) / (CALLS / 10);
     }
     bench_row("C.getters.vma_address", 0, 1, times[0], NULL, 0);
@@ -176,7 +140,7 @@ static void getters(void) {
     TRY(unbind_fence_signal(fence, 0));
     unbind_fence_unref(fence);
     unbind_vma_unref(vma);
-    rig_close(rig);
+    space_close(space);
 }
 
 void c_immediate_benchmarks(void) {

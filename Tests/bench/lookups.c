@@ -5,21 +5,9 @@
  *
  * The mappings are VMAs of one page, all of one buffer, every other page of the address space.
  */
-#include "bench.h"
+#include "public.h"
 
-#include <stdlib.h>
-#include <unbind/unbind.h>
-
-enum { PAGE = 4096, PLACES = 4096 };
-
-#define TRY(call)                                                                     \
-    do {                                                                              \
-        int status_ = (call);                                                         \
-        if (status_ < 0) {                                                            \
-            fprintf(stderr, "bench: %s: %s\n", #call, unbind_status_string(status_)); \
-            exit(1);                                                                  \
-        }                                                                             \
-    } while (0)
+enum { PLACES = 4096 };
 
 static uint64_t places[PLACES];
 

@@ -8,21 +8,9 @@
  * whatever the copy does. "other" place: two addresses take turns. The costs are the simulated executor's defaults: 2 ns an
  * entry, 20 us a TLB invalidation, 50 GB/s, 1 us a command; pages of 4 KiB. The same on every machine.
  */
-#include "bench.h"
-
-#include <stdlib.h>
-#include <unbind/unbind.h>
+#include "public.h"
 
 enum { HOPS = 64 };
-
-#define TRY(call)                                                                                   \
-    do {                                                                                            \
-        int status_ = (call);                                                                       \
-        if (status_ < 0) {                                                                          \
-            fprintf(stderr, "bench: %s: %s\n", #call, unbind_status_string(status_));               \
-            exit(1);                                                                                \
-        }                                                                                           \
-    } while (0)
 
 /* Virtual nanoseconds of HOPS moves between binds at so many places. */
 static double moves(uint64_t size, uint32_t flags, int places) {

@@ -8,22 +8,10 @@
  * oldest, or any of them. "reuse": released for reuse at once, and taken again 2n operations later. What a list holds
  * back behind a busy one is not time but addresses: that is printed, too.
  */
-#include "bench.h"
+#include "public.h"
 
-#include <stdlib.h>
-#include <unbind/unbind.h>
-
-enum { PAGE = 4096, LIST = 1 << 22 };
+enum { LIST = 1 << 22 };
 enum way { LIST_OF_ZOMBIES, RELEASE_AFTER, REUSE, WAYS };
-
-#define TRY(call)                                                                                   \
-    do {                                                                                            \
-        int status_ = (call);                                                                       \
-        if (status_ < 0) {                                                                          \
-            fprintf(stderr, "bench: %s: %s\n", #call, unbind_status_string(status_));               \
-            exit(1);                                                                                \
-        }                                                                                           \
-    } while (0)
 
 struct zombie {
     unbind_fence *fence;

@@ -4,54 +4,19 @@
  * 4 KiB entry; and a copy by a queue, which looks up every page in its TLB, by 4 KiB, beside memcpy of the same memory
  * in the same round.
  */
-#include "bench.h"
+#include "public.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unbind/unbind.h>
 
-enum { PAGE = 4096 };
-
-#define TRY(call)                                                                     \
-    do {                                                                              \
-        int status_ = (call);                                                         \
-        if (status_ < 0) {                                                            \
-            fprintf(stderr, "bench: %s: %s\n", #call, unbind_status_string(status_)); \
-            exit(1);                                                                  \
-        }                                                                             \
-    } while (0)
-
-struct rig {
-    unbind_device *device;
-    unbind_vm *vm;
-};
-
-static struct rig rig_open(uint32_t page_sizes) {
-    struct rig rig;
-    struct unbind_device_options options = UNBIND_DEVICE_OPTIONS_INIT;
-    struct unbind_vm_options vm_options = UNBIND_VM_OPTIONS_INIT;
-    options.executor = UNBIND_EXECUTOR_MANUAL;
-    options.page_sizes = page_sizes;
-    TRY(unbind_device_open_software(&options, &rig.device));
-    TRY(unbind_vm_create(rig.device, &vm_options, &rig.vm));
-    return rig;
-}
-
-static void rig_close(struct rig rig) {
-    unbind_vm_unref(rig.vm);
-    TRY(unbind_device_close(rig.device, NULL));
-    unbind_device_unref(rig.device);
-}
-
-static unbind_vma *vma_at(struct rig rig, uint64_t address, uint64_t size, void **memory) {
+static unbind_vma *vma_at(struct space space, uint64_t address, uint64_t size, void **memory) {
     struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
     unbind_vma *vma;
     unbind_bo *bo;
-    TRY(unbind_bo_create(rig.device, size, UNBIND_REGION_SYSTEM, 0, &bo));
+    TRY(unbind_bo_create(space.device, size, UNBIND_REGION_SYSTEM, 0, &bo));
     if (memory) *memory = unbind_bo_cpu_pointer(bo);
     options.flags = UNBIND_VMA_FIXED;
     options.address = address;
-    TRY(unbind_vma_create(rig.vm, bo, &options, &vma));
+    TRY(unbind_vma_create(space.vm, bo, &options, &vma));
     unbind_bo_unref(bo);
     return vma;
 }
@@ -60,8 +25,8 @@ static void entries(void) {
     enum { ENTRIES = 65536, TIMES = 8 };
     double write[ROUNDS], clear[ROUNDS];
     if (!bench_wanted("GPU.entries", ENTRIES)) return;
-    struct rig rig = rig_open(PAGE);
-    unbind_vma *vma = vma_at(rig, 1 << 30, (uint64_t)ENTRIES * PAGE, NULL);
+    struct space space = space_open(PAGE, UNBIND_POLICY_RANGES);
+    unbind_vma *vma = vma_at(space, 1 << 30, (uint64_t)ENTRIES * PAGE, NULL);
     for (int round = -1; round < ROUNDS; round++) {
         double bound = 0, unbound = 0;
         for (int i = 0; i < TIMES; i++) {
@@ -81,7 +46,7 @@ static void entries(void) {
     bench_row("GPU.entries.write", ENTRIES, 1, write, NULL, 0);
     bench_row("GPU.entries.clear", ENTRIES, 1, clear, NULL, 0);
     unbind_vma_unref(vma);
-    rig_close(rig);
+    space_close(space);
 }
 
 static void copy(const char *name, uint32_t page_sizes) {
@@ -91,8 +56,8 @@ static void copy(const char *name, uint32_t page_sizes) {
     double copied[ROUNDS], moved[ROUNDS], ratio[ROUNDS];
     void *target, *source;
     if (!bench_wanted(name, PAGES)) return;
-    struct rig rig = rig_open(page_sizes);
-    unbind_vma *to = vma_at(rig, 1 << 30, size, &target), *from = vma_at(rig, UINT64_C(2) << 30, size, &source);
+    struct space space = space_open(page_sizes, UNBIND_POLICY_RANGES);
+    unbind_vma *to = vma_at(space, 1 << 30, size, &target), *from = vma_at(space, UINT64_C(2) << 30, size, &source);
     struct unbind_command command = {.op = UNBIND_COMMAND_COPY, .address = 1 << 30, .source = UINT64_C(2) << 30,
                                      .size = size};
     struct unbind_submit_vma uses[] = {{to, UNBIND_USE_WRITE, 0}, {from, UNBIND_USE_READ, 0}};
@@ -104,14 +69,14 @@ static void copy(const char *name, uint32_t page_sizes) {
     job.vma_count = 2;
     memset(target, 1, size);
     memset(source, 2, size);
-    TRY(unbind_queue_create(rig.vm, 0, &queue));
+    TRY(unbind_queue_create(space.vm, 0, &queue));
     TRY(unbind_vma_bind(to, 0));
     TRY(unbind_vma_bind(from, 0));
     for (int round = -1; round < ROUNDS; round++) {
         double start = bench_now_ns();
         for (int i = 0; i < TIMES; i++) {
             TRY(unbind_queue_submit(queue, &job, NULL));
-            TRY(unbind_device_wait_idle(rig.device, UNBIND_TIMEOUT_INFINITE, 0));
+            TRY(unbind_device_wait_idle(space.device, UNBIND_TIMEOUT_INFINITE, 0));
         }
         double middle = bench_now_ns();
         for (int i = 0; i < TIMES; i++) {
@@ -131,7 +96,7 @@ static void copy(const char *name, uint32_t page_sizes) {
     unbind_queue_unref(queue);
     unbind_vma_unref(to);
     unbind_vma_unref(from);
-    rig_close(rig);
+    space_close(space);
 }
 
 void software_gpu_benchmarks(void) {

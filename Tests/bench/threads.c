@@ -4,22 +4,11 @@
  * their own, in address spaces of their own or in one. One device. A row is wall time by all operations of all threads;
  * a ratio, throughput beside that of one thread in the same round.
  */
-#include "bench.h"
+#include "public.h"
 
 #include <pthread.h>
-#include <stdlib.h>
-#include <unbind/unbind.h>
 
-enum { PAGE = 4096, THREADS = 2 };
-
-#define TRY(call)                                                                     \
-    do {                                                                              \
-        int status_ = (call);                                                         \
-        if (status_ < 0) {                                                            \
-            fprintf(stderr, "bench: %s: %s\n", #call, unbind_status_string(status_)); \
-            exit(1);                                                                  \
-        }                                                                             \
-    } while (0)
+enum { THREADS = 2 };
 
 struct worker {
     pthread_t thread;
