@@ -25,6 +25,8 @@ extension AddressSpace {
         public let bound, boundBytes: UInt64
         /// Groups in which ready unbinds went to the GPU.
         public let unbindBatches: UInt64
+        /// Updates of page tables that binds and unbinds came to, and the ranges in them.
+        public let backendCalls, backendRanges: UInt64
 
         init(_ raw: unbind_vm_stats) {
             binds = raw.binds
@@ -42,6 +44,8 @@ extension AddressSpace {
             bound = raw.bound
             boundBytes = raw.bound_bytes
             unbindBatches = raw.unbind_batches
+            backendCalls = raw.backend_calls
+            backendRanges = raw.backend_ranges
         }
     }
 

@@ -24,7 +24,7 @@ public final class AddressSpace: @unchecked Sendable {
     public struct Options: Sendable {
         /// What binds wait for.
         public var policy: Policy
-        /// Bytes, a multiple of 4 KiB; nil is 2^48.
+        /// Bytes, a multiple of 4 KiB; nil is all that the device has, at most 2^48.
         public var size: UInt64?
         /// A subset of the device's page sizes; empty means all of them.
         public var pageSizes: PageSizes
@@ -85,11 +85,14 @@ public final class AddressSpace: @unchecked Sendable {
     /// `resume`. Fails with `.busy` while a job is in flight.
     public func suspend() throws(UnbindError) { try UnbindError.check(unbind_vm_suspend(handle)) }
 
-    /// Ends a suspend: writes the entries of all that is bound. Needs no memory.
+    /// Ends a suspend: writes the entries of all that is bound. Needs no memory, but on a backend, where it waits.
     public func resume() throws(UnbindError) { try UnbindError.check(unbind_vm_resume(handle)) }
 
     /// The number that names the address space in faults and dumps.
     public var id: UInt64 { unbind_vm_id(handle) }
+
+    /// Bytes of it, from address 0 on.
+    public var size: UInt64 { unbind_vm_size(handle) }
 
     /// The address space's counters.
     public func statistics() throws(UnbindError) -> Statistics {

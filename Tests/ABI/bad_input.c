@@ -17,6 +17,7 @@ TEST(null_is_harmless, "dropping, referencing and asking about NULL does nothing
     unbind_fence_unref(NULL);
     CHECK_EQUAL(unbind_device_now(NULL), 0);
     CHECK_EQUAL(unbind_vm_id(NULL), 0);
+    CHECK_EQUAL(unbind_vm_size(NULL), 0);
     CHECK_EQUAL(unbind_bo_id(NULL), 0);
     CHECK_EQUAL(unbind_bo_size(NULL), 0);
     CHECK(unbind_bo_cpu_pointer(NULL) == NULL);

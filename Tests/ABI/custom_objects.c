@@ -19,15 +19,20 @@ TEST(refused_calls, "what a custom backend does not have is refused and changes 
     toy.ops.queue_create = NULL;
     toy.ops.queue_destroy = NULL;
     toy.ops.submit = NULL;
+    toy.ops.copy = NULL;
+    toy.ops.capabilities &= ~UNBIND_CAP_EXPLICIT_UNBIND;
     toy_open(&toy, UNBIND_EXECUTOR_MANUAL);
     unbind_bo *bo = make_bo(&toy.gpu, PAGE);
     unbind_vma *vma = make_vma(&toy.gpu, bo, 0x10000);
     CHECK_EQUAL(unbind_vma_bind(vma, UNBIND_BIND_READ_ONLY), 0);
     CHECK_EQUAL(toy.vm->pages[0x10].flags, UNBIND_BACKEND_READ_ONLY);
+    CHECK(!(unbind_device_capabilities(toy.gpu.device) & (UNBIND_CAP_MIGRATION | UNBIND_CAP_SUSPEND)));
+    CHECK_EQUAL(toy.gpu.messages, 0);
     CHECK_EQUAL(unbind_vm_suspend(toy.gpu.vm), -EOPNOTSUPP);
     CHECK_EQUAL(unbind_vm_resume(toy.gpu.vm), -EOPNOTSUPP);
     CHECK_EQUAL(unbind_vm_find_page(toy.gpu.vm, 0, &page), -EOPNOTSUPP);
     CHECK_EQUAL(unbind_bo_migrate(bo, UNBIND_REGION_LOCAL, 0, &fence), -EOPNOTSUPP);
+    CHECK_EQUAL(toy.gpu.messages, 3); /* each of these says why */
     CHECK_EQUAL(unbind_vma_bind(vma, 0), -EOPNOTSUPP);
     CHECK_EQUAL(unbind_vma_bind_async(vma, 0, &fence), -EOPNOTSUPP);
     CHECK_EQUAL(unbind_device_fail_next(toy.gpu.device, UNBIND_FAIL_COPY, 1), -EOPNOTSUPP);

@@ -77,7 +77,7 @@ static void use_vm(void) {
         if (one_in(3)) status("unbind_vm_suspend", unbind_vm_suspend(other), -EINVAL, -EBUSY, -ENOENT, 0);
         else status("unbind_vm_resume", unbind_vm_resume(other), -EINVAL, -ENOENT, 0);
         break;
-    default: (void)unbind_vm_id(other);
+    default: (void)(unbind_vm_id(other) + unbind_vm_size(other));
     }
 }
 

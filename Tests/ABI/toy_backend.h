@@ -2,7 +2,7 @@
 /*
  * A backend for tests: address spaces as arrays of pages, buffers that count who maps them. It checks all that
  * <unbind/backend.h> promises: no map over a mapped or stale page, unmaps of whole mappings, one update of a VM at a
- * time, sorted ranges, no buffer destroyed while something maps it.
+ * time, sorted ranges, one copy at a time, to what nothing maps, no buffer destroyed while something maps or copies it.
  *
  * It does things at once, or begins them and has them completed before it returns, by a thread in random order, or by
  * the test (toy_complete). Any of its functions can be made to fail.
@@ -17,12 +17,13 @@
 
 enum toy_mode { TOY_AT_ONCE, TOY_BEFORE_RETURN, TOY_BY_THREAD, TOY_BY_HAND };
 enum toy_function { TOY_BO_CREATE, TOY_BO_WRAP, TOY_VM_CREATE, TOY_MAP, TOY_UNMAP, TOY_INVALIDATE,
-                    TOY_QUEUE_CREATE, TOY_SUBMIT, TOY_FUNCTIONS };
+                    TOY_QUEUE_CREATE, TOY_SUBMIT, TOY_COPY, TOY_FUNCTIONS };
 
 struct toy_bo {
     uint64_t size;
     char *memory;
     bool is_wrapped;
+    uint32_t region, copies; /* under way */
     int64_t mapped, stale; /* pages */
 };
 
@@ -52,7 +53,9 @@ struct toy_op {
     struct unbind_backend_range *ranges; /* NULL: an invalidation */
     uint32_t count; /* of ranges or commands */
     uint64_t address, size;
+    struct toy_bo *source, *target; /* of a copy */
     int error;
+    struct unbind_backend_fault fault; /* of a submit that faulted */
 };
 
 struct toy {
@@ -80,6 +83,8 @@ struct toy {
     int64_t mapped; /* pages, everywhere */
     bool is_lost;   /* what is mapped stays so */
     struct toy_vm *vm; /* made last */
+    int copies; /* under way */
+    uint64_t vm_id; /* of that */
     struct toy_bo null_bo; /* what null mappings show */
 };
 
@@ -126,6 +131,7 @@ static inline int toy_bo_create(void *backend, uint64_t size, uint32_t region, v
         struct toy_bo *bo = toy_new_bo(toy, size);
         CHECK(region <= UNBIND_REGION_LOCAL && size % PAGE == 0);
         bo->memory = (char *)calloc(1, size);
+        bo->region = region;
         *out_bo = bo;
         *out_cpu = bo->memory;
     }
@@ -159,6 +165,7 @@ static inline void toy_bo_destroy(void *backend, void *handle) {
     }
     CHECK_EQUAL(bo->mapped, 0);
     CHECK_EQUAL(bo->stale, 0);
+    CHECK_EQUAL(bo->copies, 0);
     if (!bo->is_wrapped) free(bo->memory);
     free(bo);
     toy->bos--;
@@ -176,6 +183,7 @@ static inline int toy_vm_create(void *backend, uint64_t id, uint64_t size, uint6
         REQUIRE(vm != NULL);
         toy->vms++;
         toy->vm = vm;
+        toy->vm_id = id;
         *out_vm = vm;
     }
     pthread_mutex_unlock(&toy->lock);
@@ -240,14 +248,20 @@ static inline char *toy_byte(struct toy_vm *vm, uint64_t address, bool writes) {
     return page->bo->memory + page->offset + address % PAGE;
 }
 
-/* 0 or -EFAULT. */
-static inline int toy_run(struct toy_vm *vm, const struct unbind_command *command) {
+/* 0 or -EFAULT; then says where. */
+static inline int toy_run(struct toy_vm *vm, const struct unbind_command *command, struct unbind_backend_fault *fault) {
     uint64_t size = command->op == UNBIND_COMMAND_STORE || command->op == UNBIND_COMMAND_LOAD ? 8 : command->size;
     CHECK(command->op < UNBIND_COMMAND_DELAY && command->fence == NULL && command->reserved == 0);
     for (uint64_t i = 0; i < size; i++) {
         char *at = toy_byte(vm, command->address + i, command->op != UNBIND_COMMAND_LOAD), *from = at;
         if (command->op == UNBIND_COMMAND_COPY) from = toy_byte(vm, command->source + i, false);
-        if (at == NULL || from == NULL) return -EFAULT;
+        if (at == NULL || from == NULL) {
+            fault->address = (at == NULL ? command->address : command->source) + i;
+            fault->access = at == NULL && command->op != UNBIND_COMMAND_LOAD ? UNBIND_ACCESS_WRITE : UNBIND_ACCESS_READ;
+            fault->kind = fault->address / PAGE < TOY_PAGES && vm->pages[fault->address / PAGE].bo
+                              ? UNBIND_FAULT_READ_ONLY : UNBIND_FAULT_UNMAPPED;
+            return -EFAULT;
+        }
         if (command->op == UNBIND_COMMAND_LOAD) ((char *)command->result)[i] = *at;
         else if (command->op == UNBIND_COMMAND_COPY) *at = *from;
         else *at = (char)(command->value >> 8 * (command->op == UNBIND_COMMAND_FILL ? i % 4 : i));
@@ -257,10 +271,20 @@ static inline int toy_run(struct toy_vm *vm, const struct unbind_command *comman
 
 /* Lock held. Does what was begun. */
 static inline void toy_do(struct toy *toy, struct toy_op *op) {
+    if (op->source) {
+        toy->copies = 0;
+        op->source->copies = op->target->copies = 0;
+        CHECK_EQUAL(op->target->mapped, 0);
+        if (op->error == 0) memcpy(op->target->memory, op->source->memory, op->size);
+        return;
+    }
     if (op->queue) {
         REQUIRE(op->queue->busy == 1);
         op->queue->busy = 0;
-        for (uint32_t i = 0; i < op->count && op->error == 0; i++) op->error = toy_run(op->vm, &op->commands[i]);
+        for (uint32_t i = 0; i < op->count && op->error == 0; i++) {
+            op->fault.command_index = i;
+            op->error = toy_run(op->vm, &op->commands[i], &op->fault);
+        }
         return;
     }
     REQUIRE(op->vm->busy == 1);
@@ -277,14 +301,23 @@ static inline void toy_do(struct toy *toy, struct toy_op *op) {
     op->ranges = NULL;
 }
 
+/* Tells of a fault, before the submit is completed. */
+static inline void toy_tell(struct toy *toy, struct toy_op *op) {
+    if (!op->queue || op->error != -EFAULT || !(toy->ops.capabilities & UNBIND_CAP_FAULT_REPORTS)) return;
+    op->fault.struct_size = sizeof op->fault;
+    op->fault.token = op->token;
+    CHECK_EQUAL(unbind_backend_report_fault(toy->gpu.device, &op->fault), 0);
+}
+
 /* Lock held, and released. */
 static inline int toy_begin(struct toy *toy, struct toy_op op) {
-    int *busy = op.queue ? &op.queue->busy : &op.vm->busy;
+    int *busy = op.source ? &toy->copies : op.queue ? &op.queue->busy : &op.vm->busy;
     CHECK_EQUAL(*busy, 0);
     *busy = 1;
     if (toy->mode == TOY_AT_ONCE || toy->mode == TOY_BEFORE_RETURN) {
         toy_do(toy, &op);
         pthread_mutex_unlock(&toy->lock);
+        toy_tell(toy, &op);
         if (toy->mode == TOY_AT_ONCE) return op.error;
         unbind_backend_complete(op.token, op.error);
         return UNBIND_BACKEND_PENDING;
@@ -296,6 +329,16 @@ static inline int toy_begin(struct toy *toy, struct toy_op op) {
     return UNBIND_BACKEND_PENDING;
 }
 
+/* Lock held, and released. */
+static inline void toy_complete_at(struct toy *toy, uint32_t pick) {
+    struct toy_op op = toy->begun[pick];
+    toy->begun[pick] = toy->begun[--toy->begun_count];
+    toy_do(toy, &op);
+    pthread_mutex_unlock(&toy->lock);
+    toy_tell(toy, &op);
+    unbind_backend_complete(op.token, op.error);
+}
+
 /* Completes one thing that was begun, if there is any. */
 static inline bool toy_complete(struct toy *toy) {
     pthread_mutex_lock(&toy->lock);
@@ -304,13 +347,20 @@ static inline bool toy_complete(struct toy *toy) {
         return false;
     }
     toy->random = toy->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    uint32_t pick = (uint32_t)((toy->random >> 33) % toy->begun_count);
-    struct toy_op op = toy->begun[pick];
-    toy->begun[pick] = toy->begun[--toy->begun_count];
-    toy_do(toy, &op);
-    pthread_mutex_unlock(&toy->lock);
-    unbind_backend_complete(op.token, op.error);
+    toy_complete_at(toy, (uint32_t)((toy->random >> 33) % toy->begun_count));
     return true;
+}
+
+/* Completes the one copy that was begun, or one thing that is none; if there is any. */
+static inline bool toy_complete_kind(struct toy *toy, bool is_copy) {
+    pthread_mutex_lock(&toy->lock);
+    for (uint32_t i = 0; i < toy->begun_count; i++) {
+        if ((toy->begun[i].source != NULL) != is_copy) continue;
+        toy_complete_at(toy, i);
+        return true;
+    }
+    pthread_mutex_unlock(&toy->lock);
+    return false;
 }
 
 static inline void *toy_thread(void *argument) {
@@ -419,6 +469,23 @@ static inline int toy_submit(void *backend, void *handle, const struct unbind_co
     return toy_begin(toy, op);
 }
 
+static inline int toy_copy(void *backend, void *source, void *target, uint64_t size, unbind_backend_token *token) {
+    struct toy *toy = (struct toy *)backend;
+    struct toy_op op;
+    memset(&op, 0, sizeof op);
+    op.token = token;
+    op.source = (struct toy_bo *)source;
+    op.target = (struct toy_bo *)target;
+    op.size = size;
+    pthread_mutex_lock(&toy->lock);
+    CHECK(op.source->size == size && op.target->size == size && op.source->region != op.target->region);
+    CHECK(!op.source->is_wrapped && !op.target->is_wrapped && op.target->mapped == 0);
+    CHECK(op.source->copies == 0 && op.target->copies == 0);
+    op.source->copies = op.target->copies = 1;
+    op.error = toy_fails(toy, TOY_COPY);
+    return toy_begin(toy, op);
+}
+
 #define TOY_CAPABILITIES (UNBIND_CAP_EXPLICIT_UNBIND | UNBIND_CAP_ALIASING | UNBIND_CAP_READ_ONLY | \
                           UNBIND_CAP_USER_MEMORY | UNBIND_CAP_LOCAL_MEMORY)
 
@@ -445,6 +512,7 @@ static inline void toy_init(struct toy *toy, enum toy_mode mode) {
     ops.queue_create = toy_queue_create;
     ops.queue_destroy = toy_queue_destroy;
     ops.submit = toy_submit;
+    ops.copy = toy_copy;
     toy->ops = ops;
 }
 

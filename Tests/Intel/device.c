@@ -20,7 +20,7 @@ TEST(info, "an Intel device says what it is and what it can do") {
     CHECK(info.device_id != 0 && info.graphics_major != 0 && strstr(info.pci_address, "0000:") != NULL);
     uint64_t capabilities = unbind_device_capabilities(gpu.device);
     CHECK(capabilities & UNBIND_CAP_SHARED_FENCES);
-    CHECK(!(capabilities & UNBIND_CAP_MIGRATION));
+    CHECK_EQUAL(!(capabilities & UNBIND_CAP_MIGRATION), !(capabilities & UNBIND_CAP_LOCAL_MEMORY));
     intel_close(&gpu);
 }
 
@@ -45,6 +45,28 @@ TEST(upper_half, "addresses above 2^47 are as good as others") {
     CHECK_EQUAL(cpu_read(buffer.bo, 16), VALUE);
     unbind_queue_unref(queue);
     drop_binding(&buffer);
+    intel_close(&gpu);
+}
+
+TEST(whole_space, "an address space has what the GPU has, less what the library keeps, and can be asked for that") {
+    struct gpu gpu;
+    struct unbind_vm_options options = UNBIND_VM_OPTIONS_INIT;
+    unbind_vm *other = UNTOUCHED(unbind_vm);
+    start(&gpu, UNBIND_EXECUTOR_POOL);
+    options.size = unbind_vm_size(gpu.vm);
+    CHECK(options.size < UINT64_C(1) << 48 && options.size > UINT64_C(1) << 46);
+    struct binding last = bind_buffer(&gpu, PAGE, options.size - PAGE);
+    unbind_queue *queue = make_queue(&gpu);
+    CHECK_EQUAL(store(queue, last.vma, last.address, VALUE), 0);
+    CHECK_EQUAL(cpu_read(last.bo, 0), VALUE);
+    options.size += PAGE;
+    CHECK_EQUAL(unbind_vm_create(gpu.device, &options, &other), -EINVAL);
+    options.size -= 2 * PAGE;
+    REQUIRE(unbind_vm_create(gpu.device, &options, &other) == 0);
+    CHECK_EQUAL(unbind_vm_size(other), options.size);
+    unbind_vm_unref(other);
+    unbind_queue_unref(queue);
+    drop_binding(&last);
     intel_close(&gpu);
 }
 

@@ -56,6 +56,12 @@ static inline size_t log_count(const char *first, const char *second) {
     return count;
 }
 
+/* Waits for lines of the log. */
+static inline bool log_comes_to(size_t number, const char *first, const char *second) {
+    for (unsigned tries = 0; tries < 2000 && log_count(first, second) < number; tries++) sleep_ms(1);
+    return log_count(first, second) >= number;
+}
+
 static inline void log_forget(void) { CHECK_EQUAL(truncate(log_path, 0), 0); }
 
 /* Ends a test: every node is closed, and nothing was left in it; no batch met a stale translation or hung. */

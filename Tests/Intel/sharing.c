@@ -215,6 +215,93 @@ TEST(import_pending, "an imported fence signals when the kernel says so, or when
     log_check_clean();
 }
 
+/* A device of which the kernel works on a batch for a while, and the fence of that on another device. */
+struct stranger {
+    struct gpu gpu;
+    int node;
+    struct binding buffer;
+    unbind_queue *queue;
+    unbind_fence *done;
+    uint64_t least;
+};
+
+static bool is_xe(unbind_device *device) {
+    struct unbind_intel_info info = UNBIND_INTEL_INFO_INIT;
+    REQUIRE(unbind_device_get_intel_info(device, &info) == 0);
+    return info.kernel_driver == UNBIND_KERNEL_DRIVER_XE;
+}
+
+static void stranger_open(struct stranger *stranger) {
+    struct unbind_intel_options intel = UNBIND_INTEL_OPTIONS_INIT;
+    intel.fd = stranger->node = other_node();
+    REQUIRE(intel_try_open(&stranger->gpu, &intel, UNBIND_EXECUTOR_POOL) == 0);
+    REQUIRE(unbind_vm_create(stranger->gpu.device, NULL, &stranger->gpu.vm) == 0);
+    stranger->buffer = bind_buffer(&stranger->gpu, PAGE, BASE);
+    stranger->queue = make_queue(&stranger->gpu);
+    // On xe the first point of a queue's timeline is that its buffer is bound.
+    stranger->least = is_xe(stranger->gpu.device) ? 2 : 1;
+}
+
+static unbind_fence *stranger_works(struct stranger *stranger, unbind_device *device) {
+    struct unbind_command command = command_store(BASE, 1);
+    REQUIRE(submit(stranger->queue, &command, 1, stranger->buffer.vma, NULL, &stranger->done) == 0);
+    unbind_fence *imported = import_pending_point(device, stranger->node, stranger->least++);
+    REQUIRE(imported != NULL);
+    return imported;
+}
+
+static void stranger_close(struct stranger *stranger) {
+    unbind_queue_unref(stranger->queue);
+    drop_binding(&stranger->buffer);
+    gpu_close(&stranger->gpu);
+    close(stranger->node);
+}
+
+TEST(jobs_in_kernel, "a job that waits for the kernel's fence is handed over at once, and runs after it") {
+    struct gpu gpu;
+    struct stranger stranger;
+    machine(machine_name("lnl"), "DELAY", "exec:100000", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    stranger_open(&stranger);
+    bool hands_over = is_xe(gpu.device); // i915 awaits everything itself
+    struct binding buffer = bind_buffer(&gpu, PAGE, BASE);
+    unbind_queue *queue = make_queue(&gpu);
+    for (unsigned round = 0; round < 2; round++) {
+        unbind_fence *imported = stranger_works(&stranger, gpu.device), *done = NULL;
+        size_t before = log_count("ioctl XE_EXEC ", "result=0");
+        struct unbind_command commands[] = {command_store(BASE, 5 + round), command_store(BASE + 8, round)};
+        if (round == 0) {
+            struct unbind_submit_vma use = {buffer.vma, UNBIND_USE_WRITE, 0};
+            struct unbind_submit job = UNBIND_SUBMIT_INIT;
+            job.commands = commands, job.command_count = 2, job.vmas = &use, job.vma_count = 1;
+            job.wait_fences = &imported, job.wait_fence_count = 1;
+            CHECK_EQUAL(unbind_queue_submit(queue, &job, &done), 0);
+        } else {
+            // As a command between others: what comes before it does not wait.
+            struct unbind_command wait = command_wait(imported);
+            struct unbind_command waiting[] = {commands[1], wait, commands[0], wait};
+            CHECK_EQUAL(submit(queue, waiting, 4, buffer.vma, NULL, &done), 0);
+        }
+        if (hands_over) CHECK(log_comes_to(before + 1, "ioctl XE_EXEC ", "result=0"));
+        if (round == 0) CHECK_EQUAL(unbind_fence_is_signaled(imported), 0);
+        CHECK_EQUAL(unbind_fence_is_signaled(done), 0);
+        CHECK_EQUAL(unbind_fence_wait(done, FOREVER, 0), 0);
+        // Whoever is told of the job has been told of what it waited for.
+        CHECK_EQUAL(unbind_fence_is_signaled(imported), 1);
+        CHECK_EQUAL(cpu_read(buffer.bo, 0), 5 + round);
+        CHECK_EQUAL(finish(imported), 0);
+        CHECK_EQUAL(finish(stranger.done), 0);
+        CHECK_EQUAL(finish(done), 0);
+    }
+    // The job's end, the queue's own buffer, and the fence.
+    if (hands_over) CHECK_EQUAL(log_count("ioctl XE_EXEC ", "syncs=3"), 1);
+    unbind_queue_unref(queue);
+    drop_binding(&buffer);
+    gpu_close(&gpu);
+    stranger_close(&stranger);
+    log_check_clean();
+}
+
 TEST(dma_bufs, "a buffer goes out as a dma-buf and comes in on another device, with the same bytes") {
     struct gpu gpu, other;
     machine(machine_name("lnl"), NULL);

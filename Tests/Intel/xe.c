@@ -79,6 +79,190 @@ TEST(bind_limit, "a kernel that takes few binds at once gets them in smaller arr
     intel_close(&gpu);
 }
 
+TEST(bound_in_kernel, "a job on what is being bound is handed over before the bind is done, and runs after it") {
+    struct gpu gpu;
+    machine(machine_name("lnl"), "DELAY", "bind:100000", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    unbind_queue *queue = make_queue(&gpu);
+    // So that the first job's wait for the queue's own buffer is over.
+    struct binding other = bind_buffer(&gpu, PAGE, 2 * BASE);
+    CHECK_EQUAL(store(queue, other.vma, 2 * BASE, 1), 0);
+    for (unsigned round = 0; round < 3; round++) {
+        unbind_bo *bo = make_bo(&gpu, PAGE);
+        unbind_vma *vma = make_vma(&gpu, bo, BASE);
+        unbind_fence *bound = NULL, *done = NULL;
+        log_forget();
+        CHECK_EQUAL(unbind_vma_bind_async(vma, 0, &bound), 0);
+        CHECK(log_comes_to(1, "ioctl XE_VM_BIND", "op=0"));
+        struct unbind_command command = command_store(BASE, 7 + round);
+        CHECK_EQUAL(submit(queue, &command, 1, vma, NULL, &done), 0);
+        CHECK(log_comes_to(1, "ioctl XE_EXEC ", "syncs=2"));
+        CHECK_EQUAL(finish(done), 0);
+        CHECK_EQUAL(unbind_fence_is_signaled(bound), 1);
+        unbind_fence_unref(bound);
+        CHECK_EQUAL(cpu_read(bo, 0), 7 + round);
+        unbind_vma_unref(vma);
+        unbind_bo_unref(bo);
+    }
+    unbind_queue_unref(queue);
+    drop_binding(&other);
+    intel_close(&gpu);
+}
+
+/* So many buffers, each used by a job on a queue of its own that the kernel works on. */
+enum { WORKERS = 6 };
+struct workers {
+    struct binding buffers[WORKERS];
+    unbind_queue *queues[WORKERS];
+    unbind_fence *jobs[WORKERS];
+};
+
+static void set_to_work(struct gpu *gpu, struct workers *workers) {
+    for (unsigned i = 0; i < WORKERS; i++) {
+        workers->buffers[i] = bind_buffer(gpu, PAGE, BASE + i * 2 * PAGE);
+        workers->queues[i] = make_queue(gpu);
+    }
+    log_forget();
+    for (unsigned i = 0; i < WORKERS; i++) {
+        struct unbind_command command = command_store(workers->buffers[i].address, 1 + i);
+        workers->jobs[i] = NULL;
+        CHECK_EQUAL(submit(workers->queues[i], &command, 1, workers->buffers[i].vma, NULL, &workers->jobs[i]), 0);
+    }
+    CHECK(log_comes_to(WORKERS, "ioctl XE_EXEC ", "result=0"));
+}
+
+static void end_work(struct workers *workers) {
+    for (unsigned i = 0; i < WORKERS; i++) {
+        CHECK_EQUAL(finish(workers->jobs[i]), 0);
+        CHECK_EQUAL(cpu_read(workers->buffers[i].bo, 0), 1 + i);
+        unbind_queue_unref(workers->queues[i]);
+        drop_binding(&workers->buffers[i]);
+    }
+}
+
+TEST(unbound_in_kernel, "unbinds behind one job that the kernel works on are handed over together, and end after it") {
+    enum { COUNT = 200 };
+    struct gpu gpu;
+    struct binding buffers[COUNT];
+    struct unbind_submit_vma uses[COUNT];
+    struct unbind_command commands[COUNT];
+    unbind_fence *unbound[COUNT], *done = NULL;
+    machine(machine_name("lnl"), "DELAY", "exec:200000", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    unbind_queue *queue = make_queue(&gpu);
+    for (unsigned i = 0; i < COUNT; i++) {
+        buffers[i] = bind_buffer(&gpu, PAGE, BASE + i * 2 * PAGE);
+        uses[i] = (struct unbind_submit_vma){buffers[i].vma, UNBIND_USE_WRITE, 0};
+        commands[i] = command_store(buffers[i].address, 1 + i);
+    }
+    struct unbind_submit job = UNBIND_SUBMIT_INIT;
+    job.commands = commands, job.command_count = COUNT, job.vmas = uses, job.vma_count = COUNT;
+    log_forget();
+    CHECK_EQUAL(unbind_queue_submit(queue, &job, &done), 0);
+    CHECK(log_comes_to(1, "ioctl XE_EXEC ", "result=0"));
+    for (unsigned i = 0; i < COUNT; i++) CHECK_EQUAL(unbind_vma_unbind_async(buffers[i].vma, 0, &unbound[i]), 0);
+    CHECK(log_comes_to(1, "ioctl XE_VM_BIND", "syncs=2 op=1"));
+    CHECK_EQUAL(unbind_fence_is_signaled(done), 0);
+    for (unsigned i = 0; i < COUNT; i++) {
+        CHECK_EQUAL(unbind_fence_wait(unbound[i], FOREVER, 0), 0);
+        CHECK_EQUAL(unbind_fence_is_signaled(done), 1);
+    }
+    size_t early = log_count("ioctl XE_VM_BIND", "syncs=2 op=1"), all = log_count("ioctl XE_VM_BIND", "op=1");
+    printf("    %d unbinds: %zu VM_BIND calls, %zu of them handed over\n", COUNT, all, early);
+    CHECK(early > 0 && all <= COUNT / 4);
+    CHECK_EQUAL(log_count("fault vm", NULL), 0);
+    CHECK_EQUAL(finish(done), 0);
+    for (unsigned i = 0; i < COUNT; i++) {
+        CHECK_EQUAL(finish(unbound[i]), 0);
+        CHECK_EQUAL(cpu_read(buffers[i].bo, 0), 1 + i);
+        drop_binding(&buffers[i]);
+    }
+    unbind_queue_unref(queue);
+    intel_close(&gpu);
+}
+
+TEST(lanes, "what the kernel waits for delays nothing that has nothing to do with it") {
+    struct gpu gpu;
+    struct workers workers;
+    unbind_fence *unbound[WORKERS];
+    machine(machine_name("lnl"), "DELAY", "exec:150000", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    struct binding beside = bind_buffer(&gpu, PAGE, 3 * BASE);
+    set_to_work(&gpu, &workers);
+    for (unsigned i = 0; i < WORKERS; i++)
+        CHECK_EQUAL(unbind_vma_unbind_async(workers.buffers[i].vma, 0, &unbound[i]), 0);
+    CHECK(log_comes_to(3, "ioctl XE_VM_BIND", "syncs=2 op=1"));
+    // Others come and go meanwhile, also at the ends of what is pending.
+    for (unsigned i = 0; i < 5; i++) {
+        CHECK_EQUAL(unbind_vma_unbind(beside.vma, 0), 0);
+        CHECK_EQUAL(unbind_vma_bind(beside.vma, 0), 0);
+    }
+    CHECK_EQUAL(unbind_fence_is_signaled(unbound[WORKERS - 1]), 0);
+    // There are three bind queues for this: what is left waits here.
+    CHECK_EQUAL(log_count("ioctl XE_VM_BIND", "syncs=2 op=1"), 3);
+    for (unsigned i = 0; i < WORKERS; i++) CHECK_EQUAL(finish(unbound[i]), 0);
+    CHECK_EQUAL(log_count("fault vm", NULL), 0);
+    end_work(&workers);
+    drop_binding(&beside);
+    intel_close(&gpu);
+}
+
+TEST(one_behind_several, "an unbind behind the jobs of several queues is handed over with all of them to wait for") {
+    enum { QUEUES = 3 };
+    struct gpu gpu;
+    unbind_queue *queues[QUEUES];
+    unbind_fence *jobs[QUEUES], *unbound = NULL, *rebound = NULL;
+    machine(machine_name("lnl"), "DELAY", "exec:100000", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    struct binding buffer = bind_buffer(&gpu, PAGE, BASE);
+    for (unsigned i = 0; i < QUEUES; i++) queues[i] = make_queue(&gpu);
+    log_forget();
+    for (unsigned i = 0; i < QUEUES; i++) {
+        struct unbind_command command = command_store(BASE + 8 * i, 4 + i);
+        jobs[i] = NULL;
+        CHECK_EQUAL(submit(queues[i], &command, 1, buffer.vma, NULL, &jobs[i]), 0);
+    }
+    CHECK(log_comes_to(QUEUES, "ioctl XE_EXEC ", "result=0"));
+    CHECK_EQUAL(unbind_vma_unbind_async(buffer.vma, 0, &unbound), 0);
+    CHECK(log_comes_to(1, "ioctl XE_VM_BIND", "syncs=4 op=1"));
+    // A bind over it waits, and shows the new pages.
+    unbind_bo *other = make_bo(&gpu, PAGE);
+    unbind_vma *vma = make_vma(&gpu, other, BASE);
+    CHECK_EQUAL(unbind_vma_bind_async(vma, 0, &rebound), 0);
+    CHECK_EQUAL(unbind_fence_is_signaled(rebound), 0);
+    CHECK_EQUAL(finish(rebound), 0);
+    CHECK_EQUAL(unbind_fence_is_signaled(unbound), 1);
+    CHECK_EQUAL(finish(unbound), 0);
+    CHECK_EQUAL(store(queues[0], vma, BASE, 9), 0);
+    CHECK_EQUAL(cpu_read(other, 0), 9);
+    for (unsigned i = 0; i < QUEUES; i++) {
+        CHECK_EQUAL(finish(jobs[i]), 0);
+        CHECK_EQUAL(cpu_read(buffer.bo, 8 * i), 4 + i);
+        unbind_queue_unref(queues[i]);
+    }
+    unbind_vma_unref(vma);
+    unbind_bo_unref(other);
+    drop_binding(&buffer);
+    intel_close(&gpu);
+}
+
+TEST(handing_over_fails, "an unbind that the kernel does not take early is unbound when its time has come") {
+    struct gpu gpu;
+    struct workers workers;
+    unbind_fence *unbound[WORKERS];
+    // After a bind for each buffer and one for each queue.
+    machine(machine_name("lnl"), "DELAY", "exec:50000", "FAIL", "XE_VM_BIND:13-15:ENOMEM", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    set_to_work(&gpu, &workers);
+    CHECK_EQUAL(log_count("ioctl XE_VM_BIND", NULL), 0);
+    for (unsigned i = 0; i < WORKERS; i++)
+        CHECK_EQUAL(unbind_vma_unbind_async(workers.buffers[i].vma, 0, &unbound[i]), 0);
+    for (unsigned i = 0; i < WORKERS; i++) CHECK_EQUAL(finish(unbound[i]), 0);
+    CHECK_EQUAL(log_count("ioctl XE_VM_BIND", "injected"), 3);
+    end_work(&workers);
+    intel_close(&gpu);
+}
+
 TEST(faults, "a job that uses what is not bound fails, changes nothing there, and the queue goes on") {
     struct gpu gpu;
     machine(machine_name("lnl"), NULL);

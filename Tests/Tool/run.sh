@@ -250,7 +250,7 @@ expect 'a report that cannot be written' 73 'nowhere/out\.json: cannot write' \
 expect 'bad input leaves no report' 65 '' replay short.csv --json none.json
 is 'bad input has left no report' test ! -e none.json
 
-# --- the probe, on machines of the mock kernel
+# --- machines of the mock kernel
 
 "$mock/build" "$work/mock" || exit 1
 # The outer shell makes the machine's files and sets a variable: a Swift program whose environment is changed while it
@@ -268,6 +268,94 @@ on() { # machine, name, exit status, pattern, arguments...
     expect "$2" "$3" "$4" "$1" "${@:5}"
     tool=$real
 }
+
+# --- replays on devices
+
+# 300 allocations of 20 sizes, each used by what is in flight; every third goes soon, and in the end all but 13.
+awk -v events="$events" 'BEGIN {
+    print events
+    for (i = 0; i < 300; i++) {
+        time += 100000
+        size = 4096 * (1 + (i * 7) % 20)
+        # Above 2^32, which not every awk can print as a number.
+        printf "%d,va_alloc,p,,0x1%08x,%d,\n", time, i * 131072, size
+        printf "%d,resource_bind,p,%d,0x1%08x,%d,\n", time, i, i * 131072, size
+        if (i % 3 == 2) printf "%d,va_free,p,,0x1%08x,,\n", time, (i - 1) * 131072
+    }
+    for (i = 19; i < 300; i++) if (i % 3 != 1) printf "%d,va_free,p,,0x1%08x,,\n", time + 50000, i * 131072
+}' >trace.csv
+# One address, again and again another buffer, which a job reads.
+awk -v events="$events" 'BEGIN {
+    print events
+    for (i = 0; i < 40; i++) {
+        printf "%d,va_alloc,p,,0x100000000,65536,\n%d,use,p,%d,0x100000000,4096,\n", i * 100000, i * 100000, i
+        printf "%d,va_free,p,,0x100000000,,\n", i * 100000 + 50000
+    }
+}' >turns.csv
+says() { # file, member, value
+    is "$1 says $2: $3" grep -q "\"$2\": $3,\?\$" "$1"
+}
+for machine in lnl bmg tgl dg2; do
+    on $machine "a capture replays on $machine" 0 "^ranges +300 +287 " replay trace.csv --device pci:card=0 \
+        --json $machine.json
+    for figure in operations:587 binds:300 unbinds:287 mappings_left:13 words_read:26 speed:1; do
+        says $machine.json ${figure%:*} ${figure#*:}
+    done
+    is "$machine.json has no virtual times" test "$(grep -cE 'seed|digest|tlb|equal' $machine.json)" = 0
+    on $machine "jobs of a capture read what is bound on $machine" 0 '^sync +40 +40 .* 0 +40 ' \
+        replay turns.csv --device pci:card=0 --policy all --async-binds
+    on $machine "snapshots replay on $machine" 0 '^ranges +6 +3 .* 3 +9 ' replay snapshot.csv --device pci:card=0
+done
+on two 'the report names the GPU' 0 '^device +0000:03:00\.0  Intel Arc B580 Graphics, driver xe$' \
+    replay reuse.csv --device discrete
+for machine in lnl bmg; do
+    on $machine "page-table updates replay on $machine" 0 '^ranges +8 +2 +' replay splits.csv --device pci:card=0
+done
+on lnl 'so do they with maps that nobody waits for' 0 '^ranges +5 +3 .* 7 +14 ' \
+    replay splits.csv --device pci:card=0 --async-binds
+on tgl 'page-table updates need what i915 cannot do' 69 'unbinds parts of mappings' \
+    replay splits.csv --device pci:card=0
+printf '%s\n1,va_alloc,p,,0xfffffffff000,4096,\n2,va_alloc,p,,0x1000,4096,\n' "$events" >top.csv
+on lnl 'what the device has no addresses for is left out' 0 "1 ranges outside the device's address space" \
+    replay top.csv --device pci:card=0
+expect 'the software GPU replays in real time' 0 '^sync +300 +287 .* 13 +26 ' \
+    replay trace.csv --device software --policy all --speed 2
+expect 'and page-table updates too' 0 '^timeline +8 +2 +' replay splits.csv --device software --policy all
+if command -v python3 >/dev/null; then
+    is 'the report of a device is valid JSON' python3 -m json.tool lnl.json
+fi
+on none 'a replay on a GPU that is not there' 69 'no such Intel GPU' replay reuse.csv --device discrete
+expect 'a device has no seed' 64 'virtual time' replay reuse.csv --device software --seed 2
+expect 'a device has no costs' 64 'virtual time' replay reuse.csv --device software --pte-ps 0
+expect 'virtual time has no speed' 64 'belongs to --device' replay reuse.csv --speed 2
+expect 'no speed at all is refused' 64 'at least 1' replay reuse.csv --device software --speed 0
+
+# What the library calls an update is one VM_BIND, and none of them sleeps. Queue 0 is for its queues' own buffers.
+# Nothing is left to be unbound when the figures are known.
+{ cat trace.csv; sed -n 's/^[0-9]*\(,va_alloc.*\)/\1/p' trace.csv | head -19 |
+    awk -F, '(NR - 1) % 3 != 1 { printf "30000000,va_free,p,,%s,,\n", $5 }'; } >all.csv
+export UNBIND_MOCK_LOG=$work/replay.log
+on lnl 'a replay while the kernel counts' 0 '^ranges +300 +300 .* 0 +0 ' \
+    replay all.csv --device pci:card=0 --json counted.json
+unset UNBIND_MOCK_LOG
+binds=$(grep -c '^ioctl XE_VM_BIND .* vm=1 queue=[1-9]' replay.log)
+says counted.json updates "$binds"
+is "600 operations are fewer calls: $binds" test "$binds" -lt 600
+is 'no VM_BIND waits' test "$(grep '^ioctl XE_VM_BIND ' replay.log | grep -c waited=1)" = 0
+
+# A driver that lies: jobs read another buffer's word, or do not store.
+deceived() { # machine, lie, pattern, arguments...
+    export UNBIND_MOCK_LIE=$2
+    on "$1" "a replay notices a driver that lies: $2 on $1" 70 "$3" replay "${@:4}" --device pci:card=0
+    unset UNBIND_MOCK_LIE
+}
+for machine in lnl tgl; do
+    deceived $machine no-tlb-flush 'a job of the capture read 0x.* where 0x.* should be' turns.csv
+    deceived $machine lose-write 'job [0-9]+ was the last, and 0 the last to store' trace.csv
+done
+
+# --- the probe
+
 on none 'a machine without an Intel GPU is told in one line' 0 '^No Intel GPU in this machine\.$' probe
 on no-pci 'a machine without PCI too' 0 '^No Intel GPU in this machine\.$' probe
 on other-vendor 'and one with a GPU of another maker' 0 '^No Intel GPU in this machine\.$' probe

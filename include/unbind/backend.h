@@ -30,7 +30,7 @@
 extern "C" {
 #endif
 
-/* What update, invalidate and submit return when unbind_backend_complete will follow. */
+/* What update, invalidate, submit and copy return when unbind_backend_complete will follow. */
 #define UNBIND_BACKEND_PENDING 1
 
 /* One thing begun and not completed; the library's. */
@@ -79,8 +79,9 @@ struct unbind_backend_range {
 #define UNBIND_CAP_USER_MEMORY (UINT64_C(1) << 5)     /* the caller's memory as a buffer: bo_wrap */
 #define UNBIND_CAP_LOCAL_MEMORY (UINT64_C(1) << 6)    /* UNBIND_REGION_LOCAL */
 #define UNBIND_CAP_FAULT_REPORTS (UINT64_C(1) << 7)   /* a bad access is told to the fault callback */
-#define UNBIND_CAP_SUSPEND (UINT64_C(1) << 8)         /* unbind_vm_suspend */
-#define UNBIND_CAP_MIGRATION (UINT64_C(1) << 9)       /* unbind_bo_migrate */
+#define UNBIND_CAP_SUSPEND (UINT64_C(1) << 8)         /* unbind_vm_suspend: there with EXPLICIT_UNBIND */
+#define UNBIND_CAP_MIGRATION (UINT64_C(1) << 9)       /* unbind_bo_migrate: there with LOCAL_MEMORY and a
+                                                         function that copies */
 #define UNBIND_CAP_ASYNC_UPDATES (UINT64_C(1) << 10)  /* the GPU's driver itself maps and unmaps in the
                                                          background */
 #define UNBIND_CAP_SHARED_FENCES (UINT64_C(1) << 11)  /* syncobjs and sync_files in and out */
@@ -92,10 +93,10 @@ struct unbind_backend_range {
  *
  * Threads: the functions may be called from any thread and several at the same
  * time, but for one VM only one update or invalidation is under way at a time (begun and not
- * completed), and for one queue one submit. They are called with no lock of the library held,
+ * completed), for one queue one submit, and for the device one copy. They are called with no lock of the library held,
  * except bo_destroy, which may be called with some: it must not call the library. The
  * others may call functions that are marked "Blocks: no". update,
- * invalidate, submit and bo_destroy may be called while work waits for them to
+ * invalidate, submit, copy and bo_destroy may be called while work waits for them to
  * end: they must not wait for GPU work, nor for anybody who does.
  *
  * A lost device: from then on nothing is updated, invalidated or submitted any more. Unbinds that
@@ -165,9 +166,22 @@ struct unbind_backend_ops {
      */
     int (*submit)(void *backend, void *queue, const struct unbind_command *commands, uint32_t count,
                   unbind_backend_token *token);
+
+    /*
+     * Copies all bytes of a buffer to another one, which is to take its place: both as bo_create gave them, of the
+     * same size, one in each region. Called when the GPU work that used the source has ended; what still
+     * maps the source may be unmapped meanwhile, and nothing maps the target before this is complete. Both stay until
+     * then. One at a time for a device, in the order of the moves. A backend with address spaces and queues does it in
+     * an address space of its own.
+     *
+     * After -EINTR, -EAGAIN or -ENOMEM the library comes back a little later, a few times. Any other error: the CPU
+     * copies instead, or the buffer is lost if the caller did not want that. NULL: no buffer is moved (-EOPNOTSUPP).
+     */
+    int (*copy)(void *backend, void *source, void *target, uint64_t size, unbind_backend_token *token);
 };
 #define UNBIND_BACKEND_OPS_INIT \
-    { sizeof(struct unbind_backend_ops), 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+    { sizeof(struct unbind_backend_ops), 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+      NULL }
 
 /*
  * What was begun has ended: error 0, or what the function would have returned; for a
@@ -180,13 +194,37 @@ struct unbind_backend_ops {
  */
 void unbind_backend_complete(unbind_backend_token *token, int error);
 
+/* A GPU page fault, as a backend learns of it. */
+struct unbind_backend_fault {
+    uint32_t struct_size;   /* sizeof(struct unbind_backend_fault) */
+    uint32_t kind;          /* UNBIND_FAULT_* */
+    uint32_t access;        /* UNBIND_ACCESS_* */
+    uint32_t command_index; /* which command of the submit; 0 if that is not known, and without a token */
+    uint64_t vm_id;         /* as vm_create got it; with a token: its queue's, or 0 */
+    uint64_t address;       /* the first faulting byte; plain, not sign-extended */
+    unbind_backend_token *token; /* of the submit that faulted, which has not been completed; NULL if unknown */
+};
+#define UNBIND_BACKEND_FAULT_INIT { sizeof(struct unbind_backend_fault), 0, 0, 0, 0, 0, NULL }
+
+/*
+ * Tells the library of a GPU page fault, for a backend with UNBIND_CAP_FAULT_REPORTS: the device's fault
+ * callback is called, on this thread, with what is bound at the address, what was, and which unbinds
+ * are pending there; with a token also with the queue and its job. It changes nothing for the job: complete its
+ * submit with -EFAULT, after this. Without a callback the fault is only counted.
+ *
+ * device      that was opened on the backend
+ *
+ * Blocks: no; calls back. Errors: -EINVAL (also: the token is not of a submit, no VM has that id), -E2BIG,
+ * -EOPNOTSUPP (no UNBIND_CAP_FAULT_REPORTS). Since: 0.1
+ */
+int unbind_backend_report_fault(unbind_device *device, const struct unbind_backend_fault *fault);
+
 /*
  * Opens a device on a backend of the caller's. The struct is copied. After an error nothing
  * of the backend has been called, not even destroy.
  *
- * What such a device does not have: unbind_vm_suspend and _resume, unbind_vm_find_page, UNBIND_VM_GLOBAL and
- * UNBIND_VM_IPS, unbind_bo_migrate, adding write access to what was bound read-only; and what the
- * capabilities leave out. Each is refused with -EOPNOTSUPP.
+ * What such a device does not have: unbind_vm_find_page, UNBIND_VM_GLOBAL and UNBIND_VM_IPS, adding write access
+ * to what was bound read-only; and what the capabilities leave out. Each is refused with -EOPNOTSUPP.
  *
  * A bind is never done within its call: unbind_vma_bind waits for the backend. If a map fails, it returns
  * the backend's error, and the VMA is unbound. After unbind_vma_bind_async the fence carries the
@@ -200,7 +238,7 @@ void unbind_backend_complete(unbind_backend_token *token, int error);
  *             work that the executor runs, else whoever waits for it gets -EDEADLK
  *
  * Blocks: no. Errors: -EINVAL (also: a required function is NULL: all but destroy, bo_wrap,
- * invalidate and the queue functions, of which there are all or none; USER_MEMORY without bo_wrap),
+ * invalidate, copy and the queue functions, of which there are all or none; USER_MEMORY without bo_wrap),
  * -E2BIG, -ENOMEM, -EAGAIN. Since: 0.1
  */
 int unbind_device_open_custom(const struct unbind_backend_ops *ops, void *backend,

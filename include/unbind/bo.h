@@ -151,9 +151,13 @@ uint32_t unbind_bo_region(const unbind_bo *bo);
  * move's bookkeeping, and NO_CPU_COPY is not given, it waits for all that uses the
  * buffer, the unbinds too, and copies within the call (from a callback: it fails with
  * -ENOMEM). Errors: -EINVAL, -ENOENT (device closed), -ENOMEM (also: the region is
- * full), -EAGAIN (a VMA is pinned), -EIO (the buffer is lost), -EOPNOTSUPP (wrapped
- * memory; no UNBIND_CAP_MIGRATION); -EINTR and -EDEADLK from the wait just named: the buffer is where it was,
- * VMAs of it may be unbound, try again. Since: 0.1
+ * full), -EAGAIN (a VMA is pinned), -EBUSY (a batch has mapped it), -EIO (the buffer
+ * is lost), -EOPNOTSUPP (wrapped memory; memory that was imported or exported as a
+ * dma-buf, for others would not see it move; no UNBIND_CAP_MIGRATION; the log tells
+ * which), those of unbind_bo_create from a backend (i915: -EINVAL, a size that local
+ * memory is not given out in); -EINTR and -EDEADLK from the wait just named: the
+ * buffer is where it was, VMAs of it may be unbound, try again; so they may be after an
+ * -EIO that this wait brought to light. Since: 0.1
  */
 int unbind_bo_migrate(unbind_bo *bo, uint32_t region, uint32_t flags, unbind_fence **out_fence);
 

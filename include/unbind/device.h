@@ -318,7 +318,7 @@ int unbind_device_dump(unbind_device *device, unbind_write_fn write, void *user_
  * Makes the next count operations of a kind fail, to see what a program does
  * then. A later call replaces the count.
  *
- * Blocks: no. Errors: -EINVAL. Since: 0.1
+ * Blocks: no. Errors: -EINVAL, -EOPNOTSUPP (no UNBIND_CAP_MIGRATION). Since: 0.1
  */
 int unbind_device_fail_next(unbind_device *device, uint32_t what, uint32_t count);
 

@@ -49,7 +49,8 @@ struct unbind_vm_options {
     uint32_t flags;       /* UNBIND_VM_* */
     uint32_t policy;      /* UNBIND_POLICY_* */
     uint32_t reserved;    /* 0 */
-    uint64_t size;        /* bytes, a multiple of 4 KiB, at most 2^48; 0 = 2^48 */
+    uint64_t size;        /* bytes, a multiple of 4 KiB, at most 2^48; 0 = 2^48, or what
+                             the device has if that is less: see unbind_vm_size */
     uint64_t page_sizes;  /* mask, a subset of the device's; 0 = the device's. The smallest
                              is the alignment of every address and size in this VM */
     uint64_t mappable_size; /* what UNBIND_PIN_MAPPABLE means: the addresses below this one. A
@@ -150,18 +151,31 @@ int unbind_vm_close(unbind_vm *vm);
  *
  * No job may be in flight on the VM's queues: wait for their fences first.
  *
- * Blocks: no. Errors: -EINVAL (also: suspended already), -EBUSY (a job is in
- * flight), -ENOENT (closed), -EOPNOTSUPP (no UNBIND_CAP_SUSPEND). Since: 0.1
+ * On a backend, a custom one or an Intel GPU's, all that is mapped is unmapped, also what pending unbinds still have
+ * mapped, in as few calls as it takes. The machine going to sleep is not what this is for: the kernel's drivers
+ * bring page tables back by themselves when it wakes, and to a program nothing has happened. It is
+ * for a backend whose hardware loses them, and for taking a program's memory out of a GPU's reach for a while.
+ *
+ * Blocks: on a backend, until that has unmapped (from a callback: -EDEADLK); else no. Errors: -EINVAL (also:
+ * suspended already), -EBUSY (a job is in flight; on a backend also: a mapping is being split that is itself still to
+ * be mapped: wait for the fence of its batch), -ENOENT (closed), -EOPNOTSUPP (no UNBIND_CAP_SUSPEND, which the log
+ * tells); on a backend -ENOMEM, -EIO (the device is lost), -EDEADLK (on the simulated executor also: the
+ * backend completes nothing; the suspend goes on when it does). Since: 0.1
  */
 int unbind_vm_suspend(unbind_vm *vm);
 
 /*
  * Ends a suspend: writes the entries of all that is bound. The page tables then
- * are what they were, but for what was bound and unbound since. Needs no memory: the page
+ * are what they were, but for what was bound and unbound since. Needs no memory but on a backend: the page
  * tables themselves were kept.
  *
- * Blocks: no; writes all entries with the VM's lock held. Errors: -EINVAL (also: not suspended),
- * -ENOENT (closed), -EOPNOTSUPP. Since: 0.1
+ * On a backend all that is bound is mapped again, in as few calls as it takes. If that fails nothing is mapped, the
+ * VM stays suspended, and the call can be repeated.
+ *
+ * Blocks: on a backend, until that has mapped (from a callback: -EDEADLK); else no, but it writes all entries with the
+ * VM's lock held. Errors: -EINVAL (also: not suspended), -ENOENT (closed), -EOPNOTSUPP; on a backend -EBUSY (as above;
+ * another thread suspends or resumes), -ENOMEM, -EIO (lost), -EDEADLK as above, and the error with which it could
+ * not map. Since: 0.1
  */
 int unbind_vm_resume(unbind_vm *vm);
 
@@ -183,6 +197,14 @@ void unbind_vm_unref(unbind_vm *vm);
  * Blocks: no. Since: 0.1
  */
 uint64_t unbind_vm_id(const unbind_vm *vm);
+
+/*
+ * Bytes of the address space, from address 0 on: what unbind_vm_options asked for, or all that the
+ * device has. 0 for NULL.
+ *
+ * Blocks: no. Since: 0.1
+ */
+uint64_t unbind_vm_size(const unbind_vm *vm);
 
 /*
  * Fills stats (struct_size set by the caller).

@@ -13,9 +13,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// Empties the page tables and the TLBs.
     ///
     /// - Locking: nothing may be held.
-    /// - Failure: unsupported if a backend has the page tables; closed; invalid if it is suspended; busy while a job is in flight. Nothing changes then.
+    /// - Failure: closed; invalid if it is suspended; busy while a job is in flight; what BackendSpace says. Nothing
+    ///   changes then.
     func suspend() throws(Status) {
-        if pointee.backendSpace != nil { throw Status.unsupported }
+        if let backend = pointee.backendSpace { return try backend.suspend() }
         let device = pointee.device
         let power = power
         power?.get()
@@ -33,12 +34,12 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         device.pointee.executor.charge(device.pointee.gpu.invalidationCost)
     }
 
-    /// Writes the entries of all that is bound. Needs no memory.
+    /// Writes the entries of all that is bound. Needs no memory, but with a backend.
     ///
     /// - Locking: nothing may be held.
-    /// - Failure: unsupported if a backend has the page tables; closed; invalid if it is not suspended.
+    /// - Failure: closed; invalid if it is not suspended; what BackendSpace says.
     func resume() throws(Status) {
-        if pointee.backendSpace != nil { throw Status.unsupported }
+        if let backend = pointee.backendSpace { return try backend.resume() }
         let device = pointee.device
         let power = power
         power?.get()

@@ -37,6 +37,11 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
                 fail(first, error, at: time)
                 return .goOn
             }
+            if pointee.isSuspended {
+                first.pointee.resource.pointee.writtenIn = VMAResource.suspended
+                endFirst(first, error: 0, at: time)
+                return .goOn
+            }
             gatherMaps(from: first)
         }
         guard let status = update() else { return .pending }
@@ -122,5 +127,17 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         pointee.binds = work.pointee.next
         if pointee.singles > 0 { pointee.singles = pointee.singles &- 1 }
         work.end(error: error, at: time)
+    }
+}
+
+/// The kernel has taken the binds that were gathered, which jobs may now leave it to await. One of which pieces are
+/// left ends with another call.
+func bindsTaken(_ space: UnsafeMutableRawPointer?, _ timeline: UnsafeMutableRawPointer?, _ point: UInt64) {
+    let space = space!.assumingMemoryBound(to: BackendSpace.self)
+    let timeline = timeline!.assumingMemoryBound(to: KernelTimeline.self)
+    var next = space.pointee.binds
+    while let work = next, work != space.pointee.mapEnd {
+        work.fence.kernelPoint!.publish(timeline, point)
+        next = work.pointee.next
     }
 }

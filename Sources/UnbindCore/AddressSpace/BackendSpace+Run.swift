@@ -46,19 +46,28 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         switch pointee.step {
         case .take: return take(at: time)
         case .unmap: return unmap()
+        case .handedOver: return awaitHandedOver()
         case .invalidate: return invalidate()
         case .unmapped:
             completeUnmapped(at: time)
             return .goOn
         case .map: return map(at: time)
+        case .transfer: return transfer()
+        case .transferred:
+            endTransfer()
+            return .goOn
         }
     }
 
     private func take(at time: UInt64) -> BackendOutcome {
-        if !takeReady() {
+        if beginTransfer() { return .goOn }
+        letOffersGather()
+        var offerCount = 0
+        if !takeReady(&offerCount) {
             pointee.vm!.drop()
             return .rest
         }
+        if offerCount > 0 { handOver(offerCount, at: time) }
         pointee.unbinds = AddressOrder.sorted(pointee.unbinds)
         pointee.binds = AddressOrder.sorted(pointee.binds)
         beginBinds(at: time)
@@ -96,8 +105,14 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         }
         let ops = pointee.backend.pointee.ops
         let (context, handle) = (pointee.backend.pointee.context, pointee.handle)
+        let link = pointee.step == .map ? pointee.backend.pointee.link?.update : nil
         return perform { token in
-            ops.update(context, handle, batch.pointee.ranges, UInt32(batch.pointee.count), token)
+            guard let link else {
+                return ops.update(context, handle, batch.pointee.ranges, UInt32(batch.pointee.count), token)
+            }
+            return link(
+                context, handle, batch.pointee.ranges, UInt32(batch.pointee.count), bindsTaken,
+                UnsafeMutableRawPointer(self), token)
         }
     }
 
@@ -118,7 +133,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         guard let function = pointee.backend.pointee.ops.invalidate, pointee.unmappedEnd != 0,
             !pointee.backend.isLost || pointee.isResumed
         else {
-            pointee.step = .unmapped
+            pointee.step = pointee.transfer == nil ? .unmapped : .transferred
             return .goOn
         }
         if !pointee.isResumed { pointee.invalidations.add(1) }
@@ -130,7 +145,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         if status != 0, let outcome = retry(after: status) { return outcome }
         pointee.retries = 0
         if status != 0 { markLost(from: pointee.unbinds) }
-        pointee.step = .unmapped
+        pointee.step = pointee.transfer == nil ? .unmapped : .transferred
         return .goOn
     }
 }

@@ -1,13 +1,14 @@
 // Unbinds on their way to the backend: whole ranges, neighbours as one, as many in a call as it takes.
 //
 // A list of resources in order of addresses is gone through from `nextUnmap` on. Those with nothing mapped (their bind
-// has failed) are passed over, and completed with the others.
+// has failed, or the VM is suspended) are passed over, and completed with the others.
 //
 // The pieces of a bind that failed half-way are unmapped in the same way; then the list is that bind's resource, and
 // `failure` is set.
 
 import CSystem
 import CUnbind
+import Synchronization
 
 extension VMAResource: AddressOrdered {
     static func address(of element: ResourcePointer) -> UInt64 { element.pointee.start }
@@ -55,7 +56,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
             }
             gatherUnmaps()
             if pointee.batch.isEmpty {
-                pointee.step = .invalidate
+                pointee.step = .handedOver
                 return .goOn
             }
         }
@@ -98,7 +99,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         pointee.failure == 0 ? resource.pointee.next : nil
     }
 
-    private func noteUnmapped() {
+    func noteUnmapped() {
         let batch = pointee.batch
         let (first, last) = (batch.pointee.ranges[0], batch.pointee.ranges[batch.pointee.count - 1])
         pointee.unmappedStart = Swift.min(pointee.unmappedStart, first.address)
@@ -109,7 +110,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
     func markLost(from first: ResourcePointer?) {
         var next = first
         while let resource = next {
-            if resource.pointee.writtenIn == VMAResource.mapped { resource.pointee.writtenIn = VMAResource.lost }
+            if resource.pointee.writtenIn != 0 { resource.pointee.writtenIn = VMAResource.lost }
             next = self.next(after: resource)
         }
     }
@@ -126,6 +127,12 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         while let resource = next {
             // Gone when its hold is dropped.
             next = resource.pointee.next
+            switch resource.pointee.writtenIn {
+            // Somebody may hold it still.
+            case VMAResource.mapped: resource.pointee.writtenIn = 0
+            case VMAResource.suspended: _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
+            default: break
+            }
             if resource.dropHoldPending(at: time, recordsStart: false) { count &+= 1 }
         }
         // Those that are held end later.

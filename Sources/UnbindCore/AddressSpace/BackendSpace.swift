@@ -6,8 +6,9 @@
 // been completed.
 //
 //     add, feed -> take -> unmap... -> invalidate -> completed -> map... -> take
+//     suspend, resume -> take -> transfer... -> invalidate -> transferred -> take
 //
-// BackendSpace+Run has the steps, +Unmap and +Map what is in them.
+// BackendSpace+Run has the steps, +Unmap, +Map and +Suspend what is in them, +HandOver what is left to a kernel.
 //
 // - Locking: `lock`, of the page tables' rank, for what is handed over; the rest belongs to the work while it runs. The
 //   backend is called with nothing held.
@@ -21,7 +22,7 @@ import Synchronization
 typealias BackendSpacePointer = UnsafeMutablePointer<BackendSpace>
 
 struct BackendSpace: ~Copyable {
-    enum Step { case take, unmap, invalidate, unmapped, map }
+    enum Step { case take, unmap, handedOver, invalidate, unmapped, map, transfer, transferred }
 
     let backend: BackendPointer
     /// At `itemOffset`.
@@ -42,6 +43,16 @@ struct BackendSpace: ~Copyable {
     fileprivate var engines: EnginePointer?
     /// Somebody runs the work, or will.
     fileprivate var isActive = false
+    /// Unbinds that the kernel can be told of before they are ready; nil: none can. The array is under the lock.
+    let offers: UnbindOffers?
+    let offerCount = Atomic<Int>(0)
+    /// What a suspend or resume waits for.
+    var requested: BackendTransferPointer?
+
+    /// A suspend or resume is under way. Under the VM's lock.
+    var isTransferring = false
+    /// Mappings that are to be split when they have been mapped: for so long only they know that they are.
+    let splits = Atomic<Int>(0)
 
     // The work's own.
 
@@ -71,6 +82,10 @@ struct BackendSpace: ~Copyable {
     var failure: Int32 = 0
     /// Times in a row that the backend asked to come again.
     var retries = 0
+    /// The suspend or resume that it is at.
+    var transfer: BackendTransferPointer?
+    /// Nothing is mapped until a resume.
+    var isSuspended = false
 
     /// Calls of `update` and `invalidate`, and the ranges in the former.
     let updates = Atomic<UInt64>(0)
@@ -104,10 +119,16 @@ extension UnsafeMutablePointer where Pointee == Backend {
             batch.free(memory: memory)
             throw Status.noMemory
         }
+        let handsOver = pointee.link?.unmap != nil
+        let offers = handsOver ? UnbindOffers.make(memory) : nil
         var handle: UnsafeMutableRawPointer?
         LockOrder.assertNoneHeld("a backend was called with a lock held")
-        let status = pointee.ops.vm_create(pointee.context, id, options.size, options.pageSizes, 0, &handle)
+        var status = Status.noMemory.raw
+        if offers != nil || !handsOver {
+            status = pointee.ops.vm_create(pointee.context, id, options.size, options.pageSizes, 0, &handle)
+        }
         if status != 0 {
+            offers?.free(memory)
             batch.free(memory: memory)
             memory.deallocateArray(space, count: 1)
             throw status < 0 ? Status(raw: status) : Status.unsupported
@@ -120,7 +141,7 @@ extension UnsafeMutablePointer where Pointee == Backend {
                 token: BackendToken(
                     executor: device.pointee.executor,
                     item: (address + BackendSpace.itemOffset).assumingMemoryBound(to: WorkItem.self)),
-                vm: nil, handle: handle, batch: batch))
+                vm: nil, handle: handle, batch: batch, offers: offers))
         return space
     }
 }
@@ -142,6 +163,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         if !pointee.isClosed { close() }
         let memory = pointee.backend.pointee.device.pointee.memory
         pointee.batch.free(memory: memory)
+        pointee.offers?.free(memory)
         deinitialize(count: 1)
         memory.deallocateArray(self, count: 1)
     }
@@ -236,7 +258,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
 
     /// What is being handed over keeps the VM up to here.
     /// - Locking: held.
-    private func start() -> Bool {
+    func start() -> Bool {
         if pointee.isActive { return false }
         pointee.isActive = true
         pointee.vm.retain()
@@ -245,13 +267,14 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
 
     /// Everything that is ready. False if there is nothing: then the work is at rest, and its reference to the VM is
     /// the caller's.
-    func takeReady() -> Bool {
+    func takeReady(_ offerCount: inout Int) -> Bool {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
+        offerCount = takeOffers()
         let (unbinds, binds) = (pointee.readyUnbinds, pointee.readyBinds)
         pointee.readyUnbinds = nil
         pointee.readyBinds = nil
-        if unbinds == nil, binds == nil {
+        if unbinds == nil, binds == nil, offerCount == 0 {
             pointee.isActive = false
             return false
         }

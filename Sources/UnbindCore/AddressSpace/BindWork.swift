@@ -16,6 +16,8 @@ struct BindWork: ~Copyable {
     var fence: Fence
     /// At `itemOffset`.
     var item: WorkItem
+    /// At `kernelPointOffset`: from when a kernel has taken it.
+    let kernelPoint = KernelPoint()
     let gate = SoftwareFence()
     /// Strong, until the bind is done; then the pages of the binding are the resource's affair alone.
     let vm: VMPointer
@@ -39,6 +41,9 @@ struct BindWork: ~Copyable {
     var mapping = MappingFlags()
 
     static var itemOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<WorkItem>.alignment) }
+    static var kernelPointOffset: Int {
+        roundUp(itemOffset + MemoryLayout<WorkItem>.size, to: MemoryLayout<KernelPoint>.alignment)
+    }
 }
 
 typealias BindWorkPointer = UnsafeMutablePointer<BindWork>
@@ -166,6 +171,7 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         if let split = pointee.split {
             pointee.split = nil
             split.run()
+            _ = pointee.vm.pointee.backendSpace?.pointee.splits.wrappingSubtract(1, ordering: .releasing)
             return 0
         }
         if pointee.gate.error != 0 { return 0 }
@@ -182,6 +188,7 @@ private func runBind(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
 func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
     let work = memory.assumingMemoryBound(to: BindWork.self)
     let vm = work.pointee.vm
+    work.fence.kernelPoint!.clear()
     work.deinitialize(count: 1)
     vm.pointee.device.cache(.bindWork).give(memory)
     vm.dropWeakly()

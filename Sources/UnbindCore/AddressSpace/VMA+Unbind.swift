@@ -233,8 +233,19 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         }
         publish(range)
         handRangeBack()
+        if let space = vm.pointee.backendSpace { return leave(to: space, awaited) }
         pointee.gate.commit(awaiting: awaited.count)
         return awaited.count == 0 || hangUp(awaited.first) ? .ready : .deferred
+    }
+
+    /// Where a kernel may be told of the unbind before what it awaits has ended.
+    @inline(never)
+    private func leave(to space: BackendSpacePointer, _ awaited: AwaitedEdges) -> UnbindSchedule {
+        let offer = awaited.count == 0 ? nil : space.offer(self, awaiting: awaited.first)
+        pointee.gate.commit(awaiting: awaited.count + (offer == nil ? 0 : 1))
+        var isOpen = awaited.count == 0 || hangUp(awaited.first)
+        if let offer, !space.take(offer), pointee.gate.complete() { isOpen = true }
+        return isOpen ? .ready : .deferred
     }
 
     private func scheduleImmediate() -> UnbindSchedule {

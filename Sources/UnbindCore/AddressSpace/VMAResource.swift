@@ -43,9 +43,11 @@ struct VMAResource: ~Copyable {
 
     static var nodeOffset: Int { roundUp(MemoryLayout<Fence>.size, to: MemoryLayout<IntervalNode>.alignment) }
 
-    // `writtenIn` where a backend has the page tables: 0, or one of these.
+    // `writtenIn` where a backend has the page tables: 0, one of these, or see `isHandedOver`.
     /// The backend maps it.
     static var mapped: UInt64 { 1 }
+    /// It is bound, and a resume will have the backend map it.
+    static var suspended: UInt64 { 2 }
     /// The device was lost before it was unmapped.
     static var lost: UInt64 { .max }
 

@@ -60,7 +60,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     private func waitBefore(_ request: BatchRequest) throws(Status) {
         let device = pointee.device
         for index in 0..<request.waitCount {
-            try device.wait(for: request.waits[index], interruptible: request.interruptible)
+            try device.wait(for: request.waits![index], interruptible: request.interruptible)
         }
         while let last = request.queue?.unfinished() {
             defer { last.drop() }
@@ -99,7 +99,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         var step = MemoryStep.evict
         while true {
             do throws(Status) {
-                var attempt = try BatchAttempt(
+                var attempt = BatchAttempt(
                     self, request, first: first, count: count, previous: previous, signals: isLast)
                 return try attempt.run()
             } catch {

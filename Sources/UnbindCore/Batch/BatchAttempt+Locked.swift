@@ -259,6 +259,7 @@ extension BatchAttempt {
             touched.pointee.workMemory!, vm: vm, resource: touched.pointee.resource, calledAt: device.now)
         touched.pointee.workMemory = nil
         work.pointee.split = split
+        _ = vm.pointee.backendSpace?.pointee.splits.wrappingAdd(1, ordering: .relaxed)
         work.pointee.isSplit = true
         for index in 0..<count {
             let piece = pieces + index

@@ -33,17 +33,14 @@ struct BatchAttempt: ~Copyable {
     var isCommitted = false
     var entries: UInt64 = 0
 
-    /// - Failure: noMemory.
-    init(
-        _ vm: VMPointer, _ request: BatchRequest, first: Int, count: Int, previous: FencePointer?, signals: Bool
-    ) throws(Status) {
+    init(_ vm: VMPointer, _ request: BatchRequest, first: Int, count: Int, previous: FencePointer?, signals: Bool) {
         self.vm = vm
         device = vm.pointee.device
         self.request = request
         self.first = first
         self.count = count
         self.previous = previous
-        plan = try BatchPlan(of: vm)
+        plan = BatchPlan(of: vm)
         self.signals = BatchSignals(request.signals, count: signals ? request.signalCount : 0)
     }
 
@@ -78,7 +75,7 @@ struct BatchAttempt: ~Copyable {
 
     private mutating func look() throws(Status) {
         if vm.isClosed { throw Status.closed }
-        var overlay = try BatchOverlay(of: vm)
+        var overlay = BatchOverlay(of: vm)
         for index in first..<(first + count) {
             let operation = request.operations[index]
             switch operation.kind {
@@ -91,7 +88,7 @@ struct BatchAttempt: ~Copyable {
             case .prefetch, .syncOnly: break
             }
         }
-        try plan.find(overlay)
+        try plan.find(&overlay)
     }
 
     private func content(of operation: BatchOperation) throws(Status) -> MappingContent {
@@ -113,7 +110,7 @@ struct BatchAttempt: ~Copyable {
         }
         let out = try JoinFencePointer.make(device: device, ignoresErrors: false)
         self.out = out
-        for index in 0..<request.waitCount { try awaitAtStart(request.waits[index]) }
+        for index in 0..<request.waitCount { try awaitAtStart(request.waits![index]) }
         if let last = request.queue?.pointee.last { try awaitAtStart(last) }
         if let previous, !previous.isSignalled { try addOutEdge(previous) }
         try signals.prepare(device: device, out: out.fence)

@@ -1,7 +1,10 @@
 // BatchOverlay: what a list of operations comes to: for each address that it changes, what is to be there in the end.
 //
-// The operations are put one upon the other, in order; each takes the place of what is below it. Ranges do not overlap,
-// and lie in a RangeAllocator that is the batch's own.
+// The operations are put one upon the other, in order; each takes the place of what is below it. Ranges do not overlap.
+//
+// Most lists go upwards, neighbour after neighbour. So what continues the operation before only makes its range longer
+// (`run`), and as long as each range lies behind those before it, they are an array. With the first that does not, all
+// move to a RangeAllocator that is the batch's own.
 //
 // - Locking: the batches' lock of the VM is held all the time; that of the VM where its own ranges are looked at.
 
@@ -16,6 +19,35 @@ struct OverlaySegment {
     var nextFree: UnsafeMutablePointer<OverlaySegment>?
 }
 
+/// A range in the array.
+private struct OverlayRange {
+    var start: UInt64
+    var end: UInt64
+    var content: MappingContent?
+
+    /// Takes in a neighbour that belongs to it.
+    @inline(__always)
+    mutating func extend(by other: OverlayRange) -> Bool {
+        if end == other.start, OverlayRange.continues(other.content, content, after: end &- start) {
+            end = other.end
+            return true
+        }
+        if other.end == start, OverlayRange.continues(content, other.content, after: other.end &- other.start) {
+            start = other.start
+            content = other.content
+            return true
+        }
+        return false
+    }
+
+    @inline(__always)
+    private static func continues(_ one: MappingContent?, _ other: MappingContent?, after bytes: UInt64) -> Bool {
+        guard let one else { return other == nil }
+        guard let other else { return false }
+        return one.equals(other.advanced(by: bytes))
+    }
+}
+
 /// A piece of the memory of segments.
 private struct OverlayChunk {
     var next: UnsafeMutablePointer<OverlayChunk>?
@@ -25,21 +57,26 @@ private struct OverlayChunk {
 struct BatchOverlay: ~Copyable {
     private let vm: VMPointer
     private let memory: UnsafeMutablePointer<Memory>
-    private let ranges: UnsafeMutablePointer<RangeAllocator>
+    /// The last of the operations, with those before that it continues; on top of the others.
+    private var run: OverlayRange?
+    /// In order of addresses, as long as there is no tree.
+    private var sorted: GrowingArray<OverlayRange>
+    private var tree: UnsafeMutablePointer<RangeAllocator>?
     private var free: OverlaySegmentPointer?
     private var chunks: UnsafeMutablePointer<OverlayChunk>?
     private var nextChunkCount = 4
 
-    /// - Failure: noMemory.
-    init(of vm: VMPointer) throws(Status) {
-        ranges = try vm.pointee.batches.takeRanges(for: vm)
+    init(of vm: VMPointer) {
         self.vm = vm
         memory = vm.pointee.device.pointee.memory
+        sorted = GrowingArray(memory: memory)
     }
 
     deinit {
-        while let node = ranges.firstNode(endingAfter: 0) { ranges.remove(node) }
-        vm.pointee.batches.give(ranges, memory: memory)
+        if let tree {
+            while let node = tree.firstNode(endingAfter: 0) { tree.remove(node) }
+            vm.pointee.batches.give(tree, memory: memory)
+        }
         var next = chunks
         while let chunk = next {
             next = chunk.pointee.next
@@ -51,19 +88,28 @@ struct BatchOverlay: ~Copyable {
 
     /// - Failure: already if something is there, and `replaces` is false; noMemory.
     mutating func map(_ content: MappingContent, start: UInt64, size: UInt64, replaces: Bool) throws(Status) {
-        if !replaces, isAnythingMapped(from: start, to: start &+ size) { throw Status.exists }
-        try put(content, from: start, to: start &+ size)
+        let end = start &+ size
+        if !replaces {
+            if let run, run.start < end, start < run.end { try putRun() }
+            if isAnythingMapped(from: start, to: end) { throw Status.exists }
+        }
+        try add(OverlayRange(start: start, end: end, content: content))
     }
 
     /// - Failure: noMemory.
-    mutating func unmap(start: UInt64, size: UInt64) throws(Status) { try put(nil, from: start, to: start &+ size) }
+    @inline(__always)
+    mutating func unmap(start: UInt64, size: UInt64) throws(Status) {
+        try add(OverlayRange(start: start, end: start &+ size, content: nil))
+    }
 
     /// Of all that is mapped of the buffer.
     /// - Failure: noMemory.
     mutating func unmapAll(of bo: BufferObjectPointer) throws(Status) {
-        var next = ranges.firstNode(endingAfter: 0)
+        try putRun()
+        let tree = try makeTree()
+        var next = tree.firstNode(endingAfter: 0)
         while let node = next {
-            next = ranges.next(after: node)
+            next = tree.next(after: node)
             let segment = BatchOverlay.segment(of: node)
             if segment.pointee.content?.bo == bo { segment.pointee.content = nil }
         }
@@ -72,7 +118,7 @@ struct BatchOverlay: ~Copyable {
             var status: Status?
             if vma.isMapping, vma.pointee.vm == vm, vma.isBound {
                 let start = vma.pointee.options.fixedAddress!
-                do throws(Status) { try unmapGaps(from: start, to: start &+ vma.size) } catch { status = error }
+                do throws(Status) { try unmapGaps(of: tree, from: start, to: start &+ vma.size) } catch { status = error }
             }
             current = status == nil ? bo.vma(after: vma) : nil
             vma.drop()
@@ -80,32 +126,41 @@ struct BatchOverlay: ~Copyable {
         }
     }
 
+    @inline(__always)
+    private mutating func add(_ range: OverlayRange) throws(Status) {
+        if run != nil, run!.extend(by: range) { return }
+        try putRun()
+        run = range
+    }
+
     // MARK: The result
 
     /// Calls body with each range in order, neighbours that belong together as one, until it throws.
-    func forEachRange(
+    mutating func forEachRange(
         _ body: (_ start: UInt64, _ end: UInt64, _ content: MappingContent?) throws(Status) -> Void
     ) throws(Status) {
-        var next = ranges.firstNode(endingAfter: 0)
-        while let node = next {
-            let content = BatchOverlay.segment(of: node).pointee.content
-            let start = node.pointee.start
-            var end = node.pointee.end
-            next = ranges.next(after: node)
-            while let other = next, other.pointee.start == end,
-                BatchOverlay.continues(BatchOverlay.segment(of: other).pointee.content, content, after: end &- start)
-            {
-                end = other.pointee.end
-                next = ranges.next(after: other)
+        try putRun()
+        var open: OverlayRange?
+        var index = 0
+        var next = tree?.firstNode(endingAfter: 0)
+        while true {
+            let range: OverlayRange
+            if let tree, let node = next {
+                range = OverlayRange(
+                    start: node.pointee.start, end: node.pointee.end,
+                    content: BatchOverlay.segment(of: node).pointee.content)
+                next = tree.next(after: node)
+            } else if tree == nil, index < sorted.count {
+                range = sorted.elements[index]
+                index += 1
+            } else {
+                break
             }
-            try body(start, end, content)
+            if open?.extend(by: range) == true { continue }
+            if let open { try body(open.start, open.end, open.content) }
+            open = range
         }
-    }
-
-    private static func continues(_ one: MappingContent?, _ other: MappingContent?, after bytes: UInt64) -> Bool {
-        guard let one else { return other == nil }
-        guard let other else { return false }
-        return one.equals(other.advanced(by: bytes))
+        if let open { try body(open.start, open.end, open.content) }
     }
 
     // MARK: Ranges
@@ -114,11 +169,22 @@ struct BatchOverlay: ~Copyable {
         vm.pointee.lock.acquire()
         defer { vm.pointee.lock.release() }
         var position = start
-        var nodes = ranges.nodes(from: start, to: end)
-        while let node = nodes.nextNode() {
-            if BatchOverlay.segment(of: node).pointee.content != nil { return true }
-            if node.pointee.start > position, isTaken(from: position, to: node.pointee.start) { return true }
-            position = node.pointee.end
+        if let tree {
+            var nodes = tree.nodes(from: start, to: end)
+            while let node = nodes.nextNode() {
+                if BatchOverlay.segment(of: node).pointee.content != nil { return true }
+                if node.pointee.start > position, isTaken(from: position, to: node.pointee.start) { return true }
+                position = node.pointee.end
+            }
+        } else {
+            var index = firstSorted(endingAfter: start)
+            while index < sorted.count, sorted.elements[index].start < end {
+                let range = sorted.elements[index]
+                if range.content != nil { return true }
+                if range.start > position, isTaken(from: position, to: range.start) { return true }
+                position = range.end
+                index += 1
+            }
         }
         return position < end && isTaken(from: position, to: end)
     }
@@ -128,39 +194,77 @@ struct BatchOverlay: ~Copyable {
         return nodes.nextNode() != nil
     }
 
-    private mutating func unmapGaps(from start: UInt64, to end: UInt64) throws(Status) {
+    private func firstSorted(endingAfter address: UInt64) -> Int {
+        var (low, high) = (0, sorted.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if sorted.elements[middle].end > address { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+
+    /// Puts the run upon the others.
+    private mutating func putRun() throws(Status) {
+        guard let run else { return }
+        self.run = nil
+        if tree == nil, sorted.count == 0 || sorted.elements[sorted.count - 1].end <= run.start {
+            return try sorted.append(run)
+        }
+        try put(run.content, in: try makeTree(), from: run.start, to: run.end)
+    }
+
+    // MARK: The tree
+
+    private mutating func makeTree() throws(Status) -> UnsafeMutablePointer<RangeAllocator> {
+        if let tree { return tree }
+        let tree = try vm.pointee.batches.takeRanges(for: vm)
+        self.tree = tree
+        for index in 0..<sorted.count {
+            let range = sorted.elements[index]
+            try insert(range.content, in: tree, from: range.start, to: range.end)
+        }
+        return tree
+    }
+
+    private mutating func unmapGaps(
+        of tree: UnsafeMutablePointer<RangeAllocator>, from start: UInt64, to end: UInt64
+    ) throws(Status) {
         var position = start
         while position < end {
-            var nodes = ranges.nodes(from: position, to: end)
-            guard let node = nodes.nextNode() else { return try insert(nil, from: position, to: end) }
+            var nodes = tree.nodes(from: position, to: end)
+            guard let node = nodes.nextNode() else { return try insert(nil, in: tree, from: position, to: end) }
             let (gapEnd, next) = (node.pointee.start, node.pointee.end)
-            if position < gapEnd { try insert(nil, from: position, to: gapEnd) }
+            if position < gapEnd { try insert(nil, in: tree, from: position, to: gapEnd) }
             position = next
         }
     }
 
-    private mutating func put(_ content: MappingContent?, from start: UInt64, to end: UInt64) throws(Status) {
-        var nodes = ranges.nodes(from: start, to: end)
+    private mutating func put(
+        _ content: MappingContent?, in tree: UnsafeMutablePointer<RangeAllocator>, from start: UInt64, to end: UInt64
+    ) throws(Status) {
+        var nodes = tree.nodes(from: start, to: end)
         while let node = nodes.nextNode() {
             let segment = BatchOverlay.segment(of: node)
             let (first, last, old) = (node.pointee.start, node.pointee.end, segment.pointee.content)
-            ranges.remove(node)
+            tree.remove(node)
             segment.pointee.nextFree = free
             free = segment
-            if first < start { try insert(old, from: first, to: start) }
-            if last > end { try insert(old?.advanced(by: end &- first), from: end, to: last) }
+            if first < start { try insert(old, in: tree, from: first, to: start) }
+            if last > end { try insert(old?.advanced(by: end &- first), in: tree, from: end, to: last) }
         }
-        try insert(content, from: start, to: end)
+        try insert(content, in: tree, from: start, to: end)
     }
 
-    private mutating func insert(_ content: MappingContent?, from start: UInt64, to end: UInt64) throws(Status) {
+    private mutating func insert(
+        _ content: MappingContent?, in tree: UnsafeMutablePointer<RangeAllocator>, from start: UInt64, to end: UInt64
+    ) throws(Status) {
         if free == nil { try addChunk() }
         let segment = free!
         let next = segment.pointee.nextFree
         segment.initialize(to: OverlaySegment(content: content))
         let node = UnsafeMutableRawPointer(segment).assumingMemoryBound(to: RangeNode.self)
         do throws(Status) {
-            try ranges.reserve(node, start: start, size: end &- start, color: 0)
+            try tree.reserve(node, start: start, size: end &- start, color: 0)
         } catch {
             segment.pointee.nextFree = next
             throw error

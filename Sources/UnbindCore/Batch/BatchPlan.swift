@@ -80,20 +80,16 @@ struct BatchPlan: ~Copyable {
     var new: GrowingArray<NewMapping>
     var keptCount: UInt64 = 0
 
-    /// - Failure: noMemory.
-    init(of vm: VMPointer) throws(Status) {
+    init(of vm: VMPointer) {
         let memory = vm.pointee.device.pointee.memory
-        let touched = try GrowingArray<TouchedMapping>(memory: memory)
-        let pieces = try GrowingArray<MappingPiece>(memory: memory)
-        let new = try GrowingArray<NewMapping>(memory: memory)
         self.vm = vm
-        self.touched = touched
-        self.pieces = pieces
-        self.new = new
+        touched = GrowingArray(memory: memory)
+        pieces = GrowingArray(memory: memory)
+        new = GrowingArray(memory: memory)
     }
 
     /// - Failure: closed; busy if somebody's VMA is there, or a mapping would be split that is held; noMemory.
-    mutating func find(_ overlay: borrowing BatchOverlay) throws(Status) {
+    mutating func find(_ overlay: inout BatchOverlay) throws(Status) {
         vm.pointee.lock.acquire()
         defer { vm.pointee.lock.release() }
         if vm.isClosed { throw Status.closed }

@@ -27,14 +27,14 @@ struct BatchSignal {
     var point: UInt64 = 0
 }
 
-/// The lists are the caller's of `submit`, who frees them.
+/// The lists are the caller's of `submit`, who frees them. Those of waits and signals are nil if nothing is in them.
 struct BatchRequest {
     var mode = BatchMode.sync
     var operations: UnsafeMutablePointer<BatchOperation>
     var count: Int
-    var waits: UnsafeMutablePointer<FencePointer>
+    var waits: UnsafeMutablePointer<FencePointer>?
     var waitCount: Int
-    var signals: UnsafeMutablePointer<BatchSignal>
+    var signals: UnsafeMutablePointer<BatchSignal>?
     var signalCount: Int
     var queue: BindQueuePointer?
     /// The most operations of one piece.

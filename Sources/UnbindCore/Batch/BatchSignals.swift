@@ -28,12 +28,12 @@ struct BatchSignals {
         var signal: FenceSignalPointer?
     }
 
-    private let list: UnsafeMutablePointer<BatchSignal>
+    private let list: UnsafeMutablePointer<BatchSignal>?
     private let count: Int
     private var entries: UnsafeMutablePointer<Entry>?
     private var memory: UnsafeMutablePointer<Memory>?
 
-    init(_ list: UnsafeMutablePointer<BatchSignal>, count: Int) {
+    init(_ list: UnsafeMutablePointer<BatchSignal>?, count: Int) {
         self.list = list
         self.count = count
     }
@@ -48,12 +48,12 @@ struct BatchSignals {
         self.entries = entries
         self.memory = memory
         for index in 0..<count {
-            if let timeline = list[index].timeline {
+            if let timeline = list![index].timeline {
                 entries[index].point = try TimelinePointPointer.make(
-                    on: timeline, seqno: list[index].point, awaiting: out)
+                    on: timeline, seqno: list![index].point, awaiting: out)
                 continue
             }
-            let target = list[index].fence!
+            let target = list![index].fence!
             if target.isSignalled { throw Status.invalid }
             guard let signal = memory.allocateArray(of: FenceSignal.self, count: 1) else { throw Status.noMemory }
             target.retain()
@@ -71,7 +71,7 @@ struct BatchSignals {
     mutating func add() throws(Status) {
         for index in 0..<count {
             guard let point = entries![index].point else { continue }
-            entries![index].previous = try list[index].timeline!.push(point)
+            entries![index].previous = try list![index].timeline!.push(point)
             entries![index].isAdded = true
         }
     }
@@ -96,7 +96,7 @@ struct BatchSignals {
         for index in 0..<count {
             if let point = entries[index].point {
                 if entries[index].isAdded {
-                    list[index].timeline!.withdraw(point, last: entries[index].previous)
+                    list![index].timeline!.withdraw(point, last: entries[index].previous)
                 } else {
                     point.discard()
                 }

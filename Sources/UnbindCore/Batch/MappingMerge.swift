@@ -23,10 +23,9 @@ struct MappingMerge: ~Copyable {
     private var hasTables = false
     private(set) var isDone = false
 
-    /// - Failure: noMemory.
-    init(_ vm: VMPointer) throws(Status) {
+    init(_ vm: VMPointer) {
         let device = vm.pointee.device
-        parts = try GrowingArray(memory: device.pointee.memory)
+        parts = GrowingArray(memory: device.pointee.memory)
         self.vm = vm
         self.device = device
     }
@@ -166,13 +165,11 @@ struct MappingMerge: ~Copyable {
 extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// - Locking: nothing may be held.
     func mergeNeighbours(of address: UInt64) {
-        do throws(Status) {
-            var merge = try MappingMerge(self)
-            pointee.batches.pointee.lock.acquire()
-            merge.run(at: address)
-            pointee.batches.pointee.lock.release()
-            merge.end()
-        } catch {}
+        var merge = MappingMerge(self)
+        pointee.batches.pointee.lock.acquire()
+        merge.run(at: address)
+        pointee.batches.pointee.lock.release()
+        merge.end()
     }
 
     /// The mapping that ends where this one begins.

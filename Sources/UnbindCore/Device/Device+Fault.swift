@@ -6,7 +6,7 @@ import CUnbind
 typealias FaultCallback =
     @convention(c) (_ userData: UnsafeMutableRawPointer?, _ fault: UnsafePointer<unbind_fault>?) -> Void
 
-/// Called by an engine for each fault, with no lock held.
+/// Called by an engine for each fault, or for a backend that tells of one, with no lock held.
 func deviceFaultSink(_ context: UnsafeMutableRawPointer?, _ record: UnsafeRawPointer) {
     let device = context!.assumingMemoryBound(to: Device.self)
     guard let callback = device.pointee.host.fault else { return }
@@ -61,7 +61,7 @@ private func report(
 
 extension UnsafeMutablePointer where Pointee == Device {
     /// With a reference.
-    fileprivate func vm(withID id: UInt64) -> VMPointer? {
+    func vm(withID id: UInt64) -> VMPointer? {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
         var next = pointee.firstVM

@@ -158,14 +158,22 @@ struct OpeningDevice {
         make(.stub, FenceHome(owner: device) { _ in panic("the stub fence was over-dropped") })
         make(.caller, FenceHome(owner: device, isSignalledByCaller: true, release: releaseCallerFence))
         make(.timed, FenceHome(owner: device, kind: .timed, release: releaseTimedFence))
-        make(.imported, FenceHome(owner: device, kind: .imported, release: releaseImportedFence))
+        make(
+            .imported,
+            FenceHome(
+                owner: device, kind: .imported, kernelPointOffset: ImportedFence.kernelPointOffset,
+                release: releaseImportedFence))
         make(.array, FenceHome(owner: device, kind: .array, isOrdered: true, release: releaseFenceArray))
         make(
             .timelinePoint,
             FenceHome(owner: device, kind: .timelinePoint, isOrdered: true, release: releaseTimelinePoint))
         make(.join, FenceHome(owner: device, release: releaseJoinFence))
         make(.migration, FenceHome(owner: device, release: releaseMigration))
-        make(.bindWork, FenceHome(owner: device, isOwnWork: true, release: releaseBindWork))
+        make(
+            .bindWork,
+            FenceHome(
+                owner: device, isOwnWork: true, kernelPointOffset: BindWork.kernelPointOffset,
+                release: releaseBindWork))
         make(.job, Job.makeHome(owner: device))
     }
 

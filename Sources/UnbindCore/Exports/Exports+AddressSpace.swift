@@ -107,6 +107,12 @@ public func unbind_vm_id(_ handle: OpaquePointer!) -> UInt64 {
     return vm.pointee.id
 }
 
+@implementation @_cdecl("unbind_vm_size")
+public func unbind_vm_size(_ handle: OpaquePointer!) -> UInt64 {
+    guard let vm: VMPointer = try? object(handle) else { return 0 }
+    return vm.pointee.options.size
+}
+
 @implementation @_cdecl("unbind_vm_get_stats")
 public func unbind_vm_get_stats(_ handle: OpaquePointer!, _ stats: UnsafeMutablePointer<unbind_vm_stats>!) -> Int32 {
     cStatus { () throws(Status) in

@@ -47,6 +47,24 @@ public func unbind_backend_complete(_ token: OpaquePointer!, _ error: Int32) {
     BackendTokenPointer(token).complete(error: error)
 }
 
+@implementation @_cdecl("unbind_backend_report_fault")
+public func unbind_backend_report_fault(
+    _ handle: OpaquePointer!, _ fault: UnsafePointer<unbind_backend_fault>!
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let device: DevicePointer = try object(handle)
+        guard let fault else { throw Status.invalid }
+        let read = try read(fault, zero: unbind_backend_fault())
+        guard let kind = FaultKind(rawValue: read.kind), let access = FaultAccess(rawValue: read.access) else {
+            throw Status.invalid
+        }
+        try device.report(
+            BackendFault(
+                kind: kind, access: access, commandIndex: read.command_index, vmID: read.vm_id, address: read.address,
+                token: read.token.map { BackendTokenPointer($0) }))
+    }
+}
+
 @implementation @_cdecl("unbind_device_capabilities")
 public func unbind_device_capabilities(_ handle: OpaquePointer!) -> UInt64 {
     guard let device: DevicePointer = try? object(handle) else { return 0 }

@@ -28,8 +28,8 @@ public func unbind_vm_submit(
         try lists.readWaits(batch.waits, count: Int(batch.wait_count))
         try lists.readSignals(batch.signals, count: Int(batch.signal_count))
         var request = BatchRequest(
-            mode: mode, operations: lists.operations!, count: Int(count), waits: lists.waits!,
-            waitCount: lists.waitCount, signals: lists.signals!, signalCount: lists.signalCount, limit: Int(limit))
+            mode: mode, operations: lists.operations!, count: Int(count), waits: lists.waits,
+            waitCount: lists.waitCount, signals: lists.signals, signalCount: lists.signalCount, limit: Int(limit))
         if let queue = batch.queue {
             let queue: BindQueuePointer = try object(queue)
             guard queue.pointee.vm == vm else { throw Status.invalid }
@@ -88,12 +88,14 @@ private struct BatchLists: ~Copyable {
         guard let operations else { throw Status.noMemory }
         operationCapacity = count
         for index in 0..<count {
-            (operations + index).initialize(to: try checked(list![index]))
-            operationCount += 1
+            let op = list.unsafelyUnwrapped + index
+            (operations + index).initialize(to: op.pointee.op == UNBIND_OP_UNMAP ? try unmap(op) : try checked(op.pointee))
+            operationCount = index &+ 1
         }
     }
 
     mutating func readWaits(_ list: UnsafePointer<unbind_sync>?, count: Int) throws(Status) {
+        if count == 0 { return }
         waits = memory.allocateArray(of: FencePointer.self, count: count)
         guard let waits else { throw Status.noMemory }
         waitCapacity = count
@@ -112,6 +114,7 @@ private struct BatchLists: ~Copyable {
     }
 
     mutating func readSignals(_ list: UnsafePointer<unbind_sync>?, count: Int) throws(Status) {
+        if count == 0 { return }
         signals = memory.allocateArray(of: BatchSignal.self, count: count)
         guard let signals else { throw Status.noMemory }
         signalCapacity = count
@@ -152,7 +155,7 @@ private struct BatchLists: ~Copyable {
     private func checked(_ op: unbind_op) throws(Status) -> BatchOperation {
         guard let kind = BatchOperationKind(rawValue: op.op) else { throw Status.invalid }
         let isMap = kind == .map || kind == .mapNull || kind == .mapUser
-        let hasRange = isMap || kind == .unmap
+        let hasRange = isMap
         let hasBuffer = kind == .map || kind == .unmapAll || kind == .prefetch
         var flags: UInt32 = isMap ? UNBIND_OP_NO_REPLACE : 0
         if kind == .map || kind == .mapUser { flags |= UNBIND_OP_READ_ONLY | UNBIND_OP_CAPTURE }
@@ -188,6 +191,18 @@ private struct BatchLists: ~Copyable {
         return operation
     }
 
+    /// What most lists are made of.
+    @inline(__always)
+    private func unmap(_ op: UnsafePointer<unbind_op>) throws(Status) -> BatchOperation {
+        guard op.pointee.flags == 0, op.pointee.bo == nil, op.pointee.memory == nil, op.pointee.offset == 0,
+            op.pointee.cache_level == 0, op.pointee.region == 0
+        else { throw Status.invalid }
+        var operation = BatchOperation(kind: .unmap)
+        try checkRange(op.pointee, &operation)
+        return operation
+    }
+
+    @inline(__always)
     private func checkRange(_ op: unbind_op, _ operation: inout BatchOperation) throws(Status) {
         let (end, overflow) = op.address.addingReportingOverflow(op.size)
         guard op.size != 0, !overflow, isAligned(op.address | op.size, to: vm.pointee.alignment) else {

@@ -223,7 +223,7 @@ public func unbind_device_fail_next(_ handle: OpaquePointer!, _ what: UInt32, _ 
     cStatus { () throws(Status) in
         let device: DevicePointer = try object(handle)
         guard what == UNBIND_FAIL_COPY else { throw Status.invalid }
-        if device.pointee.backend != nil { throw Status.unsupported }
+        if device.capabilities & Capability.migration == 0 { throw Status.unsupported }
         device.pointee.gpu.pointee.movesToFail.store(count, ordering: .relaxed)
     }
 }

@@ -18,10 +18,12 @@ struct FenceHome {
     let isOwnWork: Bool
     /// It is an OrderedFence.
     let isOrdered: Bool
+    /// Where in the object its KernelPoint is; 0: it has none.
+    let kernelPointOffset: Int
 
     init(
         owner: UnsafeMutableRawPointer, kind: Fence.Kind = .plain, isSignalledByCaller: Bool = false,
-        isOwnWork: Bool = false, isOrdered: Bool = false, release: @escaping Release
+        isOwnWork: Bool = false, isOrdered: Bool = false, kernelPointOffset: Int = 0, release: @escaping Release
     ) {
         self.owner = owner
         self.release = release
@@ -29,6 +31,7 @@ struct FenceHome {
         self.isSignalledByCaller = isSignalledByCaller
         self.isOwnWork = isOwnWork
         self.isOrdered = isOrdered
+        self.kernelPointOffset = kernelPointOffset
     }
 }
 

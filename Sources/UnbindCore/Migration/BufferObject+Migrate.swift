@@ -11,25 +11,55 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     /// - Locking: the reservation's lock must not be held.
     var region: MemoryRegion { withPages { $0.pointee.isLocal ? .local : .system } }
 
-    private var isWrapped: Bool { withPages { $0.pointee.source == .wrapped } }
+    /// Why it cannot move at all; nil: it can.
+    private var obstacle: StaticString? {
+        if let backend = pointee.device.pointee.backend {
+            if !backend.pointee.canCopy { return "its device has no function that copies" }
+            if !backend.has(Capability.localMemory) { return "its device has no local memory" }
+        }
+        return withPages { pages in
+            if pages.pointee.source == .wrapped || pages.pointee.source == .backendWrapped {
+                return "its memory is the caller's"
+            }
+            return pages.isShared ? "its memory is shared as a dma-buf" : nil
+        }
+    }
+
+    /// - Failure: unsupported, which the log is told.
+    private func checkMovable() throws(Status) {
+        guard let obstacle else { return }
+        let id = pointee.id
+        pointee.device.log(.error) { writer in
+            writer.text("buffer ")
+            writer.decimal(id)
+            writer.text(" cannot move: ")
+            writer.text(obstacle)
+        }
+        throw Status.unsupported
+    }
+
+    private func makeTarget(in region: MemoryRegion) throws(Status) -> PageListPointer {
+        let device = pointee.device
+        let isLocal = region == .local
+        if device.pointee.backend != nil { return try .makeBackend(device: device, size: size, isLocal: isLocal) }
+        return isLocal ? try .makeLocal(device: device, size: size) : try .makeSystem(device: device, size: size)
+    }
 
     /// The fence for the copy and the unbinds, with a reference; of the last move if the buffer is in the region
     /// already, nil if there was none.
     ///
     /// - Locking: nothing may be held.
-    /// - Failure: unsupported (the caller's memory, or a backend's), lost, closed, noMemory, again (pinned); interrupted and deadlock
-    ///   from waiting when there was no memory for the move.
+    /// - Failure: unsupported (the caller's memory, shared memory, no backend's that copies), lost, closed, noMemory,
+    ///   again (pinned), what the backend says of new memory; interrupted and deadlock from waiting when there was no
+    ///   memory for the move.
     func migrate(to region: MemoryRegion, _ options: MigrationOptions) throws(Status) -> FencePointer? {
         let device = pointee.device
-        if isWrapped || device.pointee.backend != nil { throw Status.unsupported }
+        try checkMovable()
         if !device.tryBeginWork() { throw Status.closed }
         defer { device.workEnded() }
         if pointee.isLost.load(ordering: .relaxed) { throw Status.lost }
         if self.region == region { return lastMove() }
-        let target =
-            region == .local
-            ? try PageListPointer.makeLocal(device: device, size: size)
-            : try PageListPointer.makeSystem(device: device, size: size)
+        let target = try makeTarget(in: region)
         var attempt = MigrationAttempt(of: self, to: target, options)
         do throws(Status) {
             if let fence = try attempt.run() { return fence }
@@ -67,9 +97,13 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
                 ObjectUnbindOptions(
                     waitsForActive: true, waitsForClosing: true, isAsynchronous: true, interruptible: interruptible))
             reservation.pointee.lock.acquire()
-            if pages.pointee.source == target.pointee.source {
+            if pages.pointee.isLocal == target.pointee.isLocal {
                 reservation.pointee.lock.release()
                 return false
+            }
+            if pages.isShared {
+                reservation.pointee.lock.release()
+                throw Status.unsupported
             }
             if pointee.mappingCount.load(ordering: .relaxed) != 0 {
                 reservation.pointee.lock.release()

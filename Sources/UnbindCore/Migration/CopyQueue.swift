@@ -1,7 +1,8 @@
 // CopyQueue: the queue on which a device moves the memory of its buffers (intel_migrate.c).
 //
 // One for each device, made at the first move. It reaches memory directly, not through page tables, so that a move
-// depends on no binding; its page tables are there because every engine has some, and stay empty.
+// depends on no binding; its page tables are there because every engine has some, and stay empty. A backend copies
+// itself: then the engine hands it one move after the other.
 //
 // - Locking: `admission` orders the jobs; it is of the rank of page tables: a reservation may be held.
 
@@ -11,7 +12,8 @@ typealias CopyQueuePointer = UnsafeMutablePointer<CopyQueue>
 
 struct CopyQueue: ~Copyable {
     let device: DevicePointer
-    fileprivate let space: SoftwareSpacePointer
+    /// Nil with a backend.
+    fileprivate let space: SoftwareSpacePointer?
     /// Set once, before anybody else sees the queue.
     fileprivate(set) var engine: EnginePointer?
     let admission = FutexLock(.pageTables)
@@ -41,18 +43,26 @@ extension UnsafeMutablePointer where Pointee == Device {
     private func makeCopyQueue() throws(Status) -> CopyQueuePointer {
         let gpu = pointee.gpu
         guard let queue = pointee.memory.allocateArray(of: CopyQueue.self, count: 1) else { throw Status.noMemory }
-        let space: SoftwareSpacePointer
-        do throws(Status) {
-            space = try gpu.makeSpace(id: CopyQueue.id, pageSizes: pointee.pageSizes)
-        } catch {
-            pointee.memory.deallocateArray(queue, count: 1)
-            throw error
+        var space: SoftwareSpacePointer?
+        if pointee.backend == nil {
+            do throws(Status) {
+                space = try gpu.makeSpace(id: CopyQueue.id, pageSizes: pointee.pageSizes)
+            } catch {
+                pointee.memory.deallocateArray(queue, count: 1)
+                throw error
+            }
         }
         queue.initialize(to: CopyQueue(device: self, space: space, engine: nil))
         do throws(Status) {
-            queue.pointee.engine = try gpu.makeEngine(
-                space: space, id: CopyQueue.id, timeline: nextContext(), jobEnded: moveJobEnded,
-                context: UnsafeMutableRawPointer(self))
+            let (timeline, context) = (nextContext(), UnsafeMutableRawPointer(self))
+            if let space {
+                queue.pointee.engine = try gpu.makeEngine(
+                    space: space, id: CopyQueue.id, timeline: timeline, jobEnded: moveJobEnded, context: context)
+            } else {
+                queue.pointee.engine = try gpu.makeEngine(
+                    backend: pointee.backend!, space: nil, id: CopyQueue.id, timeline: timeline,
+                    jobEnded: moveJobEnded, context: context)
+            }
         } catch {
             queue.freeMemory()
             throw error
@@ -70,7 +80,7 @@ extension UnsafeMutablePointer where Pointee == CopyQueue {
 
     fileprivate func freeMemory() {
         let device = pointee.device
-        device.pointee.gpu.freeSpace(pointee.space)
+        if let space = pointee.space { device.pointee.gpu.freeSpace(space) }
         deinitialize(count: 1)
         device.pointee.memory.deallocateArray(self, count: 1)
     }
@@ -82,8 +92,8 @@ extension UnsafeMutablePointer where Pointee == CopyQueue {
         let job = try device.pointee.gpu.makeJob(for: pointee.engine!, commandCount: 1)
         device.retain()
         var command = Command(kind: .move)
-        command.address = UInt64(UInt(bitPattern: target.pointee.memory))
-        command.source = UInt64(UInt(bitPattern: source.pointee.memory))
+        command.address = UInt64(UInt(bitPattern: target.whatMovesKnow))
+        command.source = UInt64(UInt(bitPattern: source.whatMovesKnow))
         command.size = source.pointee.size
         // Only a WAIT can fail.
         do throws(Status) { try job.add(command) } catch { panic("a move could not be added to its job") }
@@ -99,6 +109,13 @@ extension UnsafeMutablePointer where Pointee == CopyQueue {
         watch(pointee.engine!.admit(job))
         pointee.engine!.append(job)
         pointee.admission.release()
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == PageList {
+    /// The memory itself, or what a backend calls it.
+    fileprivate var whatMovesKnow: UnsafeMutableRawPointer? {
+        pointee.source == .backend ? backendBuffer : pointee.memory
     }
 }
 

@@ -56,18 +56,19 @@ struct MigrationAttempt {
     /// The fence for the whole, with a reference: the buffer has its new pages. Nil if it was in their region already.
     ///
     /// - Locking: nothing may be held.
-    /// - Failure: noMemory, again (pinned).
+    /// - Failure: noMemory, again (pinned), busy (mapped by batches), unsupported (shared meanwhile).
     mutating func run() throws(Status) -> FencePointer? {
         let queue = try device.copyQueue()
         let reservation = bo.pointee.reservation
         defer { freeUnused() }
         acquireReservation()
-        if bo.pages.pointee.source == target.pointee.source {
+        if bo.pages.pointee.isLocal == target.pointee.isLocal {
             reservation.pointee.lock.release()
             return nil
         }
         do throws(Status) {
             if bo.pointee.mappingCount.load(ordering: .relaxed) != 0 { throw Status.busy }
+            if bo.pages.isShared { throw Status.unsupported }
             try prepare(queue)
         } catch {
             if reserved > 0 { reservation.unreserve(reserved) }

@@ -52,6 +52,7 @@ struct PageList: ~Copyable {
     let segments: UnsafeMutablePointer<ViewSegment>?
     let segmentCount: Int
     private let isOfLocalMemory: Bool
+    fileprivate let sharedFlag = Atomic<Bool>(false)
 
     init(
         source: Source, device: DevicePointer, size: UInt64, memory: UnsafeMutableRawPointer, physical: UInt64,
@@ -180,6 +181,12 @@ extension UnsafeMutablePointer where Pointee == PageList {
                 physical: pointee.physical &+ offset, parent: self, segments: segments, segmentCount: segmentCount))
         return list
     }
+
+    /// Others have the memory as a dma-buf, or it is theirs: a buffer that moved away would be another one.
+    /// - Locking: the reservation's of the buffer.
+    var isShared: Bool { pointee.sharedFlag.load(ordering: .relaxed) }
+
+    func share() { pointee.sharedFlag.store(true, ordering: .relaxed) }
 
     @inline(__always)
     func retain() { _ = pointee.references.wrappingAdd(1, ordering: .relaxed) }

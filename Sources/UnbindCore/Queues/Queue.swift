@@ -30,8 +30,8 @@ extension UnsafeMutablePointer where Pointee == Queue {
             let (gpu, id, timeline) = (device.pointee.gpu, queue.pointee.id, device.nextContext())
             if let backend = vm.pointee.backendSpace {
                 queue.pointee.engine = try gpu.makeEngine(
-                    backend: backend, id: id, timeline: timeline, jobEnding: queueJobEnding, jobEnded: queueJobEnded,
-                    context: memory)
+                    backend: backend.pointee.backend, space: backend, id: id, timeline: timeline,
+                    jobEnding: queueJobEnding, jobEnded: queueJobEnded, context: memory)
             } else {
                 queue.pointee.engine = try gpu.makeEngine(
                     space: vm.pointee.space, id: id, timeline: timeline, jobEnding: queueJobEnding,

@@ -1,29 +1,39 @@
 // GrowingArray: a list whose length is not known beforehand, from the memory seam. It ends with the function that
-// owns it.
+// owns it, and takes no memory before it has an element.
 
 struct GrowingArray<Element: BitwiseCopyable>: ~Copyable {
     private let memory: UnsafeMutablePointer<Memory>
-    private(set) var elements: UnsafeMutablePointer<Element>
+    private var first: UnsafeMutablePointer<Element>?
     private(set) var count = 0
-    private var capacity = 8
+    private var capacity = 0
 
-    init(memory: UnsafeMutablePointer<Memory>) throws(Status) {
-        guard let elements = memory.allocateArray(of: Element.self, count: capacity) else { throw .noMemory }
-        self.memory = memory
-        self.elements = elements
+    init(memory: UnsafeMutablePointer<Memory>) { self.memory = memory }
+
+    deinit {
+        if let first { memory.deallocateArray(first, count: capacity) }
     }
 
-    deinit { memory.deallocateArray(elements, count: capacity) }
+    /// Of an empty list there are none.
+    @inline(__always)
+    var elements: UnsafeMutablePointer<Element> { first.unsafelyUnwrapped }
 
+    /// - Failure: noMemory; nothing has changed then.
+    @inline(__always)
     mutating func append(_ element: Element) throws(Status) {
-        if count == capacity {
-            guard let larger = memory.allocateArray(of: Element.self, count: capacity * 2) else { throw .noMemory }
-            larger.update(from: elements, count: count)
-            memory.deallocateArray(elements, count: capacity)
-            elements = larger
-            capacity *= 2
-        }
-        elements[count] = element
+        if count == capacity { try grow() }
+        first.unsafelyUnwrapped[count] = element
         count &+= 1
+    }
+
+    @inline(never)
+    private mutating func grow() throws(Status) {
+        let larger = capacity == 0 ? 8 : capacity * 2
+        guard let elements = memory.allocateArray(of: Element.self, count: larger) else { throw .noMemory }
+        if let first {
+            elements.update(from: first, count: count)
+            memory.deallocateArray(first, count: capacity)
+        }
+        first = elements
+        capacity = larger
     }
 }

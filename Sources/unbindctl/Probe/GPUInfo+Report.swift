@@ -15,11 +15,12 @@ extension GPUInfo {
         case .success, .failure: break
         }
         for region in regions { rows.append(("region \(region.index)", region.text)) }
-        let heading = "\(pciAddress)  \(name.map { Self.branded($0) } ?? "Intel GPU")"
         return [heading] + rows.map { name, value in
             "  \(name)\(String(repeating: " ", count: max(0, 16 - name.count)))\(value)"
         }
     }
+
+    var heading: String { "\(pciAddress)  \(name.map { Self.branded($0) } ?? "Intel GPU")" }
 
     /// Some names come with the maker's and some without.
     private static func branded(_ name: String) -> String { name.hasPrefix("Intel") ? name : "Intel \(name)" }

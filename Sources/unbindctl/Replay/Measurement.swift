@@ -2,7 +2,7 @@
 
 import Unbind
 
-/// Figures of a run; all times in nanoseconds of virtual time.
+/// Figures of a run; all times in nanoseconds, of virtual time or of a device's clock.
 struct Measurement {
     let policy: AddressSpace.Policy
     /// Time inside each bind or unbind call, in ascending order.
@@ -16,12 +16,17 @@ struct Measurement {
     /// The most unbinds pending at any time, of the address space that had most.
     var peakPending: UInt64 = 0
     var jobs: UInt64 = 0
+    /// When all work had ended, from the first event.
     var end: UInt64 = 0
-    var scheduleDigest: UInt64 = 0
     /// What became of batches.
     var batches = Batches()
+
+    // In virtual time alone.
+    var scheduleDigest: UInt64 = 0
     /// The page tables at the end of the trace, when all work had ended.
     var pageRuns: [PageRun] = []
+    /// Nil in virtual time.
+    var onDevice: OnDevice?
 
     var operations: Int { blocked.count }
     var blockedTotal: UInt64 { blocked.reduce(0, +) }
@@ -42,6 +47,22 @@ struct Measurement {
         var operations: UInt64 = 0
         var splits: UInt64 = 0, merges: UInt64 = 0, kept: UInt64 = 0
         var entriesWritten: UInt64 = 0, entriesCleared: UInt64 = 0, invalidations: UInt64 = 0
+    }
+
+    /// What only a device has, and only a look at it tells.
+    struct OnDevice {
+        /// Groups in which ready unbinds went to the driver, calls that changed page tables, and ranges in them.
+        var unbindGroups: UInt64 = 0, updates: UInt64 = 0, updatedRanges: UInt64 = 0
+        /// What the capture leaves, all of it found as it should be.
+        var mappingsLeft = 0, bytesLeft: UInt64 = 0
+        /// By the GPU, each of them right.
+        var wordsRead = 0
+
+        mutating func add(_ statistics: AddressSpace.Statistics) {
+            unbindGroups += statistics.unbindBatches
+            updates += statistics.backendCalls
+            updatedRanges += statistics.backendRanges
+        }
     }
 
     mutating func add(_ statistics: AddressSpace.BatchStatistics) {

@@ -38,6 +38,8 @@ extension Plan {
         if let batch = open {
             add(.batch(space: batch.space, changes: batch.changes), time: batch.time, line: batch.line)
         }
+        let largest = operations.flatMap(\.action.changes).reduce(0) { max($0, $1.size) }
+        memorySizes = [Plan.memorySpan + largest, Plan.memorySpan + largest]
         remarks.append("Rows of one time that all map, or all unmap, are one batch: \(batches) in all.")
     }
 

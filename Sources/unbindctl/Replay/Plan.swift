@@ -59,6 +59,10 @@ struct Plan {
     var notes = Notes()
     /// Said in the report: what the plan added to the capture.
     var remarks: [String] = []
+    /// Where the address spaces end.
+    private let spaceSize: UInt64
+    /// Bytes of the buffers that stand for memory in a page-table capture: where addresses are known, and other.
+    var memorySizes: [UInt64] = []
 
     static let pageSize: UInt64 = 4096
     static let addressLimit: UInt64 = 1 << 48
@@ -76,7 +80,10 @@ struct Plan {
     }
 
     /// Makes the plan of a capture.
-    init(_ capture: Capture) throws(ToolError) {
+    ///
+    /// - Parameter spaceSize: what lies beyond it is left out.
+    init(_ capture: Capture, spaceSize: UInt64 = addressLimit) throws(ToolError) {
+        self.spaceSize = min(spaceSize, Plan.addressLimit)
         switch capture.content {
         case .snapshot(let ranges): planSnapshot(ranges)
         case .events(let events):
@@ -125,6 +132,10 @@ struct Plan {
             notes.count("ranges outside the 48-bit address space", line)
             return nil
         }
+        guard end <= spaceSize else {
+            notes.count("ranges outside the device's address space (left out)", line)
+            return nil
+        }
         guard size <= Plan.sizeLimit else {
             notes.count("ranges of more than 1 TiB (left out)", line)
             return nil
@@ -158,6 +169,11 @@ struct Plan {
 }
 
 extension Plan.Action {
+    /// Of a batch.
+    var changes: [Plan.PageTableChange] {
+        if case .batch(_, let changes) = self { changes } else { [] }
+    }
+
     /// Whether it puts something into the page tables.
     var maps: Bool {
         switch self {

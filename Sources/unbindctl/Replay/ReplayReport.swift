@@ -5,6 +5,7 @@ struct ReplayReport {
     /// A policy's figures, and whether its page tables ended as those of a synchronous run.
     struct Result {
         let measurement: Measurement
+        /// On a device the end is compared with the plan instead.
         let equalToSync: Bool
     }
 
@@ -15,6 +16,8 @@ struct ReplayReport {
     let span: UInt64
     /// nil: pauses are kept.
     let pausesCompressed: Int?
+    /// Nil: virtual time.
+    let device: DeviceText?
 
     func text(_ results: [Result]) -> [String] { head + figures(results) }
 
@@ -40,9 +43,12 @@ struct ReplayReport {
             lines.append("note       \(note.count) \(note.what)\(place)")
         }
         lines += load.enumerated().map { ($0.offset == 0 ? "GPU work   " : "           ") + $0.element }
-        lines.append(
-            "time       virtual, seed \(settings.seed): the same figures at every run"
-                + (settings.asyncBinds ? "; binds are asynchronous too" : ""))
+        if let device { return lines + deviceHead(device) }
+        if case .virtualTime(let seed, _) = settings.target {
+            lines.append(
+                "time       virtual, seed \(seed): the same figures at every run"
+                    + (settings.asyncBinds ? "; binds are asynchronous too" : ""))
+        }
         lines.append("")
         return lines
     }
@@ -90,19 +96,27 @@ struct ReplayReport {
 
     /// The figures of the policies.
     func figures(_ results: [Result]) -> [String] {
+        if device != nil { return deviceFigures(results) }
         var rows = [["", "calls", "caller blocked", "p50", "p99", "max", "binds waited", "unbinds awaited",
                      "not overlapping", "peak pending", "as sync"]]
-        for result in results {
-            let figures = result.measurement
-            rows.append([
-                "\(figures.policy)", "\(figures.operations)", duration(figures.blockedTotal),
-                duration(figures.blocked(perMille: 500)), duration(figures.blocked(perMille: 990)),
-                duration(figures.blockedMaximum), duration(figures.bindWait), "\(figures.awaited)",
-                "\(figures.awaitedNotOverlapping)", "\(figures.peakPending)", result.equalToSync ? "yes" : "NO",
-            ])
-        }
-        return table(rows) + batchFigures(results) + [
-            "",
+        for result in results { rows.append(common(result.measurement) + [result.equalToSync ? "yes" : "NO"]) }
+        return table(rows) + batchFigures(results) + [""] + legend + [
+            "as sync          the final page tables equal those of a run that waits at every unbind"
+        ]
+    }
+
+    /// The columns that every replay has.
+    func common(_ figures: Measurement) -> [String] {
+        [
+            "\(figures.policy)", "\(figures.operations)", duration(figures.blockedTotal),
+            duration(figures.blocked(perMille: 500)), duration(figures.blocked(perMille: 990)),
+            duration(figures.blockedMaximum), duration(figures.bindWait), "\(figures.awaited)",
+            "\(figures.awaitedNotOverlapping)", "\(figures.peakPending)",
+        ]
+    }
+
+    var legend: [String] {
+        [
             plan.hasBatches
                 ? "calls            batches, of maps or of unmaps" : "calls            binds and unbinds",
             "caller blocked   time spent inside them, waiting or writing page tables: total, and of one call",
@@ -110,7 +124,6 @@ struct ReplayReport {
             "unbinds awaited  by binds, all binds together",
             "not overlapping  of them, unbinds that had nothing to do with the range of the bind",
             "peak pending     the most unbinds under way at one time",
-            "as sync          the final page tables equal those of a run that waits at every unbind",
         ]
     }
 
@@ -130,11 +143,14 @@ struct ReplayReport {
 
     func json(_ results: [Result]) -> JSON {
         let count = counts
+        var time: [(String, JSON)] = []
+        if case .virtualTime(let seed, _) = settings.target { time = [("seed", .number(seed))] }
+        if let device { time = [("device", device.json), ("most_memory_bytes", .number(plan.mostMemory))] }
         return .object([
             ("capture", .string(baseName(file))),
             ("clock", settings.clock.map { .string($0.name) } ?? .null),
             ("composition_of_two_traces", .bool(settings.clock != nil)),
-            ("seed", .number(settings.seed)),
+        ] + time + [
             ("async_binds", .bool(settings.asyncBinds)),
             ("compress_gaps", .bool(pausesCompressed != nil)),
             ("duration_ns", .number(plan.duration)),
@@ -148,19 +164,9 @@ struct ReplayReport {
         ])
     }
 
-    private func json(_ result: Result) -> JSON {
-        let figures = result.measurement
-        let batches = figures.batches
-        let ofBatches: [(String, JSON)] = [
-            ("batch_operations", .number(batches.operations)),
-            ("splits", .number(batches.splits)),
-            ("merges", .number(batches.merges)),
-            ("kept", .number(batches.kept)),
-            ("entries_written", .number(batches.entriesWritten)),
-            ("entries_cleared", .number(batches.entriesCleared)),
-            ("tlb_invalidations", .number(batches.invalidations)),
-        ]
-        return .object([
+    /// The members that every replay has.
+    func commonJSON(_ figures: Measurement) -> [(String, JSON)] {
+        [
             ("operations", .number(figures.operations)),
             ("caller_blocked_ns", .number(figures.blockedTotal)),
             ("caller_blocked_p50_ns", .number(figures.blocked(perMille: 500))),
@@ -172,6 +178,23 @@ struct ReplayReport {
             ("awaited", .number(figures.awaited)),
             ("awaited_not_overlapping", .number(figures.awaitedNotOverlapping)),
             ("peak_pending", .number(figures.peakPending)),
+        ]
+    }
+
+    private func json(_ result: Result) -> JSON {
+        let figures = result.measurement
+        if let onDevice = figures.onDevice { return json(figures, onDevice) }
+        let batches = figures.batches
+        let ofBatches: [(String, JSON)] = [
+            ("batch_operations", .number(batches.operations)),
+            ("splits", .number(batches.splits)),
+            ("merges", .number(batches.merges)),
+            ("kept", .number(batches.kept)),
+            ("entries_written", .number(batches.entriesWritten)),
+            ("entries_cleared", .number(batches.entriesCleared)),
+            ("tlb_invalidations", .number(batches.invalidations)),
+        ]
+        return .object(commonJSON(figures) + [
             ("equal_to_sync", .bool(result.equalToSync)),
             ("gpu_jobs", .number(figures.jobs)),
             ("end_ns", .number(figures.end)),

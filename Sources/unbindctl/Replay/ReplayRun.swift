@@ -1,6 +1,6 @@
 // ReplayRun: carries a plan out under one policy.
 //
-// One thread, virtual time. Before each event the device runs up to the event's time; a caller that
+// One thread. Before each event it waits for the event's time, on the clock of the stage; a caller that
 // is late because a call blocked goes on at once. GPU work of the clock is submitted in between, by
 // the same caller.
 
@@ -8,8 +8,7 @@ import Unbind
 
 /// How to run plans; the same for all policies.
 struct ReplaySettings {
-    var seed: UInt64 = 1
-    var costs = CostModel()
+    var target: ReplayTarget
     var asyncBinds = false
     /// The GPU work that runs beside the capture, or gives its submissions their lengths.
     var clock: CompletionClock?
@@ -19,8 +18,8 @@ struct ReplaySettings {
 final class ReplayRun {
     private let plan: Plan
     private let settings: ReplaySettings
-    private let device: Device
-    private let backing: Backing
+    private let stage: any ReplayStage
+    private var device: Device { stage.device }
     private var spaces: [AddressSpace] = []
     private var slots: [VMA?]
     /// Batches: memory whose address is known, and other.
@@ -32,6 +31,10 @@ final class ReplayRun {
     private var inFlight: [Fence?] = []
     private var background: JobSequence?
     private var submissions: JobSequence?
+    /// What a device's kernel may still be about when the executor has nothing to do.
+    private var unfinished: [Fence] = []
+    /// At so many the finished ones among them are dropped.
+    private var sweepAt = 4096
     private var result: Measurement
 
     init(_ plan: Plan, policy: AddressSpace.Policy, _ settings: ReplaySettings) throws {
@@ -39,27 +42,19 @@ final class ReplayRun {
         self.settings = settings
         result = Measurement(policy: policy)
         slots = Array(repeating: nil, count: plan.slots.count)
-        let largest = plan.operations.reduce(plan.slots.reduce(0) { max($0, $1.size) }) {
-            guard case .batch(_, let changes) = $1.action else { return $0 }
-            return changes.reduce($0) { max($0, $1.size) }
-        }
-        backing = try Backing(size: plan.hasBatches ? Plan.memorySpan + largest : largest)
-        device = try Device(
-            .init(
-                executor: .simulated(seed: settings.seed), systemMemoryBytes: 1 << 46, costModel: settings.costs))
-        for _ in plan.spaces { spaces.append(try AddressSpace(of: device, .init(policy: policy))) }
-        if plan.hasBatches {
-            let memory = backing.memory(size: Plan.memorySpan + largest, for: 0)
-            memories = [
-                try BufferObject(of: device, wrapping: memory), try BufferObject(of: device, wrapping: memory),
-            ]
-        }
+        stage =
+            switch settings.target {
+            case .virtualTime(let seed, let costs): try VirtualStage(plan, seed: seed, costs: costs)
+            case .device(let selector, let speed): try DeviceStage(plan, on: selector, speed: speed)
+            }
+        for _ in plan.spaces { spaces.append(try AddressSpace(of: stage.device, .init(policy: policy))) }
+        if plan.hasBatches { memories = try stage.makeMemories() }
         if plan.hasSubmissions {
             for space in spaces { submitters.append(try Queue(in: space)) }
             submissions = settings.clock.map(JobSequence.init)
         } else {
             let clock = settings.clock ?? .builtIn
-            for _ in 0..<clock.streamCount { streams.append(try Queue(in: spaces[0])) }
+            streams = try stage.makeStreams(clock.streamCount, beside: spaces[0])
             inFlight = Array(repeating: nil, count: clock.streamCount)
             background = JobSequence(clock)
         }
@@ -71,14 +66,14 @@ final class ReplayRun {
         for operation in plan.operations {
             do throws(UnbindError) {
                 try submitBackground(until: operation.time)
-                try device.run(until: operation.time)
+                try stage.wait(until: operation.time)
                 try perform(operation.action)
             } catch {
                 throw ToolError.software("line \(operation.line), \(describe(operation.action)): \(error)")
             }
             progress.step()
         }
-        try device.waitIdle()
+        try finishAll()
         try takeFigures()
         try takeDown()
         return result
@@ -91,9 +86,9 @@ final class ReplayRun {
         case .use(let index):
             if let vma = slots[index] { try attachWork(to: vma) }
         case .submit(let space, let indexes):
-            let uses = indexes.compactMap { slots[$0] }.map { (vma: $0, use: Queue.Use.read) }
+            let used = indexes.compactMap { number in slots[number].map { (number: number, vma: $0) } }
             let length = submissions?.next().length ?? Plan.submissionLength
-            try submitters[space].submit([delay(length)], using: uses)
+            try submit(stage.job(using: used, length: length), on: submitters[space])
         case .batch(let space, let changes): try change(spaces[space], changes)
         }
     }
@@ -112,6 +107,7 @@ final class ReplayRun {
         let fence = try space.submit(operations, mode: .async, after: fences)
         if isMap && !settings.asyncBinds { try fence.wait() }
         result.blocked.append(device.now - begin)
+        keep(fence)
         if isMap { result.binds += changes.count } else { result.unbinds += changes.count }
     }
 
@@ -121,13 +117,14 @@ final class ReplayRun {
             vma = existing
         } else {
             let slot = plan.slots[index]
-            let buffer = try BufferObject(of: device, wrapping: backing.memory(size: slot.size, for: slot.start))
-            vma = try VMA(buffer, in: spaces[slot.space], .init(.fixed(slot.start)))
+            vma = try VMA(try stage.makeBuffer(for: index), in: spaces[slot.space], .init(.fixed(slot.start)))
             slots[index] = vma
         }
         let begin = device.now
-        if settings.asyncBinds { try vma.bindAsync() } else { try vma.bind() }
+        var fence: Fence?
+        if settings.asyncBinds { fence = try vma.bindAsync() } else { try vma.bind() }
         result.blocked.append(device.now - begin)
+        if let fence { keep(fence) }
         result.binds += 1
     }
 
@@ -135,8 +132,9 @@ final class ReplayRun {
         guard let vma = slots[index] else { return }
         try attachWork(to: vma)
         let begin = device.now
-        try vma.unbindAsync()
+        let fence = try vma.unbindAsync()
         result.blocked.append(device.now - begin)
+        keep(fence)
         result.unbinds += 1
         if drop { slots[index] = nil }
     }
@@ -151,28 +149,41 @@ final class ReplayRun {
     /// Submits the clock's jobs whose time has come.
     private func submitBackground(until time: UInt64) throws(UnbindError) {
         while let next = background?.nextTime, next <= time, let job = background?.next() {
-            try device.run(until: next)
-            inFlight[job.stream] = try streams[job.stream].submit([delay(job.length)])
+            try stage.wait(until: next)
+            inFlight[job.stream] = try submit(
+                stage.job(ofStream: job.stream, length: job.length), on: streams[job.stream])
         }
     }
 
-    /// A command that keeps its queue busy for so long, with what a command costs by itself.
-    private func delay(_ length: UInt64) -> Queue.Command {
-        let cost = settings.costs.commandNanoseconds
-        return .delay(nanoseconds: length > cost ? length - cost : 0)
+    @discardableResult
+    private func submit(_ job: ReplayJob, on queue: Queue) throws(UnbindError) -> Fence {
+        let fence = try queue.submit(job.commands, using: job.uses)
+        keep(fence)
+        return fence
     }
 
-    private func takeFigures() throws(UnbindError) {
-        for (index, space) in spaces.enumerated() {
+    private func keep(_ fence: Fence) {
+        unfinished.append(fence)
+        guard unfinished.count >= sweepAt else { return }
+        unfinished.removeAll { $0.isSignaled }
+        sweepAt = max(4096, 2 * unfinished.count)
+    }
+
+    private func finishAll() throws(UnbindError) {
+        try device.waitIdle()
+        for fence in unfinished { try fence.wait() }
+        unfinished = []
+        try device.waitIdle()
+    }
+
+    private func takeFigures() throws {
+        for space in spaces {
             result.add(try space.statistics())
             if plan.hasBatches { result.add(try space.batchStatistics()) }
-            result.pageRuns += try PageRun.all(of: space, number: index)
         }
-        let statistics = try device.statistics()
-        result.jobs = statistics.jobs
-        result.scheduleDigest = statistics.scheduleDigest
-        result.end = device.now
+        result.jobs = try device.statistics().jobs
         result.blocked.sort()
+        try stage.finish(ReplayEnd(spaces: spaces, slots: slots, memories: memories), &result)
     }
 
     private func takeDown() throws {
@@ -182,6 +193,7 @@ final class ReplayRun {
         streams = []
         submitters = []
         spaces = []
+        stage.takeDown()
         try device.waitIdle()
         guard try device.close().isClean else {
             throw ToolError.software("objects were left when the device was closed")

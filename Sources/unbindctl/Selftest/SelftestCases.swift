@@ -199,22 +199,41 @@ extension SelftestRun {
 
     private static var moving: [SelftestCase] { [
         SelftestCase("a buffer that is moved keeps its bytes, and shows them where it is bound again") { run in
-            let buffer = try run.makeBuffer()
-            let words = bufferSize / 8
+            // Local memory may be given out in nothing smaller.
+            let buffer = try run.makeBuffer(size: 2 << 20)
+            let words = buffer.size / 8
             for index in 0..<words {
                 buffer.contents.storeBytes(of: index &* 0x9e37_79b9, toByteOffset: Int(index) * 8, as: UInt64.self)
             }
+            let queue = try Queue(in: run.space)
             for region in [BufferObject.Region.local, .system] {
-                try run.finish(buffer.migrate(to: region), "the move")
+                let move = try buffer.migrate(to: region)
+                // Waits for the copy.
+                let bound = try run.bind(buffer)
+                try run.finish(move, "the move")
                 try run.expect(buffer.region == region, "the buffer is not where it was moved to")
-                for index in 0..<words {
+                for index in stride(from: 0, to: words, by: 61) {
                     try run.expect(buffer, index * 8, holds: index &* 0x9e37_79b9, "after the move")
                 }
+                try run.finish(run.store(4, at: bound.address, on: queue, using: bound.vma), "a store after the move")
+                try run.expect(buffer, holds: 4, "after the move")
+                try run.finish(run.store(0, at: bound.address, on: queue, using: bound.vma), "a store that undoes it")
             }
+        },
+        SelftestCase("a suspend takes a binding out of the page tables, and a resume brings it back") { run in
+            let buffer = try run.makeBuffer()
             let bound = try run.bind(buffer)
             let queue = try Queue(in: run.space)
-            try run.finish(run.store(4, at: bound.address, on: queue, using: bound.vma), "a store after the moves")
-            try run.expect(buffer, holds: 4, "after the moves")
+            try run.finish(run.store(1, at: bound.address, on: queue, using: bound.vma), "a store before the suspend")
+            try run.space.suspend()
+            do {
+                _ = try run.store(2, at: bound.address, on: queue, using: bound.vma)
+                try run.expect(false, "a job was accepted while the address space was suspended")
+            } catch let error as UnbindError where error == .notYet {}
+            try run.space.resume()
+            try run.finish(run.store(3, at: bound.address + 8, on: queue, using: bound.vma), "a store after the resume")
+            try run.expect(buffer, holds: 1, "from before the suspend")
+            try run.expect(buffer, 8, holds: 3, "after the resume")
         },
         SelftestCase("closing with an unbind pending finishes it and leaks nothing") { run in
             let fence: Fence

@@ -1,7 +1,6 @@
 // One test on one device: a fresh device for each, so that what one leaves behind is not taken for another's.
 
 import Glibc
-import Synchronization
 import Unbind
 
 struct SelftestCase {
@@ -17,9 +16,6 @@ struct SelftestCase {
 /// What a test saw and should not have seen.
 struct Mismatch: Error { let message: String }
 
-/// The device could not be opened.
-private struct OpenFailure: Error { let message: String }
-
 /// The device cannot do what the test needs.
 struct Unsupported: Error { let reason: String }
 
@@ -32,11 +28,6 @@ final class SelftestRun {
     /// Of every buffer; the most that any region asks for on the machines known.
     static let bufferSize: UInt64 = 64 << 10
 
-    /// The last messages of the library's log: what it says of an error.
-    private final class Messages: Sendable {
-        let lines = Mutex<[String]>([])
-    }
-
     init(_ device: Device, timeout: Duration) throws {
         self.device = device
         self.timeout = timeout
@@ -44,11 +35,9 @@ final class SelftestRun {
     }
 
     static func outcome(of test: SelftestCase, on selector: String, timeout: Duration) throws -> SelftestOutcome {
-        let messages = Messages()
-        var options = Device.Options()
-        options.log = { _, line in messages.lines.withLock { $0.append(line) } }
+        let messages = DeviceMessages()
         do {
-            let device = try open(selector, options)
+            let device = try Device.opened(by: selector, log: messages)
             do {
                 try test.body(SelftestRun(device, timeout: timeout))
             } catch {
@@ -60,27 +49,13 @@ final class SelftestRun {
         } catch let error as Unsupported {
             return .skipped(error.reason)
         } catch let error as UnbindError where error == .notSupported {
-            return .skipped(messages.lines.withLock { $0.last } ?? "not supported by this device")
+            return .skipped(messages.lines.last ?? "not supported by this device")
         } catch let error as Mismatch {
-            return .failed([error.message] + messages.lines.withLock { $0 })
-        } catch let error as OpenFailure {
-            let reasons = [error.message] + messages.lines.withLock { $0 }
-            throw ToolError(message: "--device \"\(selector)\": \(reasons.joined(separator: "; "))", exitCode: EX_UNAVAILABLE)
+            return .failed([error.message] + messages.lines)
         } catch let error as ToolError {
             throw error
         } catch {
-            return .failed(["\(error)"] + messages.lines.withLock { $0 })
-        }
-    }
-
-    private static func open(_ selector: String, _ options: Device.Options) throws -> Device {
-        if selector == "software" { return try Device(options) }
-        let gpu = try GPUInfo.selected(by: selector, opensNodes: false)
-        do throws(UnbindError) {
-            return try Device(intel: gpu.pciAddress, Device.IntelOptions(), options)
-        } catch {
-            // The log tells why; whoever called adds it.
-            throw OpenFailure(message: "\(gpu.pciAddress) cannot be opened: \(error)")
+            return .failed(["\(error)"] + messages.lines)
         }
     }
 

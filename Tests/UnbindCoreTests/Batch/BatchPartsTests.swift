@@ -23,7 +23,7 @@ import Testing
         let rig = try BatchRig()
         defer { rig.close() }
         var random = RandomSource(seed: UInt64(seed) &* 131 &+ 17)
-        var overlay = try BatchOverlay(of: rig.vm)
+        var overlay = BatchOverlay(of: rig.vm)
         let pages = 64
         // nil: not touched; .some(nil): unmapped; else the buffer's page and its number.
         var model = [Int??](repeating: nil, count: pages)
@@ -85,7 +85,7 @@ import Testing
     func coalesces() throws {
         let rig = try BatchRig()
         defer { rig.close() }
-        var overlay = try BatchOverlay(of: rig.vm)
+        var overlay = BatchOverlay(of: rig.vm)
         for page in [3, 0, 1, 2] as [UInt64] {
             try overlay.map(
                 MappingContent(bo: rig.bos[0], offset: page * 4096), start: page * 4096, size: 4096, replaces: true)

@@ -25,7 +25,7 @@ import Testing
         memory.countdown.pointee = countdown
         var count = 0
         let status = cStatus { () throws(Status) in
-            var list = try GrowingArray<Int>(memory: memory.pointer)
+            var list = GrowingArray<Int>(memory: memory.pointer)
             for value in 0..<20 {
                 try list.append(value * value)
                 count = list.count

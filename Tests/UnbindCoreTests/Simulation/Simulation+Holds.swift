@@ -42,7 +42,11 @@ extension Simulation {
         let owner = space.bindings.first { $0.start <= address && address < $0.end }
         let near = space.pending.filter { $0.binding.low <= address && address < $0.binding.high }
         if near.contains(where: { $0.fence.isDone == nil || $0.wasImmediate != false }) { return }
-        let found = owner?.isBound == true ? owner : near.first { $0.fence.isDone == false }?.binding ?? owner
+        // A guard has no memory to hold.
+        let unbinding = near.first { unbind in
+            unbind.fence.isDone == false && unbind.binding.start <= address && address < unbind.binding.end
+        }
+        let found = owner?.isBound == true ? owner : unbinding?.binding ?? owner
         let isGuarded = space.bindings.contains { $0 !== owner && $0.low <= address && address < $0.high }
         guard !isGuarded, let found else { return }
         var handle: OpaquePointer?

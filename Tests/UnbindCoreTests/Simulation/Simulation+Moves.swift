@@ -56,6 +56,8 @@ extension Simulation {
                 return try moveAgain(buffer, toLocal: toLocal, flags, status, users, gone, expected)
             }
             try require(expected.contains(status), "\(name) gave \(status), not one of \(expected)")
+            // Without memory for the move, it is what the call waited for that tells of the loss.
+            if isRefused, status == -EIO { return _ = try scheduleGone(gone) }
             try require(gone.isEmpty, "\(name) failed and has unbound")
             return
         }

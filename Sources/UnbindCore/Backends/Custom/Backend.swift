@@ -32,6 +32,9 @@ struct Backend: ~Copyable {
     fileprivate let localBytes = Atomic<UInt64>(0)
     fileprivate let lostFlag = Atomic<Bool>(false)
 
+    /// Buffers can be moved.
+    var canCopy: Bool { ops.copy != nil }
+
     fileprivate init(_ description: BackendDescription, localLimit: UInt64, device: DevicePointer) {
         ops = description.ops
         context = description.context
@@ -131,7 +134,13 @@ extension UnsafeMutablePointer where Pointee == Device {
     /// Capability bits.
     var capabilities: UInt64 {
         guard let backend = pointee.backend else { return Capability.software }
-        return backend.pointee.ops.capabilities | (backend.pointee.link == nil ? 0 : Capability.sharedFences)
+        var capabilities = backend.pointee.ops.capabilities
+        if backend.pointee.link != nil { capabilities |= Capability.sharedFences }
+        if backend.has(Capability.explicitUnbind) { capabilities |= Capability.suspend }
+        if backend.pointee.canCopy, backend.has(Capability.localMemory) {
+            capabilities |= Capability.migration
+        }
+        return capabilities
     }
 
     /// The largest size of an address space.

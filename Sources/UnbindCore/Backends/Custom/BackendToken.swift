@@ -19,12 +19,15 @@ struct BackendToken: ~Copyable {
 
     fileprivate let executor: ExecutorPointer
     fileprivate let item: WorkItemPointer
+    /// Whose submits it stands for; nil: those of no queue.
+    let engine: EnginePointer?
     private let state = Atomic<UInt32>(State.idle)
     private let error = Atomic<Int32>(0)
 
-    init(executor: ExecutorPointer, item: WorkItemPointer) {
+    init(executor: ExecutorPointer, item: WorkItemPointer, engine: EnginePointer? = nil) {
         self.executor = executor
         self.item = item
+        self.engine = engine
     }
 
     /// Before the call.

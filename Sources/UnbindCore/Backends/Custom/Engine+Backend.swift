@@ -1,7 +1,8 @@
 // An engine whose jobs a backend runs: it gives them one after the other, in runs of commands between WAITs and DELAYs,
 // which are no matter of the backend's: for so long the engine gives it nothing.
 //
-// Gates, order, WAITs and the end of a job are the same as everywhere. While a submit is under way the engine counts as
+// What the kernel behind a backend can await by itself is handed over with the commands that come after it, and has
+// to signal here, too, before the job has ended. Gates, order, WAITs and the end of a job are the same as everywhere. While a submit is under way the engine counts as
 // scheduled; its completion submits it.
 
 import CUnbind
@@ -36,6 +37,8 @@ extension UnsafeMutablePointer where Pointee == Engine {
             let first = pointee.progress.commandIndex
             let command = job.pointee.commands.unsafelyUnwrapped[first]
             if command.kind == .delay {
+                if !awaitHandedOver(job) { return .blocked }
+                if pointee.progress.error != 0 { continue }
                 if !pointee.progress.isPaid {
                     pointee.progress.isPaid = true
                     return .later(time.addingSaturating(command.value))
@@ -45,7 +48,14 @@ extension UnsafeMutablePointer where Pointee == Engine {
                 continue
             }
             if command.kind == .wait {
-                if !pointee.progress.hasWaited, !wait(job) { return .blocked }
+                if !pointee.progress.hasWaited {
+                    let wait = job.takeWait()
+                    if job.handOver(wait) {
+                        advance(to: first + 1)
+                        continue
+                    }
+                    if !hang(wait) { return .blocked }
+                }
                 pointee.progress.error = pointee.progress.waitError
                 pointee.progress.hasWaited = false
                 advance(to: first + 1)
@@ -58,12 +68,37 @@ extension UnsafeMutablePointer where Pointee == Engine {
                 }
                 queue.pointee.end = job.translate(from: first)
             }
+            if !queue.pointee.isResumed, command.kind == .move, pointee.gpu.takeMoveFailure() {
+                pointee.progress.error = Status.lost.raw
+                continue
+            }
             let end = queue.pointee.end
             let native = job.pointee.nativeCommands.unsafelyUnwrapped
-            guard let status = queue.submit(native + first, count: end - first) else { return .blocked }
-            if status == 0 { advance(to: end) } else { pointee.progress.error = status }
+            let isLast = end == job.pointee.commandCount
+            let result = queue.submit(native + first, count: end - first, of: job, isLast: isLast)
+            guard let status = result else { return .blocked }
+            if status == 0 {
+                queue.pointee.retries = 0
+                advance(to: end)
+            } else if let pause = queue.pauseBeforeRetry(after: status) {
+                return .later(time.addingSaturating(pause))
+            } else {
+                pointee.progress.error = status
+            }
         }
-        return .ended
+        return awaitHandedOver(job) ? .ended : .blocked
+    }
+
+    /// What was left to the kernel has signalled here, too. False: the engine will be submitted when it has.
+    private func awaitHandedOver(_ job: JobPointer) -> Bool {
+        while true {
+            if pointee.progress.hasWaited {
+                pointee.progress.hasWaited = false
+                if pointee.progress.error == 0 { pointee.progress.error = pointee.progress.waitError }
+            }
+            guard let edge = job.takeHandedOver() else { return true }
+            if !hang(edge) { return false }
+        }
     }
 
     private func advance(to index: Int) {

@@ -20,6 +20,8 @@ typealias JobPointer = UnsafeMutablePointer<Job>
 struct Job: ~Copyable {
     /// First: a pointer to it is a pointer to the Job. Of no timeline until admitted.
     fileprivate let fence: OrderedFence
+    /// At `kernelPointOffset`: of its last batch, from when a kernel has taken that.
+    let kernelPoint = KernelPoint()
     /// Opens when everything awaited is done. The first error that arrives makes the engine skip the commands.
     let gate = SoftwareFence()
     let gpu: SoftwareGPUPointer
@@ -38,6 +40,9 @@ struct Job: ~Copyable {
     fileprivate var awaits: AwaitPointer?
     /// The same, for what only has to end, whatever becomes of it.
     fileprivate var ends: AwaitPointer?
+    /// What a kernel is to await instead, and how many those are.
+    fileprivate var handedOver: AwaitPointer?
+    fileprivate var handedOverCount = 0
     /// One for each WAIT command, the last command's first until append turns the list round.
     fileprivate var waits: AwaitPointer?
 
@@ -57,8 +62,11 @@ struct Job: ~Copyable {
 
     /// Of the fences of all jobs.
     static func makeHome(owner: UnsafeMutableRawPointer) -> FenceHome {
-        FenceHome(owner: owner, isOwnWork: true, isOrdered: true, release: releaseJob)
+        FenceHome(
+            owner: owner, isOwnWork: true, isOrdered: true, kernelPointOffset: kernelPointOffset, release: releaseJob)
     }
+
+    static var kernelPointOffset: Int { MemoryLayout<OrderedFence>.stride }
 }
 
 extension UnsafeMutablePointer where Pointee == SoftwareGPU {
@@ -163,6 +171,7 @@ extension UnsafeMutablePointer where Pointee == Job {
         pointee.waits = reversed
         while let edge = pointee.awaits {
             pointee.awaits = edge.pointee.next
+            if handOver(edge) { continue }
             if let error = hangUp(edge) { _ = pointee.gate.complete(error: error) }
         }
         while let edge = pointee.ends {
@@ -179,6 +188,45 @@ extension UnsafeMutablePointer where Pointee == Job {
         let error = edge.pointee.fence.error
         pointee.gpu.pointee.awaits.give(edge)
         return error
+    }
+
+    /// Leaves what an edge awaits to the kernel. False if it has to be awaited here. Not another job: if that fails,
+    /// this one is not to run, and the kernel does not know.
+    func handOver(_ edge: AwaitPointer) -> Bool {
+        let fence = edge.pointee.fence
+        guard pointee.engine.pointee.backend?.handsOver == true, pointee.handedOverCount < KernelPoint.mostWaits,
+            fence.pointee.home != pointee.gpu.pointee.jobHome, fence.kernelPoint?.place != nil
+        else { return false }
+        edge.initialize(to: Await(fence: fence, function: engineWaitEnded))
+        edge.pointee.next = pointee.handedOver
+        pointee.handedOver = edge
+        pointee.handedOverCount = pointee.handedOverCount &+ 1
+        return true
+    }
+
+    /// One that was handed over and has not been taken; the caller's.
+    func takeHandedOver() -> AwaitPointer? {
+        guard let edge = pointee.handedOver else { return nil }
+        pointee.handedOver = edge.pointee.next
+        pointee.handedOverCount = pointee.handedOverCount &- 1
+        return edge
+    }
+
+    /// What the kernel has to await before it runs the next commands. The error of one that has signalled is passed on.
+    func gather(_ waits: inout InlineArray<16, KernelWait>) throws(Status) -> Int {
+        var count = 0
+        var next = pointee.handedOver
+        while let edge = next {
+            next = edge.pointee.next
+            let fence = edge.pointee.fence
+            if fence.isSignalled {
+                if fence.error != 0 { throw Status(raw: fence.error) }
+            } else if let wait = fence.kernelPoint?.wait {
+                waits[count] = wait
+                count += 1
+            }
+        }
+        return count
     }
 
     /// What the next WAIT command hangs on its fence. Belongs to the caller from then on.
@@ -203,6 +251,7 @@ extension UnsafeMutablePointer where Pointee == Job {
             pointee.waits = wait.pointee.next
             gpu.pointee.awaits.give(wait)
         }
+        while let edge = takeHandedOver() { gpu.pointee.awaits.give(edge) }
         guard let commands = pointee.commands else { return }
         for index in 0..<pointee.commandCount { commands[index].fence?.drop() }
         gpu.pointee.memory.deallocateArray(commands, count: pointee.commandCapacity)
@@ -238,6 +287,7 @@ private func releaseJob(_ memory: UnsafeMutableRawPointer) {
     let job = memory.assumingMemoryBound(to: Job.self)
     let gpu = job.pointee.gpu
     let (owner, jobReleased) = (gpu.pointee.owner, gpu.pointee.jobReleased)
+    job.fence.kernelPoint!.clear()
     job.deinitialize(count: 1)
     gpu.pointee.jobs.give(memory)
     jobReleased?(owner)

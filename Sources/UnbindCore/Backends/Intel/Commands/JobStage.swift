@@ -73,6 +73,9 @@ struct JobStage {
         UnsafeBufferPointer(start: commands.map { $0 + done }, count: taken)
     }
 
+    /// Nothing of the job comes after the present batch.
+    var isLastBatch: Bool { done + taken == count }
+
     /// The present batch has written its marker.
     var hasEnded: Bool { (cpu + Int(Self.markerOffset)).load(as: UInt64.self) == marker }
 

@@ -5,7 +5,9 @@
 // two threads do so at the same time. The SyncobjWaiter tells them. The ring of those that are waited for is under its
 // lock; it has room beforehand, so that an unbind allocates nothing.
 //
-// Life: make, any number of points, free once nothing is awaited.
+// Life: make, any number of points, free by each who has a reference; by the last once nothing is awaited.
+
+import Synchronization
 
 /// Who is told that a point has signalled.
 struct PointCompletion: BitwiseCopyable {
@@ -27,6 +29,7 @@ typealias KernelTimelinePointer = UnsafeMutablePointer<KernelTimeline>
 struct KernelTimeline: ~Copyable {
     let syncobj: Syncobj
     let waiter: UnsafeMutablePointer<SyncobjWaiter>
+    fileprivate let references = Atomic<Int>(1)
     /// Of the last point that the kernel took. The owner's.
     var lastPoint: UInt64 = 0
 
@@ -76,8 +79,11 @@ extension UnsafeMutablePointer where Pointee == KernelTimeline {
         return timeline
     }
 
-    /// Nothing may be awaited any more. Also from within a completion.
+    func retain() { _ = pointee.references.wrappingAdd(1, ordering: .relaxed) }
+
+    /// Drops a reference. With the last nothing may be awaited any more. Also from within a completion.
     func free() {
+        if pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue != 1 { return }
         if pointee.waiter.remove(self) { dispose() }
     }
 
@@ -108,6 +114,13 @@ extension UnsafeMutablePointer where Pointee == KernelTimeline {
     func watch(_ completion: PointCompletion) {
         let point = nextPoint
         pointee.lastPoint = point
+        var completion = completion
+        completion.point = point
+        pointee.waiter.watch(completion, on: self)
+    }
+
+    /// As watch, for a point that the kernel took before; after all others that are watched.
+    func watch(_ completion: PointCompletion, at point: UInt64) {
         var completion = completion
         completion.point = point
         pointee.waiter.watch(completion, on: self)

@@ -35,6 +35,8 @@ struct I915Backend: ~Copyable {
     /// Handles of small objects that are put in the way of what is to be unbound; each can be in one place of every
     /// space. Not made if nothing is unbound so.
     let dummies: UnsafeMutablePointer<UInt32>
+    /// Made for the first copy; of whoever begins one.
+    var copier: BufferCopierPointer?
 
     var node: DRMNode { gpu.node }
 
@@ -120,6 +122,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
 
     func free() {
         let node = pointee.node
+        pointee.copier?.free(memory: pointee.memory)
         pointee.waiter.stop()
         dispose()
         node.close()

@@ -31,6 +31,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
         operations.queue_create = i915QueueCreate
         operations.queue_destroy = i915QueueDestroy
         operations.submit = i915Submit
+        if configuration.hasCopyEngine { operations.copy = i915Copy }
         return operations
     }
 }

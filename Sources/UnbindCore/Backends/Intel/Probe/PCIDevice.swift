@@ -30,7 +30,7 @@ private let libpciaccess = FutexLock(.pciAccess)
 extension PCIDevice {
     /// All Intel GPUs, in the order of their addresses. None if the machine has no PCI.
     static func list(memory: UnsafeMutablePointer<Memory>) throws(Status) -> GrowingArray<PCIDevice> {
-        var list = try GrowingArray<PCIDevice>(memory: memory)
+        var list = GrowingArray<PCIDevice>(memory: memory)
         if try !listWithLibrary(&list) { try listFromSysfs(&list) }
         sort(&list)
         return list
@@ -91,8 +91,9 @@ extension PCIDevice {
 
     /// A machine has few of them.
     private static func sort(_ list: inout GrowingArray<PCIDevice>) {
+        if list.count < 2 { return }
         let devices = list.elements
-        for end in 1..<max(list.count, 1) {
+        for end in 1..<list.count {
             let device = devices[end]
             var index = end
             while index > 0, device.address.precedes(devices[index - 1].address) {

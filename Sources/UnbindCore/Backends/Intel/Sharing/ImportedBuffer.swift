@@ -25,6 +25,7 @@ extension UnsafeMutablePointer where Pointee == PageList {
         let list = object.bindMemory(to: PageList.self, capacity: 1)
         list.initialize(
             to: PageList(source: .backend, device: device, size: size, memory: cpu, physical: 0, mapping: buffer))
+        list.share()
         return list
     }
 }
@@ -34,8 +35,11 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     func exportDMABuf() throws(Status) -> Int32 {
         let device = pointee.device
         let link = try device.kernelLink()
-        // A backend's buffers are not moved: they stay as long as the object.
-        let buffer = withPages { $0.backendBuffer }
+        // From here on it does not move: its pages stay as long as the object.
+        let buffer = withPages { pages in
+            pages.share()
+            return pages.backendBuffer
+        }
         return try DRMNode.checked(link.exportBuffer(device.pointee.backend!.pointee.context, buffer))
     }
 }

@@ -10,7 +10,11 @@ private typealias ImportedFencePointer = UnsafeMutablePointer<ImportedFence>
 struct ImportedFence: ~Copyable {
     /// First: a pointer to it is a pointer to the ImportedFence.
     fileprivate var base: CallerFence
+    /// At `kernelPointOffset`: point 1 of the timeline.
+    let kernelPoint = KernelPoint()
     fileprivate let timeline: KernelTimelinePointer
+
+    static var kernelPointOffset: Int { MemoryLayout<CallerFence>.stride }
 }
 
 extension UnsafeMutablePointer where Pointee == Device {
@@ -58,6 +62,7 @@ extension UnsafeMutablePointer where Pointee == Device {
                 base: CallerFence(fence: Fence(home: fenceHome(.imported)), device: self), timeline: timeline))
         let object = UnsafeMutableRawPointer(imported)
         let fence = object.assumingMemoryBound(to: Fence.self)
+        fence.kernelPoint!.publish(timeline, 1)
         retain()
         do throws(Status) {
             try ifOpen {
@@ -109,6 +114,7 @@ func releaseImportedFence(_ memory: UnsafeMutableRawPointer) {
     device.pointee.lock.acquire()
     if object.pointee.isListed { device.unlink(object) }
     device.pointee.lock.release()
+    memory.assumingMemoryBound(to: Fence.self).kernelPoint!.clear()
     imported.pointee.timeline.free()
     imported.deinitialize(count: 1)
     device.pointee.memory.deallocateArray(imported, count: 1)

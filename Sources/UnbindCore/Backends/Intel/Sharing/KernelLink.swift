@@ -15,12 +15,54 @@ struct KernelLink: BitwiseCopyable {
             _ outCPU: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ outSize: UnsafeMutablePointer<UInt64>?
         ) -> Int32
 
+    /// As `submit` of the backend's functions, after the kernel has seen `waits` (KernelWait) signal. Publishes the
+    /// kernel's point for the end of the commands at `place` (KernelPoint), which stays until they have ended.
+    typealias Submit =
+        @convention(c) (
+            _ backend: UnsafeMutableRawPointer?, _ queue: UnsafeMutableRawPointer?,
+            _ commands: UnsafePointer<unbind_command>?, _ count: UInt32, _ waits: UnsafeRawPointer?,
+            _ waitCount: UInt32, _ place: UnsafeMutableRawPointer?, _ token: OpaquePointer?
+        ) -> Int32
+
+    /// The kernel has taken something that ends with a point of a KernelTimeline.
+    typealias Taken =
+        @convention(c) (
+            _ context: UnsafeMutableRawPointer?, _ timeline: UnsafeMutableRawPointer?, _ point: UInt64
+        ) -> Void
+    /// As `update` of the backend's functions; tells before it can be complete.
+    typealias Update =
+        @convention(c) (
+            _ backend: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?,
+            _ ranges: UnsafePointer<unbind_backend_range>?, _ count: UInt32, _ taken: Taken?,
+            _ takenContext: UnsafeMutableRawPointer?, _ token: OpaquePointer?
+        ) -> Int32
+
+    /// Unmaps after `waits` (KernelWait): 0, and where to wait for that, or a negative errno. Not while another update of
+    /// the space is under way.
+    typealias Unmap =
+        @convention(c) (
+            _ backend: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?,
+            _ ranges: UnsafePointer<unbind_backend_range>?, _ count: UInt32, _ waits: UnsafeRawPointer?,
+            _ waitCount: UInt32, _ outPlace: UnsafeMutablePointer<UInt64>?
+        ) -> Int32
+    /// Completes when what was left to the kernel up to that place has been unmapped. Counts as an update.
+    typealias AwaitUnmap =
+        @convention(c) (
+            _ backend: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?, _ place: UInt64,
+            _ token: OpaquePointer?
+        ) -> Int32
+
     let gpu: IntelGPU
     let waiter: UnsafeMutablePointer<SyncobjWaiter>
     /// UNBIND_INTEL_INFO_*.
     let flags: UInt32
     let exportBuffer: ExportBuffer
     let importBuffer: ImportBuffer
+    /// Nil: the library awaits everything.
+    var submit: Submit?
+    var update: Update?
+    var unmap: Unmap?
+    var awaitUnmap: AwaitUnmap?
 
     var node: DRMNode { gpu.node }
 }

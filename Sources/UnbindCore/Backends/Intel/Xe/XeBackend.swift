@@ -28,6 +28,8 @@ struct XeBackend: ~Copyable {
     let bufferLock = FutexLock(.kernelWaits)
     /// Those with a handle. Under the lock.
     var firstBuffer: XeBufferPointer?
+    /// Made for the first copy; of whoever begins one.
+    var copier: BufferCopierPointer?
 
     var node: DRMNode { gpu.node }
 
@@ -74,6 +76,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
 
     func free() {
         let (node, memory) = (pointee.node, pointee.memory)
+        pointee.copier?.free(memory: memory)
         invariant(pointee.firstBuffer == nil, "a backend was freed before its buffers were")
         pointee.waiter.stop()
         deinitialize(count: 1)

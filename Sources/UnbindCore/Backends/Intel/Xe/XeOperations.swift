@@ -10,7 +10,8 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         if pointee.supportsFaultMode { flags |= UNBIND_INTEL_INFO_FAULT_MODE }
         let link = KernelLink(
             gpu: pointee.gpu, waiter: pointee.waiter, flags: flags, exportBuffer: xeBufferExport,
-            importBuffer: xeBufferImport)
+            importBuffer: xeBufferImport, submit: xeSubmitAfter, update: xeUpdateTelling,
+            unmap: xeUnmapAfter, awaitUnmap: xeAwaitUnmap)
         return BackendDescription(ops: operations, context: UnsafeMutableRawPointer(self), link: link)
     }
 
@@ -34,6 +35,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         operations.queue_create = xeQueueCreate
         operations.queue_destroy = xeQueueDestroy
         operations.submit = xeSubmit
+        if pointee.configuration.hasEngine { operations.copy = xeCopy }
         return operations
     }
 }
@@ -112,9 +114,44 @@ private func xeUpdate(
     _ context: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?,
     _ ranges: UnsafePointer<unbind_backend_range>?, _ count: UInt32, _ token: OpaquePointer?
 ) -> Int32 {
+    xeUpdateTelling(context, space, ranges, count, nil, nil, token)
+}
+
+private func xeUpdateTelling(
+    _ context: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?,
+    _ ranges: UnsafePointer<unbind_backend_range>?, _ count: UInt32, _ taken: KernelLink.Taken?,
+    _ takenContext: UnsafeMutableRawPointer?, _ token: OpaquePointer?
+) -> Int32 {
     let completion = PointCompletion(context: UnsafeMutableRawPointer(token!), function: completeToken)
     do throws(Status) {
-        try space!.assumingMemoryBound(to: XeSpace.self).update(ranges!, count: Int(count), completion: completion)
+        let space = space!.assumingMemoryBound(to: XeSpace.self)
+        try space.update(ranges!, count: Int(count), completion: completion) { timeline in
+            taken?(takenContext, UnsafeMutableRawPointer(timeline), timeline.nextPoint)
+        }
+        return UNBIND_BACKEND_PENDING
+    } catch {
+        return error.raw
+    }
+}
+
+private func xeUnmapAfter(
+    _ context: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?,
+    _ ranges: UnsafePointer<unbind_backend_range>?, _ count: UInt32, _ waits: UnsafeRawPointer?, _ waitCount: UInt32,
+    _ outPlace: UnsafeMutablePointer<UInt64>?
+) -> Int32 {
+    let waits = UnsafeBufferPointer(start: waits?.assumingMemoryBound(to: KernelWait.self), count: Int(waitCount))
+    return cStatus { () throws(Status) in
+        let space = space!.assumingMemoryBound(to: XeSpace.self)
+        outPlace!.pointee = try space.unmap(ranges!, count: Int(count), after: waits)
+    }
+}
+
+private func xeAwaitUnmap(
+    _ context: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?, _ place: UInt64, _ token: OpaquePointer?
+) -> Int32 {
+    let completion = PointCompletion(context: UnsafeMutableRawPointer(token!), function: completeToken)
+    do throws(Status) {
+        try space!.assumingMemoryBound(to: XeSpace.self).awaitUnmap(place, completion: completion)
         return UNBIND_BACKEND_PENDING
     } catch {
         return error.raw
@@ -138,10 +175,22 @@ private func xeSubmit(
     _ context: UnsafeMutableRawPointer?, _ queue: UnsafeMutableRawPointer?,
     _ commands: UnsafePointer<unbind_command>?, _ count: UInt32, _ token: OpaquePointer?
 ) -> Int32 {
+    xeSubmitAfter(context, queue, commands, count, nil, 0, nil, token)
+}
+
+private func xeSubmitAfter(
+    _ context: UnsafeMutableRawPointer?, _ queue: UnsafeMutableRawPointer?,
+    _ commands: UnsafePointer<unbind_command>?, _ count: UInt32, _ waits: UnsafeRawPointer?, _ waitCount: UInt32,
+    _ place: UnsafeMutableRawPointer?, _ token: OpaquePointer?
+) -> Int32 {
     let completion = PointCompletion(context: UnsafeMutableRawPointer(token!), function: completeToken)
+    let waits = UnsafeBufferPointer(start: waits?.assumingMemoryBound(to: KernelWait.self), count: Int(waitCount))
     do throws(Status) {
         let queue = queue!.assumingMemoryBound(to: XeQueue.self)
-        return try queue.submit(commands, count: Int(count), completion: completion) ? UNBIND_BACKEND_PENDING : 0
+        try queue.submit(
+            commands, count: Int(count), after: waits, place: place?.assumingMemoryBound(to: KernelPoint.self),
+            completion: completion)
+        return UNBIND_BACKEND_PENDING
     } catch {
         return error.raw
     }

@@ -1,9 +1,12 @@
 // XeQueue: runs jobs on a copy engine in an address space, one job at a time, as the library hands them over.
 //
-// A queue has a buffer of its own, at the top of its address space, which programs cannot use: the values that LOADs
-// read, the marker that each batch writes last, and the batch that is being run (XeQueue+Jobs). It is bound on the
-// space's default bind queue, which nothing else uses, with the first point of the queue's timeline as out-fence; the
-// first batch awaits that in the kernel.
+// A queue has a buffer of its own (JobStage), at the top of its address space, which programs cannot use. It is bound
+// on the space's default bind queue, which nothing else uses, with the first point of the queue's timeline as
+// out-fence; the first batch awaits that in the kernel. Likewise each job's first batch awaits there what of its waits
+// are the kernel's (KernelPoint).
+//
+// The kernel signals the out-fence of a batch that faulted or was killed all the same, and bans the queue: how a job
+// ended is what the stage knows. The kernel's queue is then replaced: the next job is not to pay for it.
 //
 // Life: make, jobs, free when none is under way.
 
@@ -14,7 +17,6 @@ import Synchronization
 
 struct XeQueue: ~Copyable {
     let space: XeSpacePointer
-    let engine: CopyEngine
     let slot: Int
     let buffer: XeBufferPointer
     let timeline: KernelTimelinePointer
@@ -23,30 +25,10 @@ struct XeQueue: ~Copyable {
     var isBanned = false
     /// Some batch has awaited that the buffer is bound.
     var isBound = false
-    /// What the marker is when the present batch has ended.
-    var marker: UInt64 = 0
-    var job = XeJob()
-
-    // The buffer: results, the marker, the batch.
-
-    static var bufferBytes: UInt64 { 256 << 10 }
-    static var mostLoads: Int { 256 }
-    static var markerOffset: UInt64 { 2048 }
-    static var batchOffset: UInt64 { 4096 }
-    static var batchWords: Int { Int(bufferBytes - batchOffset) / 4 }
-
-    /// The buffer's place in the address space.
-    var address: UInt64 { space.address(ofSlot: slot) }
-}
-
-/// The job that a queue is at.
-struct XeJob: BitwiseCopyable {
-    var commands: UnsafePointer<unbind_command>?
-    var count = 0
-    /// Commands whose batches have ended, and those of the present batch.
-    var done = 0
-    var inBatch = 0
+    var stage: JobStage
+    /// Of the job under way: who is told of its end, and where its last point is published.
     var completion: PointCompletion?
+    var place: KernelPointPointer?
 }
 
 typealias XeQueuePointer = UnsafeMutablePointer<XeQueue>
@@ -100,7 +82,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
     {
         var operation = unbind_drm_xe_vm_bind_op()
         operation.addr = address(ofSlot: slot)
-        operation.range = XeQueue.bufferBytes
+        operation.range = JobStage.bufferBytes
         operation.op = UNBIND_DRM_XE_VM_BIND_OP_UNMAP
         if let buffer {
             operation.op = UNBIND_DRM_XE_VM_BIND_OP_MAP
@@ -108,7 +90,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
             operation.pat_index = pointee.backend.pointee.configuration.pageAttributes.coherent
         }
         try withUnsafeMutablePointer(to: &operation) { operation throws(Status) in
-            try bind(operation, count: 1, on: 0, signalling: timeline)
+            try bind(operation, count: 1, on: 0, after: .none, signalling: timeline)
         }
     }
 }
@@ -131,7 +113,7 @@ private struct QueueInTheMaking {
         self.queue = queue
         let slot = try space.takeSlot()
         self.slot = slot
-        let buffer = try backend.makeBuffer(size: XeQueue.bufferBytes, isLocal: false)
+        let buffer = try backend.makeBuffer(size: JobStage.bufferBytes, isLocal: false)
         self.buffer = buffer
         let timeline = try KernelTimelinePointer.make(waiter: backend.pointee.waiter, capacity: 1)
         self.timeline = timeline
@@ -141,7 +123,9 @@ private struct QueueInTheMaking {
         try space.bindSlot(slot, to: buffer, timeline: timeline)
         timeline.skip()
         queue.initialize(
-            to: XeQueue(space: space, engine: engine, slot: slot, buffer: buffer, timeline: timeline, id: id))
+            to: XeQueue(
+                space: space, slot: slot, buffer: buffer, timeline: timeline, id: id,
+                stage: JobStage(engine: engine, cpu: buffer.pointee.cpu, address: space.address(ofSlot: slot))))
         return queue
     }
 

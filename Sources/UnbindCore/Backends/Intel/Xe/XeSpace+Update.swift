@@ -6,30 +6,39 @@ import CSystem
 import CUnbind
 
 extension UnsafeMutablePointer where Pointee == XeSpace {
-    /// All maps or all unmaps. The completion follows.
+    /// All maps or all unmaps. The completion follows; before it can, `taken` is told the timeline, whose next point it
+    /// is.
     /// - Failure: again: more than the kernel or the timeline takes just now; ENOBUFS: too many ranges;
     ///   others as the kernel has them. Nothing has changed then.
     func update(
-        _ ranges: UnsafePointer<unbind_backend_range>, count: Int, completion: PointCompletion
+        _ ranges: UnsafePointer<unbind_backend_range>, count: Int, completion: PointCompletion,
+        taken: (KernelTimelinePointer) -> Void
     ) throws(Status) {
         guard count > 0, count <= XeSpace.mostRanges else { throw Status(raw: -ENOBUFS) }
         let isUnmap = ranges[0].op == UNBIND_BACKEND_UNMAP
         let queue = isUnmap ? pointee.unmaps : pointee.maps
         try queue.timeline.reserve(growing: !isUnmap)
         for index in 0..<count { (pointee.operations + index).initialize(to: operation(ranges[index])) }
-        try bind(pointee.operations, count: count, on: queue.id, signalling: queue.timeline)
+        try bind(pointee.operations, count: count, on: queue.id, after: .none, signalling: queue.timeline)
+        taken(queue.timeline)
         queue.timeline.watch(completion)
     }
 
     /// Hands operations to a bind queue (0: the space's default one), with a timeline's next point as out-fence.
     func bind(
         _ operations: UnsafePointer<unbind_drm_xe_vm_bind_op>, count: Int, on queue: UInt32,
-        signalling timeline: KernelTimelinePointer?
+        after waits: UnsafeBufferPointer<KernelWait>, signalling timeline: KernelTimelinePointer?
     ) throws(Status) {
-        var sync = unbind_drm_xe_sync()
-        if let timeline { sync = .signal(timeline, point: timeline.nextPoint) }
+        var syncs = InlineArray<5, unbind_drm_xe_sync>(repeating: unbind_drm_xe_sync())
+        invariant(waits.count < syncs.count, "binds await more than a call has room for")
+        for index in 0..<waits.count { syncs[index] = .wait(waits[index]) }
+        var syncCount = waits.count
+        if let timeline {
+            syncs[syncCount] = .signal(timeline, point: timeline.nextPoint)
+            syncCount += 1
+        }
         var status = Status(raw: 0)
-        withUnsafeMutablePointer(to: &sync) { sync in
+        syncs.span.withUnsafeBufferPointer { syncs in
             var request = unbind_drm_xe_vm_bind()
             request.vm_id = pointee.id
             request.exec_queue_id = queue
@@ -39,10 +48,8 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
             } else {
                 request.vector_of_binds = UInt64(UInt(bitPattern: operations))
             }
-            if timeline != nil {
-                request.num_syncs = 1
-                request.syncs = UInt64(UInt(bitPattern: sync))
-            }
+            request.num_syncs = UInt32(syncCount)
+            if syncCount > 0 { request.syncs = UInt64(UInt(bitPattern: syncs.baseAddress!)) }
             do throws(Status) {
                 try pointee.backend.pointee.node.call(UNBIND_DRM_IOCTL_XE_VM_BIND, &request, as: .submission)
             } catch {
@@ -52,7 +59,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         if status.raw != 0 { throw status }
     }
 
-    private func operation(_ range: unbind_backend_range) -> unbind_drm_xe_vm_bind_op {
+    func operation(_ range: unbind_backend_range) -> unbind_drm_xe_vm_bind_op {
         var operation = unbind_drm_xe_vm_bind_op()
         operation.addr = range.address
         operation.range = range.size
@@ -84,20 +91,24 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
     }
 }
 
+extension UnsafeBufferPointer where Element == KernelWait {
+    static var none: UnsafeBufferPointer<KernelWait> { UnsafeBufferPointer(start: nil, count: 0) }
+}
+
 extension unbind_drm_xe_sync {
     /// The kernel signals the point.
     static func signal(_ timeline: KernelTimelinePointer, point: UInt64) -> unbind_drm_xe_sync {
-        var sync = wait(timeline, point: point)
+        var sync = wait(KernelWait(syncobj: timeline.pointee.syncobj, point: point))
         sync.flags = UNBIND_DRM_XE_SYNC_FLAG_SIGNAL
         return sync
     }
 
     /// The kernel awaits the point, which has its fence already.
-    static func wait(_ timeline: KernelTimelinePointer, point: UInt64) -> unbind_drm_xe_sync {
+    static func wait(_ wait: KernelWait) -> unbind_drm_xe_sync {
         var sync = unbind_drm_xe_sync()
         sync.type = UNBIND_DRM_XE_SYNC_TYPE_TIMELINE_SYNCOBJ
-        sync.handle = timeline.pointee.syncobj.handle
-        sync.timeline_value = point
+        sync.handle = wait.syncobj.handle
+        sync.timeline_value = wait.point
         return sync
     }
 }

@@ -1,6 +1,7 @@
-// XeSpace: an address space of xe's, with two bind queues: one for what is mapped and one for what is unmapped. The
+// XeSpace: an address space of xe's, with bind queues: one for what is mapped and one for what is unmapped. The
 // kernel carries out the work of one queue in order; between the two the library has seen to the order where it
-// matters, so that an unmap that has to wait (a huge page that is cut waits for all GPU work) delays no map.
+// matters, so that an unmap that has to wait (a huge page that is cut waits for all GPU work) delays no map. And a few
+// for unmaps that the kernel is to do after something else (XeSpace+Lanes).
 //
 // One update at a time. What it needs (the array of operations, room to await a point) is there before.
 
@@ -13,6 +14,7 @@ struct XeSpace: ~Copyable {
     let id: UInt32
     let maps: XeBindQueue
     let unmaps: XeBindQueue
+    let lanes: UnsafeMutablePointer<XeLane>
     /// Of the update that is being handed over.
     let operations: UnsafeMutablePointer<unbind_drm_xe_vm_bind_op>
 
@@ -49,6 +51,12 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
             memory.deallocateArray(space, count: 1)
             throw Status.noMemory
         }
+        guard let lanes = memory.allocateArray(of: XeLane.self, count: XeLane.count) else {
+            memory.deallocateArray(slots, count: XeSpace.slotWords)
+            memory.deallocateArray(operations, count: XeSpace.mostRanges)
+            memory.deallocateArray(space, count: 1)
+            throw Status.noMemory
+        }
         for index in 0..<XeSpace.slotWords { (slots + index).initialize(to: Atomic(0)) }
         do throws(Status) {
             let id = try makeXeSpace(
@@ -57,9 +65,16 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
                 let maps = try makeBindQueue(space: id)
                 do throws(Status) {
                     let unmaps = try makeBindQueue(space: id)
+                    do throws(Status) {
+                        try makeLanes(lanes, space: id)
+                    } catch {
+                        destroy(unmaps)
+                        throw error
+                    }
                     space.initialize(
                         to: XeSpace(
-                            backend: self, id: id, maps: maps, unmaps: unmaps, operations: operations, slots: slots))
+                            backend: self, id: id, maps: maps, unmaps: unmaps, lanes: lanes, operations: operations,
+                            slots: slots))
                 } catch {
                     destroy(maps)
                     throw error
@@ -69,6 +84,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
                 throw error
             }
         } catch {
+            memory.deallocateArray(lanes, count: XeLane.count)
             memory.deallocateArray(slots, count: XeSpace.slotWords)
             memory.deallocateArray(operations, count: XeSpace.mostRanges)
             memory.deallocateArray(space, count: 1)
@@ -77,12 +93,12 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         return space
     }
 
-    private func makeBindQueue(space: UInt32) throws(Status) -> XeBindQueue {
+    func makeBindQueue(space: UInt32, room: Int = XeBindQueue.room) throws(Status) -> XeBindQueue {
         var engine = unbind_drm_xe_engine_class_instance()
         engine.engine_class = UInt16(UNBIND_DRM_XE_ENGINE_CLASS_VM_BIND)
         let id = try makeXeQueue(pointee.node, space: space, engine: engine)
         do throws(Status) {
-            let timeline = try KernelTimelinePointer.make(waiter: pointee.waiter, capacity: XeBindQueue.room)
+            let timeline = try KernelTimelinePointer.make(waiter: pointee.waiter, capacity: room)
             return XeBindQueue(id: id, timeline: timeline)
         } catch {
             destroyXeQueue(id, pointee.node)
@@ -90,7 +106,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         }
     }
 
-    fileprivate func destroy(_ queue: XeBindQueue) {
+    func destroy(_ queue: XeBindQueue) {
         queue.timeline.free()
         destroyXeQueue(queue.id, pointee.node)
     }
@@ -103,7 +119,9 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         let memory = backend.pointee.memory
         backend.destroy(pointee.maps)
         backend.destroy(pointee.unmaps)
+        for index in 0..<XeLane.count { backend.destroy(pointee.lanes[index].queue) }
         destroyXeSpace(pointee.id, backend.pointee.node)
+        memory.deallocateArray(pointee.lanes, count: XeLane.count)
         memory.deallocateArray(pointee.slots, count: XeSpace.slotWords)
         memory.deallocateArray(pointee.operations, count: XeSpace.mostRanges)
         deinitialize(count: 1)

@@ -116,8 +116,10 @@ extension UnsafeMutablePointer where Pointee == Engine {
     }
 
     /// Hangs the WAIT command on its fence. False if it waits; then nothing here is ours any more.
-    func wait(_ job: JobPointer) -> Bool {
-        let wait = job.takeWait()
+    private func wait(_ job: JobPointer) -> Bool { hang(job.takeWait()) }
+
+    /// Waits for what an edge awaits. False as `wait`.
+    func hang(_ wait: AwaitPointer) -> Bool {
         pointee.progress.hasWaited = true
         pointee.lock.acquire()
         pointee.isScheduled = false

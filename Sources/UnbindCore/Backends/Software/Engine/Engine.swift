@@ -110,18 +110,23 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         return engine
     }
 
-    /// Makes an engine whose jobs a backend runs: see Engine+Backend. Parameters as above.
+    /// Makes an engine whose jobs a backend runs: see Engine+Backend. Parameters as above; without a space it is for
+    /// moves.
     /// - Failure: lost, unsupported, noMemory, and whatever the backend says.
     func makeEngine(
-        backend space: BackendSpacePointer, id: UInt64, timeline: UInt64, jobEnding: Engine.JobEnded?,
-        jobEnded: Engine.JobEnded?, context: UnsafeMutableRawPointer?
+        backend: BackendPointer, space: BackendSpacePointer?, id: UInt64, timeline: UInt64,
+        jobEnding: Engine.JobEnded? = nil, jobEnded: Engine.JobEnded?, context: UnsafeMutableRawPointer?
     ) throws(Status) -> EnginePointer {
         guard let engine = pointee.memory.allocateArray(of: Engine.self, count: 1) else { throw .noMemory }
         let item = WorkItem(
             label: Engine.label | id, context: UnsafeMutableRawPointer(engine), function: runEngineOnBackend)
-        let place = memberPointer(of: engine, at: Engine.itemOffset, as: WorkItem.self)
         do throws(Status) {
-            let queue = try BackendQueuePointer.make(space, item: place)
+            let queue =
+                if let space {
+                    try BackendQueuePointer.make(space, for: engine)
+                } else {
+                    try BackendQueuePointer.makeForMoves(backend, engine: engine)
+                }
             engine.initialize(
                 to: Engine(
                     gpu: self, space: nil, backend: queue, id: id, timeline: timeline, tlb: nil, jobEnding: jobEnding,
@@ -130,7 +135,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
             pointee.memory.deallocateArray(engine, count: 1)
             throw error
         }
-        space.attach(engine)
+        space?.attach(engine)
         return engine
     }
 
@@ -140,7 +145,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         engine.pointee.softwareSpace?.detach(engine)
         engine.pointee.softwareTLB?.free()
         if let backend = engine.pointee.backend {
-            backend.pointee.space.detach(engine)
+            backend.pointee.space?.detach(engine)
             backend.free()
         }
         engine.deinitialize(count: 1)
