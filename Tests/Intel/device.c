@@ -268,6 +268,30 @@ TEST(manual, "with the manual executor the program's loop runs what the kernel's
     intel_close(&gpu);
 }
 
+TEST(idle, "a device is not idle before the kernel has done what it was given") {
+    const uint32_t executors[] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUAL};
+    for (unsigned i = 0; i < 2; i++) {
+        struct gpu gpu;
+        machine(machine_name("lnl"), "UNBIND_MOCK_DELAY", "exec:20000,bind:20000", NULL);
+        intel_open(&gpu, executors[i]);
+        struct binding buffer = bind_buffer(&gpu, PAGE, BASE);
+        unbind_queue *queue = make_queue(&gpu);
+        struct unbind_command command = command_store(BASE, VALUE);
+        unbind_fence *done = NULL, *unbound = NULL;
+        CHECK_EQUAL(submit(queue, &command, 1, buffer.vma, NULL, &done), 0);
+        CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
+        CHECK_EQUAL(unbind_fence_is_signaled(done), 1);
+        CHECK_EQUAL(unbind_vma_unbind_async(buffer.vma, 0, &unbound), 0);
+        CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
+        CHECK_EQUAL(unbind_fence_is_signaled(unbound), 1);
+        CHECK_EQUAL(finish(done), 0);
+        CHECK_EQUAL(finish(unbound), 0);
+        unbind_queue_unref(queue);
+        drop_binding(&buffer);
+        intel_close(&gpu);
+    }
+}
+
 static char last_message[256];
 static void keep_message(void *user_data, uint32_t level, const char *message) {
     (void)user_data;

@@ -267,7 +267,8 @@ int unbind_device_run_until(unbind_device *device, uint64_t time_ns);
 /*
  * Waits until no work is left that could run by itself: queues have no job that
  * could go on, no unbind or bind is ready. Work that waits for a fence of the
- * caller's own does not count.
+ * caller's own does not count, nor what a backend of the program's own
+ * (unbind_device_open_custom) has begun and not completed.
  *
  * timeout_ns, flags   as for unbind_fence_wait
  *

@@ -140,7 +140,8 @@ extension UnsafeMutablePointer where Pointee == Backend {
                 item: WorkItem(label: id << 8 | WorkLabel.update, context: address, function: runBackendSpace),
                 token: BackendToken(
                     executor: device.pointee.executor,
-                    item: (address + BackendSpace.itemOffset).assumingMemoryBound(to: WorkItem.self)),
+                    item: (address + BackendSpace.itemOffset).assumingMemoryBound(to: WorkItem.self),
+                    isAwaited: pointee.link != nil),
                 vm: nil, handle: handle, batch: batch, offers: offers))
         return space
     }

@@ -176,7 +176,10 @@ extension UnsafeMutablePointer where Pointee == Executor {
     /// The time of the earliest timer, or .max.
     var earliestTimer: UInt64 { pointee.timers?.pointee.due ?? .max }
 
-    var isIdle: Bool { pointee.firstReady == nil && pointee.timers == nil && pointee.running == 0 }
+    var isIdle: Bool {
+        pointee.firstReady == nil && pointee.timers == nil && pointee.running == 0
+            && pointee.elsewhere.load(ordering: .relaxed) == 0
+    }
 
     /// Moves the timers whose time has come to the ready list.
     @inline(__always)

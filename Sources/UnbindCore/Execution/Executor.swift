@@ -56,6 +56,8 @@ struct Executor: ~Copyable {
     /// Changed whenever a sleeper is to look again.
     let workWord = Atomic<UInt32>(0)
     let idleWord = Atomic<UInt32>(0)
+    /// What items have begun that others will end, by submitting an item.
+    let elsewhere = Atomic<Int>(0)
     /// Virtual time; only the simulated executor's. Written under the lock.
     let clock = Atomic<UInt64>(0)
 
@@ -152,6 +154,14 @@ extension UnsafeMutablePointer where Pointee == Executor {
         deinitialize(count: 1)
         memory.deallocate(UnsafeMutableRawPointer(self), bytes: MemoryLayout<Executor>.size)
     }
+
+    // MARK: Work elsewhere
+
+    /// For whoever waits for idle, something is under way as long as this was not taken back. Only within an item: the
+    /// end of an item is when those are told.
+    func workBeganElsewhere() { _ = pointee.elsewhere.wrappingAdd(1, ordering: .relaxed) }
+
+    func workElsewhereEnded() { _ = pointee.elsewhere.wrappingSubtract(1, ordering: .relaxed) }
 
     // MARK: State
 

@@ -47,7 +47,9 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
         queue.initialize(
             to: BackendQueue(
                 backend: backend,
-                token: BackendToken(executor: device.pointee.executor, item: engine.itemPointer, engine: engine),
+                token: BackendToken(
+                    executor: device.pointee.executor, item: engine.itemPointer, engine: engine,
+                    isAwaited: backend.pointee.link != nil),
                 handle: handle, space: space))
         return queue
     }
@@ -62,8 +64,9 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
         queue.initialize(
             to: BackendQueue(
                 backend: backend,
-                token: BackendToken(executor: device.pointee.executor, item: engine.itemPointer), handle: nil,
-                space: nil))
+                token: BackendToken(
+                    executor: device.pointee.executor, item: engine.itemPointer, isAwaited: backend.pointee.link != nil),
+                handle: nil, space: nil))
         return queue
     }
 

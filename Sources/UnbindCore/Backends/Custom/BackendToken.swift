@@ -21,13 +21,18 @@ struct BackendToken: ~Copyable {
     fileprivate let item: WorkItemPointer
     /// Whose submits it stands for; nil: those of no queue.
     let engine: EnginePointer?
+    /// What is begun ends by itself, and who waits for the device to be idle waits for it.
+    private let isAwaited: Bool
     private let state = Atomic<UInt32>(State.idle)
     private let error = Atomic<Int32>(0)
+    /// Counted by the executor as begun elsewhere.
+    private let isCounted = Atomic<Bool>(false)
 
-    init(executor: ExecutorPointer, item: WorkItemPointer, engine: EnginePointer? = nil) {
+    init(executor: ExecutorPointer, item: WorkItemPointer, engine: EnginePointer? = nil, isAwaited: Bool) {
         self.executor = executor
         self.item = item
         self.engine = engine
+        self.isAwaited = isAwaited
     }
 
     /// Before the call.
@@ -38,11 +43,21 @@ struct BackendToken: ~Copyable {
 
     /// The call has returned that it is pending. True: the item will be submitted, and may be running elsewhere now.
     func park() -> Bool {
-        state.compareExchange(expected: State.armed, desired: State.parked, ordering: .acquiringAndReleasing).exchanged
+        if isAwaited {
+            isCounted.store(true, ordering: .relaxed)
+            executor.workBeganElsewhere()
+        }
+        return state.compareExchange(
+            expected: State.armed, desired: State.parked, ordering: .acquiringAndReleasing
+        ).exchanged
     }
 
     /// What was begun has ended so. After park has answered false, or in the item's run.
     func takeResult() -> Int32 {
+        if isCounted.load(ordering: .relaxed) {
+            isCounted.store(false, ordering: .relaxed)
+            executor.workElsewhereEnded()
+        }
         state.store(State.idle, ordering: .relaxed)
         return error.load(ordering: .acquiring)
     }
