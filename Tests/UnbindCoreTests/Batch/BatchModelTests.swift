@@ -29,8 +29,8 @@ import Testing
             if !Self.run(.init(seed: UInt64(seed), batches: batches), chunk, &coverage) { failures += 1 }
             if failures == 3 { return }
         }
-        if Self.number("UNBIND_BATCHES") != nil { print("\(programs) programs: \(coverage)") }
-        if programs >= 25 && batches >= 50 && failures == 0 { Self.check(coverage, programs * batches) }
+        if batches >= 1000 { print("\(programs) programs: \(coverage)") }
+        if programs >= 100 && batches >= 50 && failures == 0 { Self.check(coverage, programs * batches) }
     }
 
     /// The programs do what they are for; far below what they reach.
