@@ -273,6 +273,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return .immediate(entries: cleared.entries)
     }
 
+    @inline(__always)
     private func publish(_ range: ClosedRange<UInt64>) {
         let vm = pointee.vm
         let stats = vm.pointee.stats
@@ -283,16 +284,23 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         if let stream = vm.pointee.stream { stream.recordUnbind(self, isPending: true) }
     }
 
+    @inline(__always)
     private func beginPending() {
         let vm = pointee.vm
         // The chain's own reference: dropped when the completed unbind is reaped.
         fence.retainByOwner()
         if !pointee.keepsPages { pointee.pages.retain() }
-        vm.pointee.history.record(
-            .unbindScheduled, start: pointee.start, size: pointee.size, boID: pointee.boID, time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true)
-        vm.pendingUnbindBegan()
-        let pending = UInt64(vm.pointee.pendingCount.load(ordering: .relaxed))
-        vm.pointee.stats.pointee.pendingPeak = max(vm.pointee.stats.pointee.pendingPeak, pending)
+        var pending = 0
+        _ = vm.pointee.history.record(
+            .unbindScheduled, start: pointee.start, size: pointee.size, boID: pointee.boID,
+            time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true
+        ) {
+            pending = vm.pointee.pendingCount.load(ordering: .relaxed) &+ 1
+            vm.pointee.pendingCount.store(pending, ordering: .releasing)
+            return true
+        }
+        vm.pendingUnbindBegan(pending)
+        vm.pointee.stats.pointee.pendingPeak = max(vm.pointee.stats.pointee.pendingPeak, UInt64(pending))
     }
 
     /// What is left to do for a scheduled unbind without the locks. The resource stays the caller's to drop. True if
@@ -320,6 +328,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     }
 
     /// Of the edges to the users of the binding, those there is still something to wait for; the others go.
+    @inline(__always)
     private func unsignalled(of users: AwaitPointer?) -> AwaitedEdges {
         var awaited = AwaitedEdges()
         var next = users
@@ -350,6 +359,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// The gate counts all of them, so that it opens with the last. True if that was here: what it awaits has signalled
     /// meanwhile.
+    @inline(__always)
     private func hangUp(_ edges: AwaitPointer?) -> Bool {
         var isOpen = false
         var next = edges

@@ -135,10 +135,16 @@ extension UnsafeMutablePointer where Pointee == VMA {
         drop()
     }
 
+    @inline(__always)
     var state: VMAState {
         let hint = pointee.stateHint.load(ordering: .acquiring)
         if hint == VMAState.unbound.rawValue { return .unbound }
         if hint == VMAState.bound.rawValue { return .bound }
+        return computeState()
+    }
+
+    @inline(never)
+    private func computeState() -> VMAState {
         pointee.vm.pointee.lock.acquire()
         defer { pointee.vm.pointee.lock.release() }
         return lockedState
@@ -235,5 +241,6 @@ extension UnsafeMutablePointer where Pointee == Device {
     func free(_ edge: AwaitPointer) { cache(.await).give(edge) }
 
     /// One that was on the fence.
+    @inline(__always)
     func free(_ edge: AwaitPointer, on fence: FencePointer) { cache(.await).give(edge, on: fence) }
 }

@@ -41,6 +41,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         pointee.binding.forEachPiece(of: pointee.pages) { space.skip($0) }
     }
 
+    @inline(__always)
     private func writePieces(of binding: Binding) -> UInt64 {
         var entries: UInt64 = 0
         binding.forEachPiece(of: pointee.pages) { entries &+= space.writeLocked($0) }

@@ -107,14 +107,17 @@ extension BatchAttempt {
             do throws(Status) { try add(bindEdgeOn: fence, to: &new.pointee.edges) } catch { status = error }
         }
         let isTimeline = vm.pointee.options.policy == .timeline
+        let unbinds = vm.pointee.pending.unfinished(in: range)
+        let overlapping = UInt64(unbinds.count)
         if isTimeline {
             if let last = vm.pointee.pending.pointee.lastScheduled, !last.isSignalled {
+                // It comes after all that are pending.
                 new.pointee.awaited = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
+                new.pointee.awaitedNotOverlapping = new.pointee.awaited.subtractingSaturating(overlapping)
                 depend(on: last)
             }
         } else {
-            let unbinds = vm.pointee.pending.unfinished(in: range)
-            new.pointee.awaited = UInt64(unbinds.count)
+            new.pointee.awaited = overlapping
             vm.pointee.pending.forEachToAwait(of: unbinds) { depend(on: $0.fence) }
         }
         var index = isTimeline ? 0 : firstPiece(endingAfter: range.lowerBound)
@@ -328,6 +331,7 @@ extension BatchAttempt {
         }
         if new.pointee.awaited > 0 { stats.pointee.bindsWaited = stats.pointee.bindsWaited &+ 1 }
         stats.pointee.awaited = stats.pointee.awaited &+ new.pointee.awaited
+        stats.pointee.awaitedNotOverlapping &+= new.pointee.awaitedNotOverlapping
         let work = BindWorkPointer.initialize(new.pointee.workMemory!, vm: vm, resource: resource, calledAt: now)
         new.pointee.workMemory = nil
         work.pointee.mapping = new.pointee.content.flags
@@ -358,6 +362,9 @@ extension BatchAttempt {
                 edge.pointee.next = new.pointee.edges
                 new.pointee.edges = edge
                 new.pointee.awaited &+= 1
+                if piece.start >= new.pointee.end || piece.end <= new.pointee.start {
+                    new.pointee.awaitedNotOverlapping &+= 1
+                }
             }
         }
     }

@@ -70,6 +70,8 @@ struct NewMapping {
     var bindUser: UnsafeMutableRawPointer?
     /// How many unbinds it waits for.
     var awaited: UInt64 = 0
+    /// Of them, those that do not overlap it.
+    var awaitedNotOverlapping: UInt64 = 0
     /// Within the call.
     var isBound = false
     /// It continues a neighbour, or is continued by one.

@@ -198,6 +198,7 @@ extension UnsafeMutablePointer where Pointee == Fence {
         if pointee.hasSleepers.load(ordering: .sequentiallyConsistent) { csys_futex_wake(futexWord, .max) }
     }
 
+    @inline(__always)
     private func run(_ first: FenceCallbackPointer) {
         var callback = first
         while true {

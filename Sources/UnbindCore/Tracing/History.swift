@@ -6,6 +6,8 @@
 // record need not ask.
 //
 // Life: of its address space. Locking: its own lock, a BriefLock held for one record or one scan; callers may hold any.
+// What changes when a record is made belongs to that lock, too: the holds of VMAResources, and how many unbinds are
+// pending.
 
 import Synchronization
 
@@ -147,7 +149,22 @@ extension UnsafeMutablePointer where Pointee == History {
         _ operation: HistoryOperation, start: UInt64, size: UInt64, boID: UInt64, time: UInt64,
         isApproximate: Bool = false
     ) {
+        _ = record(
+            operation, start: start, size: size, boID: boID, time: time, isApproximate: isApproximate, if: { true })
+    }
+
+    /// The same, unless `change`, which is called with the lock held, answers false. What changes at the same time as a
+    /// record is made belongs to the same lock, because another one would cost as much again.
+    @inline(__always)
+    func record(
+        _ operation: HistoryOperation, start: UInt64, size: UInt64, boID: UInt64, time: UInt64,
+        isApproximate: Bool = false, if change: () -> Bool
+    ) -> Bool {
         pointee.lock.acquire()
+        if !change() {
+            pointee.lock.release()
+            return false
+        }
         let place = pointee.next
         let latest = isApproximate ? Swift.max(time, pointee.latest) : time
         pointee.count = pointee.count &+ 1
@@ -156,6 +173,16 @@ extension UnsafeMutablePointer where Pointee == History {
         (pointee.records + place).initialize(
             to: HistoryRecord(time: latest, start: start, size: size, boID: boID, operation: operation))
         pointee.lock.release()
+        return true
+    }
+
+    /// Changes something that belongs to the lock: a few instructions.
+    @inline(__always)
+    func withLock<R>(_ change: () -> R) -> R {
+        pointee.lock.acquire()
+        let result = change()
+        pointee.lock.release()
+        return result
     }
 
     // MARK: Reading
