@@ -357,6 +357,29 @@ done
 # --- the probe
 
 on none 'a machine without an Intel GPU is told in one line' 0 '^No Intel GPU in this machine\.$' probe
+# Line by line, also as nobody if this is somebody who can become that; then on the machine at hand too, whatever it has.
+alone() { # name, command...: exit status 0, and that one line
+    local name=$1 ok=yes output
+    shift
+    output=$("$@" 2>&1) || ok=no
+    [ "$output" = 'No Intel GPU in this machine.' ] || ok=no
+    report "$name" $ok "$output"
+}
+alone 'and says nothing else' ./mocked none probe
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+    nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    # Tool and library may be where others cannot look; the machine's files are made by who probes it.
+    mkdir -p open/bin open/lib && cp "$tool" open/bin/unbindctl && chmod 755 "$work" mock &&
+        cp "$(ldd "$tool" | sed -n 's/.* => \(.*libunbind\.so[^ ]*\) .*/\1/p')" open/lib/ && mkdir -m 1777 open/tmp
+    sed "s|TMPDIR=$work|TMPDIR=$work/open/tmp|; s|\"$tool\"|\"$work/open/bin/unbindctl\"|" mocked >mocked-nobody
+    chmod 755 mocked-nobody
+    alone 'an unprivileged user is told the same' env LD_LIBRARY_PATH="$work/open/lib" \
+        "${nobody[@]}" ./mocked-nobody none probe
+    is 'an unprivileged user may probe the machine at hand' env LD_LIBRARY_PATH="$work/open/lib" \
+        "${nobody[@]}" open/bin/unbindctl probe
+    is 'and run the selftest of the software GPU' env LD_LIBRARY_PATH="$work/open/lib" \
+        "${nobody[@]}" open/bin/unbindctl selftest
+fi
 on no-pci 'a machine without PCI too' 0 '^No Intel GPU in this machine\.$' probe
 on other-vendor 'and one with a GPU of another maker' 0 '^No Intel GPU in this machine\.$' probe
 on none 'the same in JSON' 0 '"gpus": \[\]' probe --json

@@ -39,7 +39,8 @@ double bench_row(const char *name, uint64_t n, unsigned threads, double times[RO
 /* Adds a ratio, `of` what: the median is shown, below the rows of the group. */
 void bench_ratio(const char *name, const char *of, double ratios[ROUNDS]);
 
-/* Ends a group: runs the peer's workloads whose names begin with `peer_prefix` (NULL: none), prints the rows. */
+/* Ends a group: runs the peer's workloads whose names begin with `peer_prefix` (NULL: none), unless they were the last
+ * that it ran, and prints the rows. */
 void bench_group_end(const char *title, const char *peer_prefix);
 
 /* The JSON file. */
@@ -50,7 +51,10 @@ void peer_run(const char *prefix);
 double peer_time(const char *name, uint64_t n, unsigned threads);
 
 void core_benchmarks(void);
-void c_function_benchmarks(void);
+/* Beside the peer's W1, and beside its W2: each right after the core's, for one run of the peer's. */
+void c_immediate_benchmarks(void);
+void c_deferred_benchmarks(void);
+void getter_benchmarks(void);
 void lookup_benchmarks(void);
 void thread_benchmarks(void);
 void software_gpu_benchmarks(void);

@@ -4,8 +4,8 @@
  *
  *     bench [--peer PROGRAM] [--json FILE] [--only PREFIX] [--max-n N] [--scale FACTOR] [--mem]
  *
- * FACTOR is of the numbers of operations, on both sides: 1 for those of the peer's own runs, 0.4 unless given, so that
- * both together take a few minutes.
+ * FACTOR is of the numbers of operations, on both sides: 1 for those of the peer's own runs, 0.25 unless given, so that
+ * both together take less than five minutes.
  * --mem measures the memory of a pending unbind instead of times.
  */
 #include "bench.h"
@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-struct bench_options bench_options = {0.4, 1048576, NULL, NULL, NULL};
+struct bench_options bench_options = {0.25, 1048576, NULL, NULL, NULL};
 
 double bench_now_ns(void) {
     struct timespec now;
@@ -58,7 +58,7 @@ int main(int argc, char **argv) {
     if (bench_options.max_n == 0 || !(bench_options.scale > 0)) return usage();
     if (memory) return memory_benchmark(bench_options.max_n);
     core_benchmarks();
-    c_function_benchmarks();
+    getter_benchmarks();
     lookup_benchmarks();
     batch_benchmarks();
     thread_benchmarks();

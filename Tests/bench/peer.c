@@ -19,9 +19,11 @@ static size_t count;
 
 void peer_run(const char *prefix) {
     char command[1024], line[512];
+    static const char *last;
     FILE *pipe;
+    if (!bench_options.peer || (last && strcmp(last, prefix) == 0)) return;
+    last = prefix;
     count = 0;
-    if (!bench_options.peer) return;
     snprintf(command, sizeof command, "'%s' --only=%s --max-n=%llu --scale=%g", bench_options.peer, prefix,
              (unsigned long long)bench_options.max_n, bench_options.scale);
     pipe = popen(command, "r");

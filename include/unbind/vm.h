@@ -70,7 +70,8 @@ struct unbind_vm_stats {
     uint32_t reserved;
     uint64_t binds;                   /* binds that succeeded */
     uint64_t binds_waited;            /* of them, with at least one unbind awaited */
-    uint64_t unbinds;                 /* unbinds scheduled, of both kinds: */
+    uint64_t unbinds;                 /* unbinds scheduled, of both kinds (neighbours that a batch unmaps
+                                         may be one): */
     uint64_t unbinds_immediate;       /*   nothing to wait for: done within the call */
     uint64_t unbinds_deferred;        /*   done by the executor, when what they await is done */
     uint64_t unbinds_completed;       /* their fences have signalled */

@@ -124,8 +124,10 @@ private struct AddressSpaceParts {
                 start: 0, size: options.size, unit: pageSize, coloring: options.coloring,
                 cache: device.cache(.rangeIndex)))
         self.ranges = ranges
+        let history = try UnsafeMutablePointer<History>.make(capacity: options.historyCapacity, memory: memory)
+        self.history = history
         guard let pending = memory.allocateArray(of: PendingUnbinds.self, count: 1) else { throw Status.noMemory }
-        pending.initialize(to: PendingUnbinds(memory: memory))
+        pending.initialize(to: PendingUnbinds(memory: memory, history: history))
         self.pending = pending
         guard let stats = memory.allocateArray(of: AddressSpaceStats.self, count: 1) else { throw Status.noMemory }
         stats.initialize(to: AddressSpaceStats())
@@ -135,7 +137,6 @@ private struct AddressSpaceParts {
         self.batches = batches
         guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
         self.drain = drain
-        history = try UnsafeMutablePointer<History>.make(capacity: options.historyCapacity, memory: memory)
         if device.pointee.host.binding != nil { stream = try .make(vm: vm, id: id, memory: memory) }
         if let backend = device.pointee.backend {
             backendSpace = try backend.makeSpace(id: id, options: options)

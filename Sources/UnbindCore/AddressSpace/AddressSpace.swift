@@ -79,7 +79,7 @@ struct AddressSpace: ~Copyable {
     let closedFlag = Atomic<Bool>(false)
     /// Written under the lock; see AddressSpace+Suspend.
     let suspendedFlag = Atomic<Bool>(false)
-    /// Unbinds scheduled and not completed. The first holds a strong reference for all.
+    /// Unbinds scheduled and not completed; changes under the history's lock. The first holds a strong reference for all.
     let pendingCount = Atomic<Int>(0)
     /// Jobs submitted whose commands have not ended, on all queues: while there are any, page-table walks may happen.
     let jobsInFlight = Atomic<Int>(0)
@@ -121,6 +121,7 @@ struct AddressSpaceStats: ~Copyable {
     var awaited: UInt64 = 0
     var awaitedNotOverlapping: UInt64 = 0
     var pendingPeak: UInt64 = 0
+    /// Changes under the history's lock.
     let completed = Atomic<UInt64>(0)
     let skipped = Atomic<UInt64>(0)
     let batches = Atomic<UInt64>(0)
@@ -150,8 +151,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     func tryRetain() -> Bool { pointee.count.tryRetain() }
 
     /// - Locking: nothing of this VM's may be held.
-    func drop() {
-        if pointee.count.drop() { tearDown() }
+    func drop(_ count: UInt32 = 1) {
+        if pointee.count.drop(count) { tearDown() }
     }
 
     /// A weak reference for a new resource.

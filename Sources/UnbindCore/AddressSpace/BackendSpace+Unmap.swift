@@ -122,7 +122,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         let vm = pointee.vm!
         var next = pointee.unbinds
         pointee.unbinds = nil
-        var count = 0
+        var completed = CompletedUnbinds()
         SignallingSection.begin()
         while let resource = next {
             // Gone when its hold is dropped.
@@ -133,10 +133,10 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
             case VMAResource.suspended: _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
             default: break
             }
-            if resource.dropHoldPending(at: time, recordsStart: false) { count &+= 1 }
+            resource.dropHold(at: time, recordsStart: false, &completed)
         }
         // Those that are held end later.
-        if count > 0 { vm.pendingUnbindsEnded(count) }
+        if completed.count > 0 { vm.pendingUnbindsEnded(completed) }
         SignallingSection.end()
     }
 }

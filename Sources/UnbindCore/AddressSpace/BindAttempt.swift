@@ -236,10 +236,11 @@ struct BindAttempt {
         }
     }
 
+    /// What is published has a reference of its own until it has completed and, the VM's lock being held, beyond that.
     private mutating func depend(on unbind: ResourcePointer) {
         if blocker != nil { return }
         let cache = device.cache(.await)
-        let edge = reaction == .await ? cache.takeAwait(onOwned: unbind.fence, function: bindAwaitFired) : nil
+        let edge = reaction == .await ? cache.takeAwait(borrowing: unbind.fence, function: bindUnbindEnded) : nil
         add(edge, on: unbind.fence)
     }
 

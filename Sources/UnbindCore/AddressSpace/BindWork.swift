@@ -194,6 +194,15 @@ func releaseBindWork(_ memory: UnsafeMutableRawPointer) {
     vm.dropWeakly()
 }
 
+/// An unbind that an asynchronous bind awaited has completed; the edge had no reference. It carries no error, unless the
+/// device is lost.
+func bindUnbindEnded(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {
+    let edge = callback.assumingMemoryBound(to: Await.self)
+    let work = edge.pointee.waiter.assumingMemoryBound(to: BindWork.self)
+    work.pointee.vm.pointee.device.cache(.await).giveBorrowed(edge)
+    if work.pointee.gate.complete(error: fence.assumingMemoryBound(to: Fence.self).error) { work.makeReady() }
+}
+
 /// Something that an asynchronous bind awaited has ended: an unbind, which carries no error whatever became of the work
 /// that it waited for, or a move of the buffer's memory.
 func bindAwaitFired(_ callback: UnsafeMutableRawPointer, _ fence: UnsafeMutableRawPointer) {

@@ -28,6 +28,7 @@ struct UnbindDrain: ~Copyable {
     /// Ready and not yet taken; newest first. Nil: the work item is at rest, and whoever pushes onto that submits it;
     /// `taken`: it is at work on what it took, and looks again. One word for both, so that no thread is ever seen
     /// between handing an unbind over and saying so.
+    /// Onto nil only under the executor's lock, which submitting takes anyway.
     fileprivate let ready = Atomic<ResourcePointer?>(nil)
 
     /// No resource is there.
@@ -61,20 +62,31 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
 
     /// The unbind awaits nothing any more, as of `time`. Any thread; any lock below the executor's may be held.
     func makeReady(_ resource: ResourcePointer, at time: UInt64) {
-        var head = pointee.ready.load(ordering: .relaxed)
+        // Once it is on the list it may be completed, and all this be gone.
         while true {
+            let head = pointee.ready.load(ordering: .relaxed)
+            if head == nil {
+                let executor = pointee.vm.pointee.device.pointee.executor
+                if executor.submit(item, asOf: time, if: { pushFirst(resource) }) { return }
+                continue
+            }
             resource.setNext(head == UnbindDrain.taken ? nil : head)
             let result = pointee.ready.weakCompareExchange(
                 expected: head, desired: resource, successOrdering: .acquiringAndReleasing, failureOrdering: .relaxed)
-            if result.exchanged { break }
-            head = result.original
+            if result.exchanged { return }
         }
-        // Otherwise it may be completed by now, and all this be gone.
-        if head == nil {
-            // The pending unbinds hold the VM. To give back power references the drain needs it longer.
-            if pointee.vm.power != nil { pointee.vm.retain() }
-            pointee.vm.pointee.device.pointee.executor.submit(item, asOf: time)
-        }
+    }
+
+    /// False if something is on the list already.
+    /// - Locking: the executor's lock is held.
+    @inline(__always)
+    private func pushFirst(_ resource: ResourcePointer) -> Bool {
+        if pointee.ready.load(ordering: .acquiring) != nil { return false }
+        // The pending unbinds hold the VM. To give back power references the drain needs it longer.
+        if pointee.vm.power != nil { pointee.vm.retain() }
+        resource.setNext(nil)
+        pointee.ready.store(resource, ordering: .releasing)
+        return true
     }
 
     fileprivate func run(at time: UInt64) {
@@ -161,6 +173,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         return batch
     }
 
+    @inline(__always)
     private func clearBatch(at time: UInt64) -> UInt64 {
         var entries: UInt64 = 0
         var needsInvalidation = false
@@ -207,17 +220,18 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
     }
 
     /// The VM, and the drain with it, may be gone after this, if the drain is at rest.
+    @inline(__always)
     private func complete(_ batch: ResourcePointer?, of vm: VMPointer, at time: UInt64) {
         let recordsStart = !vm.pointee.device.pointee.gpu.hasUnbindCost
-        var count = 0
+        var completed = CompletedUnbinds()
         var next = batch
         while let resource = next {
             // Gone when its hold is dropped.
             next = resource.pointee.next
-            if resource.dropHoldPending(at: time, recordsStart: recordsStart) { count &+= 1 }
+            resource.dropHold(at: time, recordsStart: recordsStart, &completed)
         }
         // Those that are held end later.
-        if count > 0 { vm.pendingUnbindsEnded(count) }
+        if completed.count > 0 { vm.pendingUnbindsEnded(completed) }
     }
 
     private func completeWithPower(_ batch: ResourcePointer?, at time: UInt64) {

@@ -74,12 +74,13 @@ extension UnsafeMutablePointer where Pointee == VMA {
         guard let memory = device.cache(.vma).take() else { throw Status.noMemory }
         var view: UnsafeMutablePointer<ViewLayout>?
         if layout.kind != .normal {
-            view = device.pointee.memory.allocateArray(of: ViewLayout.self, count: 1)
-            guard let view else {
+            guard let viewMemory = device.cache(.viewLayout).take() else {
                 device.cache(.vma).give(memory)
                 throw Status.noMemory
             }
-            view.initialize(to: layout)
+            let made = viewMemory.bindMemory(to: ViewLayout.self, capacity: 1)
+            made.initialize(to: layout)
+            view = made
         }
         let vma = memory.bindMemory(to: VMA.self, capacity: 1)
         vma.initialize(
@@ -110,15 +111,20 @@ extension UnsafeMutablePointer where Pointee == VMA {
     func drop() {
         guard pointee.count.drop() else { return }
         let (vm, bo) = (pointee.vm, pointee.bo)
-        let device = vm.pointee.device
-        invariant(!node.pointee.isAllocated, "a VMA was freed while it was bound")
         bo.remove(self)
-        if let view = pointee.view { device.pointee.memory.deallocateArray(view, count: 1) }
+        free(to: vm.pointee.device)
+        bo.drop()
+        vm.drop()
+    }
+
+    /// Gives the memory back. Nobody has a reference, and its buffer's list does not have it.
+    @inline(__always)
+    fileprivate func free(to device: DevicePointer) {
+        invariant(!node.pointee.isAllocated, "a VMA was freed while it was bound")
+        if let view = pointee.view { device.cache(.viewLayout).give(UnsafeMutableRawPointer(view)) }
         pointee.magic = 0
         deinitialize(count: 1)
         device.cache(.vma).give(UnsafeMutableRawPointer(self))
-        bo.drop()
-        vm.drop()
     }
 
     /// The caller lets go of a handle; the last one unbinds.
@@ -129,10 +135,16 @@ extension UnsafeMutablePointer where Pointee == VMA {
         drop()
     }
 
+    @inline(__always)
     var state: VMAState {
         let hint = pointee.stateHint.load(ordering: .acquiring)
         if hint == VMAState.unbound.rawValue { return .unbound }
         if hint == VMAState.bound.rawValue { return .bound }
+        return computeState()
+    }
+
+    @inline(never)
+    private func computeState() -> VMAState {
         pointee.vm.pointee.lock.acquire()
         defer { pointee.vm.pointee.lock.release() }
         return lockedState
@@ -190,6 +202,35 @@ extension UnsafeMutablePointer where Pointee == VMA {
     }
 }
 
+extension UnsafeMutablePointer where Pointee == BufferObject {
+    /// Drops a reference to each of many VMAs of this buffer in one VM. Their order in the list is lost.
+    /// - Locking: nothing may be held.
+    func drop(_ vmas: UnsafeMutablePointer<VMAPointer>, count: Int) {
+        let vm = vmas[0].pointee.vm
+        let device = vm.pointee.device
+        var freed: UInt32 = 0
+        var left = 0
+        pointee.listLock.acquire()
+        for index in 0..<count {
+            let vma = vmas[index]
+            // Whoever takes another one finds the VMA in this list: it has no range, by which it could be found, too.
+            if vma.pointee.count.isOnlyReference {
+                removeLocked(vma)
+                vma.free(to: device)
+                freed &+= 1
+            } else {
+                vmas[left] = vma
+                left &+= 1
+            }
+        }
+        pointee.listLock.release()
+        for index in 0..<left { vmas[index].drop() }
+        if freed == 0 { return }
+        drop(freed)
+        vm.drop(freed)
+    }
+}
+
 extension UnsafeMutablePointer where Pointee == Device {
     func makeAwait(on fence: FencePointer, function: @escaping FenceCallback.Function) throws(Status) -> AwaitPointer {
         guard let edge = cache(.await).takeAwait(on: fence, function: function) else { throw Status.noMemory }
@@ -200,5 +241,6 @@ extension UnsafeMutablePointer where Pointee == Device {
     func free(_ edge: AwaitPointer) { cache(.await).give(edge) }
 
     /// One that was on the fence.
+    @inline(__always)
     func free(_ edge: AwaitPointer, on fence: FencePointer) { cache(.await).give(edge, on: fence) }
 }

@@ -24,7 +24,7 @@ struct VMAResource: ~Copyable {
     fileprivate(set) var link: UnsafeMutableRawPointer?
     /// Whatever becomes of what it awaits, the unbind happens.
     let gate = JoinCount()
-    /// The binding's own, dropped when the entries are cleared, and one for each hold.
+    /// The binding's own, dropped when the entries are cleared, and one for each hold. Changes under the history's lock.
     let holds = Atomic<Int32>(1)
     /// See VMAResource+Entries.
     var writtenIn: UInt64 = 0
@@ -101,10 +101,12 @@ struct VMAResource: ~Copyable {
     /// hold.
     @inline(__always)
     var binding: Binding {
-        Binding(
-            start: start, size: size, physical: has(.isNull) ? start : pages.pointee.physical,
-            isLocal: pages.pointee.isLocal, isReadOnly: isReadOnly, isNull: has(.isNull),
-            decision: word.load(ordering: .relaxed) &>> Flag.count)
+        let word = word.load(ordering: .relaxed)
+        let isNull = word & Flag.isNull.rawValue != 0
+        return Binding(
+            start: start, size: size, physical: isNull ? start : pages.pointee.physical,
+            isLocal: pages.pointee.isLocal, isReadOnly: word & Flag.isReadOnly.rawValue != 0, isNull: isNull,
+            decision: word &>> Flag.count)
     }
 }
 
@@ -172,13 +174,12 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// there. False if the unbind has completed: there is nothing to look at any more.
     /// - Locking: the VM's lock, under which the resource was found.
     func hold() -> Bool {
-        var count = pointee.holds.load(ordering: .relaxed)
-        while count != 0 {
-            let result = pointee.holds.weakCompareExchange(expected: count, desired: count + 1, ordering: .acquiring)
-            if result.exchanged { return true }
-            count = result.original
+        pointee.vm.pointee.history.withLock {
+            let count = pointee.holds.load(ordering: .relaxed)
+            if count == 0 { return false }
+            pointee.holds.store(count + 1, ordering: .relaxed)
+            return true
         }
-        return false
     }
 
     /// Whether somebody holds an installed binding.
@@ -201,7 +202,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// True if that left the caller with a power reference to give back, when no lock is held and no signalling
     /// section is open.
     func dropHold(at time: UInt64, power: VMAResource.PowerEnd) -> Bool {
-        if pointee.holds.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue != 1 { return false }
+        if !endHold(at: time) { return false }
         let isCallers = pointee.holdsPower && power == .toCaller
         // First: the end of the unbind lets a close go on.
         if pointee.holdsPower, !isCallers { pointee.vm.power?.putLater() }
@@ -213,31 +214,43 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// chain's reference goes with the index entry, so that no lookup meets freed memory (P15, P22).
     private func complete(at time: UInt64) {
         let vm = pointee.vm
+        var completed = CompletedUnbinds()
         finish(at: time)
-        vm.pendingUnbindsEnded(1)
+        completed.add(self)
+        vm.pendingUnbindsEnded(completed)
     }
 
-    /// For the drain, of a device without power: as dropHold, but the unbind still counts as pending. True if it is
-    /// completed. If somebody holds it, and with `recordsStart`, this is when it started.
-    func dropHoldPending(at time: UInt64, recordsStart: Bool) -> Bool {
+    /// True if it was the last hold; then the unbind counts as completed, and the history says so.
+    @inline(__always)
+    private func endHold(at time: UInt64) -> Bool {
+        let vm = pointee.vm
+        return vm.pointee.history.record(
+            .unbindCompleted, start: pointee.start, size: pointee.size, boID: pointee.boID, time: time
+        ) {
+            let left = pointee.holds.load(ordering: .relaxed) - 1
+            pointee.holds.store(left, ordering: .releasing)
+            if left != 0 { return false }
+            vm.pointee.stats.pointee.completed.add(1)
+            return true
+        }
+    }
+
+    /// For the drain, of a device without power: as dropHold, but the unbind still counts as pending, until those that
+    /// it is added to do. If somebody holds it, and with `recordsStart`, this is when it started.
+    @inline(__always)
+    func dropHold(at time: UInt64, recordsStart: Bool, _ completed: inout CompletedUnbinds) {
         if recordsStart, pointee.holds.load(ordering: .relaxed) != 1 { record(.unbindStarted, at: time) }
-        if pointee.holds.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue != 1 { return false }
+        if !endHold(at: time) { return }
         finish(at: time)
-        return true
+        completed.add(self)
     }
 
+    @inline(__always)
     private func finish(at time: UInt64) {
         let vm = pointee.vm
         let pages = pointee.pages
-        record(.unbindCompleted, at: time)
-        _ = vm.pointee.stats.pointee.completed.wrappingAdd(1, ordering: .relaxed)
         if let stream = vm.pointee.stream, pointee.isPublished { stream.recordUnbindDone(self, at: time) }
         fence.signal(error: pointee.writtenIn == VMAResource.lost ? Status.lost.raw : 0, at: time)
-        if pointee.isPublished {
-            vm.pointee.pending.push(self)
-        } else {
-            fence.drop()
-        }
         pages.drop()
     }
 
@@ -280,15 +293,23 @@ func releaseResource(_ memory: UnsafeMutableRawPointer) {
 extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// The first pending unbind keeps the VM for all of them, and is work under way for all of them: what is the
     /// device's, all its threads share.
-    func pendingUnbindBegan() {
-        if pointee.pendingCount.wrappingAdd(1, ordering: .acquiringAndReleasing).oldValue != 0 { return }
+    /// - Parameter count: that of all pending unbinds now.
+    @inline(__always)
+    func pendingUnbindBegan(_ count: Int) {
+        if count != 1 { return }
         pointee.device.workBegan()
         retain()
     }
 
-    /// The VM may be gone after this.
-    func pendingUnbindsEnded(_ count: Int) {
-        if pointee.pendingCount.wrappingSubtract(count, ordering: .acquiringAndReleasing).oldValue != count { return }
+    /// Whose fences have signalled. The VM may be gone after this.
+    func pendingUnbindsEnded(_ completed: CompletedUnbinds) {
+        let left = pointee.history.withLock {
+            pointee.pending.push(completed)
+            let left = pointee.pendingCount.load(ordering: .relaxed) &- completed.count
+            pointee.pendingCount.store(left, ordering: .releasing)
+            return left
+        }
+        if left != 0 { return }
         let device = pointee.device
         device.retain()
         drop()

@@ -25,14 +25,23 @@ extension UnsafeMutablePointer where Pointee == Executor {
     func submit(_ item: WorkItemPointer) { submit(item, asOf: now) }
 
     /// As above, for who knows already what time it is.
-    func submit(_ item: WorkItemPointer, asOf present: UInt64) {
+    func submit(_ item: WorkItemPointer, asOf present: UInt64) { _ = submit(item, asOf: present, if: { true }) }
+
+    /// As above, unless `claim`, which is called with the lock held, answers false.
+    @inline(__always)
+    func submit(_ item: WorkItemPointer, asOf present: UInt64, if claim: () -> Bool) -> Bool {
         pointee.lock.acquire()
+        if !claim() {
+            pointee.lock.release()
+            return false
+        }
         item.pointee.due = present
         enqueue(item)
         appendReady(item)
         let wakes = wakeForReadyItem()
         pointee.lock.release()
         if wakes > 0 { csys_futex_wake(pointee.workWord.address, wakes) }
+        return true
     }
 
     /// Has the item run when the clock shows `time`, at once if it does already. Its function gets `time`, also if that
@@ -75,6 +84,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
         return true
     }
 
+    @inline(__always)
     private func enqueue(_ item: WorkItemPointer) {
         invariant(!pointee.isStopped, "work was submitted to a stopped executor")
         invariant(
@@ -85,6 +95,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
         pointee.nextSequence &+= 1
     }
 
+    @inline(__always)
     private func appendReady(_ item: WorkItemPointer) {
         item.pointee.next = nil
         item.pointee.child = nil
@@ -100,6 +111,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
     // MARK: Waking (lock held; the result is for csys_futex_wake after its release)
 
     /// One worker is enough for one item; of the threads that wait on the other kinds each may be about to leave.
+    @inline(__always)
     private func wakeForReadyItem() -> UInt32 {
         raiseEvent()
         if pointee.kind != .pool { return wakeSleepers() }
@@ -137,12 +149,14 @@ extension UnsafeMutablePointer where Pointee == Executor {
     // MARK: The event descriptor (lock held)
 
     /// Work has come that the caller's event loop does not know of.
+    @inline(__always)
     func raiseEvent() {
         if pointee.eventDescriptor < 0 || pointee.eventIsRaised { return }
         pointee.eventIsRaised = true
         if pointee.eventIsWatched { csys_eventfd_raise(pointee.eventDescriptor) }
     }
 
+    @inline(__always)
     func clearEvent() {
         if !pointee.eventIsRaised { return }
         pointee.eventIsRaised = false
@@ -165,8 +179,12 @@ extension UnsafeMutablePointer where Pointee == Executor {
     var isIdle: Bool { pointee.firstReady == nil && pointee.timers == nil && pointee.running == 0 }
 
     /// Moves the timers whose time has come to the ready list.
+    @inline(__always)
     func promoteTimers() {
-        guard let first = pointee.timers else { return }
+        if let first = pointee.timers { promote(from: first) }
+    }
+
+    private func promote(from first: WorkItemPointer) {
         let present = now
         var timer: WorkItemPointer? = first
         while let item = timer, item.pointee.due <= present {
@@ -178,6 +196,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
     }
 
     /// The item after `previous` on the ready list, or the first, is taken and counted as running. There must be one.
+    @inline(__always)
     func takeReady(after previous: WorkItemPointer?) -> TakenWork {
         let item = previous == nil ? pointee.firstReady! : previous!.pointee.next!
         if let previous {
@@ -203,6 +222,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
     // MARK: Running
 
     /// Runs taken work without the lock, which is held before and after.
+    @inline(__always)
     func perform(_ work: TakenWork) {
         pointee.lock.release()
         LockOrder.assertNoneHeld("work was run with a lock held")

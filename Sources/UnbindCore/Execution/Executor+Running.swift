@@ -136,6 +136,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
     // MARK: Manual (lock held)
 
     /// The first ready item with a lower sequence number than `end` that is due by `time`.
+    @inline(__always)
     func takeManual(submittedBefore end: UInt64, dueBy time: UInt64) -> TakenWork? {
         promoteTimers()
         var previous: WorkItemPointer?

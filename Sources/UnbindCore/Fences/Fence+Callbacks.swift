@@ -43,15 +43,25 @@ extension UnsafeMutablePointer where Pointee == Fence {
     /// Puts the callback on the fence. False if it has signalled: the callback will not be called.
     ///
     /// - Ownership: the caller holds a reference to the fence until the callback is called or removed.
+    @inline(__always)
     func add(_ callback: FenceCallbackPointer) -> Bool {
-        if isSignalled { return false }
+        let word = pointee.word.load(ordering: .acquiring)
+        if word & FenceWord.signalled != 0 { return false }
         callback.pointee.next = nil
         callback.pointee.previous = callback
+        if word == 0 {
+            let isFirst = pointee.word.compareExchange(
+                expected: 0, desired: UInt(bitPattern: callback), successOrdering: .releasing,
+                failureOrdering: .relaxed
+            ).exchanged
+            if isFirst { return true }
+        }
+        return addLocked(callback)
+    }
+
+    /// Behind those that are there already.
+    private func addLocked(_ callback: FenceCallbackPointer) -> Bool {
         let address = UInt(bitPattern: callback)
-        let isFirst = pointee.word.compareExchange(
-            expected: 0, desired: address, successOrdering: .releasing, failureOrdering: .relaxed
-        ).exchanged
-        if isFirst { return true }
         let old = acquireCallbacks()
         if old & FenceWord.signalled != 0 {
             callback.pointee.previous = nil

@@ -19,7 +19,7 @@ extension UnsafeMutablePointer where Pointee == IntervalIndex {
         var node = root
         var slots = node.overlaps(below: below, from: from)
         // The slots of the nodes above that are still to be looked into, by level, and a bit for each level with such.
-        var waiting = InlineArray<16, UInt32>(repeating: 0)
+        var waiting: InlineArray<8, UInt32> = [0, 0, 0, 0, 0, 0, 0, 0]
         var waitingLevels: UInt32 = 0
         while true {
             if slots == 0 {

@@ -2,10 +2,10 @@
 //
 // An unbind is published here before its range is handed out again, under the VM's lock, and a bind looks here under
 // the same lock: that is all the order there is between an old and a new owner of a range. Leaving is different: a
-// completed unbind is pushed on a list without any lock, and the next lookup takes it out. So completion never waits
+// completed unbind is put on a list without that lock, and the next lookup takes it out. So completion never waits
 // for a thread that holds the lock (P31), and a lookup must tolerate fences that have signalled (P15).
 //
-// - Locking: the VM's lock, but for `push`.
+// - Locking: the VM's lock, but for `push`. The list of the completed belongs to the history's lock.
 
 import Synchronization
 
@@ -15,8 +15,40 @@ struct PendingUnbinds: ~Copyable {
     fileprivate(set) var lastScheduled: FencePointer?
     /// Completed and still in the index; newest first. Each with the chain's reference.
     fileprivate let completed = Atomic<ResourcePointer?>(nil)
+    fileprivate let history: HistoryPointer
 
-    init(memory: UnsafeMutablePointer<Memory>) { index = IntervalIndex(memory: memory) }
+    init(memory: UnsafeMutablePointer<Memory>, history: HistoryPointer) {
+        index = IntervalIndex(memory: memory)
+        self.history = history
+    }
+}
+
+/// Unbinds that have completed and do not count as such yet.
+struct CompletedUnbinds {
+    fileprivate(set) var count = 0
+    /// Of them, those in the index, newest first. Each with the chain's reference.
+    private var first: ResourcePointer?
+    private var last: ResourcePointer?
+
+    @inline(__always)
+    init() {}
+
+    /// Takes over the chain's reference.
+    @inline(__always)
+    mutating func add(_ resource: ResourcePointer) {
+        count &+= 1
+        if !resource.pointee.isPublished { return resource.fence.drop() }
+        resource.setNext(first)
+        if first == nil { last = resource }
+        first = resource
+    }
+
+    @inline(__always)
+    fileprivate func put(on list: borrowing Atomic<ResourcePointer?>) {
+        guard let last else { return }
+        last.setNext(list.load(ordering: .relaxed))
+        list.store(first, ordering: .releasing)
+    }
 }
 
 extension UnsafeMutablePointer where Pointee == PendingUnbinds {
@@ -46,22 +78,19 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
         pointee.lastScheduled = fence
     }
 
-    /// Hands over a completed unbind. Any thread, no lock.
-    func push(_ resource: ResourcePointer) {
-        var head = pointee.completed.load(ordering: .relaxed)
-        while true {
-            resource.setNext(head)
-            let result = pointee.completed.weakCompareExchange(
-                expected: head, desired: resource, successOrdering: .releasing, failureOrdering: .relaxed)
-            if result.exchanged { return }
-            head = result.original
-        }
-    }
+    /// Hands over completed unbinds.
+    /// - Locking: the history's lock is held; no other is needed.
+    @inline(__always)
+    func push(_ unbinds: CompletedUnbinds) { unbinds.put(on: pointee.completed) }
 
     /// Takes completed unbinds out of the index.
     func reap() {
         if pointee.completed.load(ordering: .relaxed) == nil { return }
-        var next = pointee.completed.exchange(nil, ordering: .acquiring)
+        var next = pointee.history.withLock {
+            let first = pointee.completed.load(ordering: .relaxed)
+            pointee.completed.store(nil, ordering: .relaxed)
+            return first
+        }
         while let resource = next {
             next = resource.pointee.next
             index.remove(resource.node)

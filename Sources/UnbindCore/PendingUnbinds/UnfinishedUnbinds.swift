@@ -10,7 +10,7 @@ struct UnfinishedUnbinds {
     let range: ClosedRange<UInt64>
     private(set) var count = 0
     /// The first ones found, and a bit for each that covers the range.
-    private var first = InlineArray<8, ResourcePointer?>(repeating: nil)
+    private var first: InlineArray<8, ResourcePointer?> = [nil, nil, nil, nil, nil, nil, nil, nil]
     private var firstCovering: UInt8 = 0
     /// Of those found after them, the one scheduled last.
     private var latestOfOthers: ResourcePointer?
@@ -20,6 +20,7 @@ struct UnfinishedUnbinds {
     /// How many are remembered.
     static var capacity: Int { 8 }
 
+    @inline(__always)
     init(range: ClosedRange<UInt64>) { self.range = range }
 
     @inline(__always)

@@ -6,6 +6,8 @@
 // record need not ask.
 //
 // Life: of its address space. Locking: its own lock, a BriefLock held for one record or one scan; callers may hold any.
+// What changes when a record is made belongs to that lock, too: the holds of VMAResources, and how many unbinds are
+// pending.
 
 import Synchronization
 
@@ -51,6 +53,13 @@ struct HistoryRecord {
 
     @inline(__always)
     func covers(_ address: UInt64) -> Bool { address >= start && address &- start < size }
+
+    /// True of the unbind of a mapping, by itself or with neighbours, if this was its bind.
+    @inline(__always)
+    func isWithin(_ unbind: HistoryRecord) -> Bool {
+        boID == unbind.boID && start >= unbind.start && size <= unbind.size
+            && start &- unbind.start <= unbind.size &- size
+    }
 
     /// True if both are of the same mapping, or of two that look alike.
     @inline(__always)
@@ -140,7 +149,22 @@ extension UnsafeMutablePointer where Pointee == History {
         _ operation: HistoryOperation, start: UInt64, size: UInt64, boID: UInt64, time: UInt64,
         isApproximate: Bool = false
     ) {
+        _ = record(
+            operation, start: start, size: size, boID: boID, time: time, isApproximate: isApproximate, if: { true })
+    }
+
+    /// The same, unless `change`, which is called with the lock held, answers false. What changes at the same time as a
+    /// record is made belongs to the same lock, because another one would cost as much again.
+    @inline(__always)
+    func record(
+        _ operation: HistoryOperation, start: UInt64, size: UInt64, boID: UInt64, time: UInt64,
+        isApproximate: Bool = false, if change: () -> Bool
+    ) -> Bool {
         pointee.lock.acquire()
+        if !change() {
+            pointee.lock.release()
+            return false
+        }
         let place = pointee.next
         let latest = isApproximate ? Swift.max(time, pointee.latest) : time
         pointee.count = pointee.count &+ 1
@@ -149,6 +173,16 @@ extension UnsafeMutablePointer where Pointee == History {
         (pointee.records + place).initialize(
             to: HistoryRecord(time: latest, start: start, size: size, boID: boID, operation: operation))
         pointee.lock.release()
+        return true
+    }
+
+    /// Changes something that belongs to the lock: a few instructions.
+    @inline(__always)
+    func withLock<R>(_ change: () -> R) -> R {
+        pointee.lock.acquire()
+        let result = change()
+        pointee.lock.release()
+        return result
     }
 
     // MARK: Reading
@@ -258,7 +292,7 @@ extension UnsafeMutablePointer where Pointee == History {
             let later = pointee.records[slot(of: number)]
             switch later.operation {
             case .unbindScheduled, .unbindStarted, .unbindCompleted:
-                if later.isSameMapping(as: record) {
+                if record.isWithin(later) {
                     mapping.unboundAt = later.time
                     return mapping
                 }

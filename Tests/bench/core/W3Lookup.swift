@@ -110,7 +110,7 @@ extension Rig {
 
     @inline(__always)
     func collect(_ fence: FencePointer, for waiter: UnsafeMutablePointer<Waiter>) {
-        guard let edge = space.device.cache(.await).takeAwait(onOwned: fence, function: waiterCalled) else {
+        guard let edge = space.device.cache(.await).takeAwait(borrowing: fence, function: waiterCalled) else {
             panic("there is not enough memory for the benchmark")
         }
         waiter.pointee.edges[waiter.pointee.edgeCount] = edge
@@ -126,7 +126,7 @@ extension Rig {
             let fence = waiter.pointee.fences[place].unsafelyUnwrapped
             invariant(fence.remove(callback), "an edge was not on its fence")
             isOpen = waiter.pointee.gate.complete(error: 0)
-            space.device.free(edge, on: fence)
+            space.device.cache(.await).giveBorrowed(edge)
         }
         invariant(waiter.pointee.edgeCount == Int(found), "a range met another number of pending unbinds than it was made to")
         invariant(isOpen, "a gate did not open")

@@ -36,6 +36,7 @@ struct CostModel: Equatable {
     func bytes(_ count: UInt64) -> UInt64 { CostModel.nanoseconds(count, bytePicoseconds) }
 
     private static func nanoseconds(_ count: UInt64, _ picoseconds: UInt64) -> UInt64 {
+        if picoseconds == 0 { return 0 }
         let total = count.multipliedSaturating(by: picoseconds)
         return total / 1000 + (total % 1000 == 0 ? 0 : 1)
     }
