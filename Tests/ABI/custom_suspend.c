@@ -489,3 +489,32 @@ TEST(threads, "an address space is suspended and resumed while other threads bin
     for (unsigned i = 0; i < 10; i++) unbind_vma_unref(still[i]);
     toy_close(&toy);
 }
+
+static void *suspend_and_resume(void *argument) {
+    struct toy *toy = (struct toy *)argument;
+    for (;;) {
+        int status = unbind_vm_suspend(toy->gpu.vm);
+        if (status == 0) status = unbind_vm_resume(toy->gpu.vm);
+        CHECK(status == 0 || status == -ENOENT);
+        if (status != 0) return NULL;
+    }
+}
+
+TEST(closing, "closing a device waits for a suspend and a resume that another thread is at") {
+    for (unsigned round = 0; round < 50; round++) {
+        struct toy toy;
+        pthread_t thread;
+        toy_init(&toy, TOY_BY_THREAD);
+        toy_open(&toy, UNBIND_EXECUTOR_POOL);
+        unbind_vma *vma = new_vma(&toy, PAGE, 0x10000);
+        REQUIRE(unbind_vma_bind(vma, 0) == 0);
+        REQUIRE(pthread_create(&thread, NULL, suspend_and_resume, &toy) == 0);
+        if (round % 2) sleep_ms(1);
+        CHECK_EQUAL(unbind_device_close(toy.gpu.device, NULL), 0);
+        pthread_join(thread, NULL);
+        unbind_vma_unref(vma);
+        unbind_vm_unref(toy.gpu.vm);
+        unbind_device_unref(toy.gpu.device);
+        toy_end(&toy);
+    }
+}

@@ -61,13 +61,19 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
 
     /// Hands the work a transfer, with more room as long as it wants that, and waits for its end.
     private func transfer(_ kind: BackendTransfer.Kind) throws(Status) {
+        let device = pointee.backend.pointee.device
+        // A close waits until it is over: the executor is not stopped before.
+        if !device.tryBeginWork() {
+            endTransferring(kind, hasFailed: true)
+            throw Status.closed
+        }
+        defer { device.workEnded() }
         var capacity = 64
         while true {
             let transfer: BackendTransferPointer
             do throws(Status) {
                 try pointee.backend.checkNotLost()
-                transfer = try .make(
-                    kind, capacity: capacity, memory: pointee.backend.pointee.device.pointee.memory)
+                transfer = try .make(kind, capacity: capacity, memory: device.pointee.memory)
             } catch {
                 endTransferring(kind, hasFailed: true)
                 throw error
