@@ -29,7 +29,7 @@ struct IndexNodeSearchTests {
     func searches(values: Int) {
         var random = RandomSource(seed: UInt64(values))
         withWords { starts, lasts in
-            for _ in 0..<20_000 {
+            for _ in 0..<4_000 {
                 for slot in 0..<IndexNode.slots {
                     starts[slot] = word(&random, among: values)
                     lasts[slot] = word(&random, among: values)
