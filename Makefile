@@ -86,6 +86,7 @@ $(TOOL): $(TOOLS) $(SHARED) build/rpath | setup
 run: all
 	LD_LIBRARY_PATH=build/lib $(TOOL) demo
 
+# As many steps at a time as there are processors, or TEST_JOBS.
 test check: setup-tests
 	@Tests/run
 
@@ -136,4 +137,4 @@ uninstall:
 	@if [ -d '$(DESTDIR)$(INCLUDEDIR)/unbind' ]; then rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(INCLUDEDIR)/unbind'; fi
 
 clean:
-	rm -rf build .build .build-library .build-tools .build-bench .build-tsan .build-asan
+	rm -rf build .build .build-library .build-tools .build-bench .build-opt .build-tsan .build-asan

@@ -28,25 +28,17 @@ TEST(whole_ranges, "a list of maps and unmaps takes effect as a whole, or not at
 
 /* A store through the GPU; the job's error. */
 static int gpu_store(struct gpu *gpu, unbind_queue *queue, uint64_t address, uint64_t value) {
-    struct unbind_command command;
+    struct unbind_command command = command_store(address, value);
     unbind_fence *fence = NULL;
-    memset(&command, 0, sizeof command);
-    command.op = UNBIND_COMMAND_STORE;
-    command.address = address;
-    command.value = value;
     REQUIRE(submit(queue, &command, 1, NULL, NULL, &fence) == 0);
     (void)gpu;
     return finish(fence);
 }
 
 static uint64_t gpu_load(unbind_queue *queue, uint64_t address, int *error) {
-    struct unbind_command command;
     unbind_fence *fence = NULL;
     uint64_t result = UINT64_C(0x5a5a5a5a);
-    memset(&command, 0, sizeof command);
-    command.op = UNBIND_COMMAND_LOAD;
-    command.address = address;
-    command.result = &result;
+    struct unbind_command command = command_load(address, &result);
     REQUIRE(submit(queue, &command, 1, NULL, NULL, &fence) == 0);
     *error = finish(fence);
     return result;

@@ -311,6 +311,123 @@ TEST(array_of_binds, "selftest 50: an array of binds, all of them or none") {
     gpu_close(&gpu);
 }
 
+TEST(one_invalidation, "a batch whose unbinds are done within the call invalidates the TLB once") {
+    enum { COUNT = 64 };
+    struct gpu gpu;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_bo *bo = make_tagged_bo(&gpu, COUNT * PAGE), *other = make_tagged_bo(&gpu, COUNT * PAGE);
+    unbind_queue *queue = make_queue(&gpu);
+    struct unbind_op ops[COUNT];
+    /* Neighbours, every second page, in no order; then others in their place; and with parts cut out of them. */
+    for (uint64_t step = 1; step <= 3; step++) {
+        for (int way = 0; way < 3; way++) {
+            for (uint64_t i = 0; i < COUNT; i++) {
+                ops[i] = op_map(bo, (COUNT - 1 - i) * PAGE, BASE + step * i * PAGE, PAGE);
+            }
+            if (way == 2) {
+                for (uint64_t i = 0; i < COUNT / 4; i++) ops[i] = op_map(bo, 0, BASE + 4 * i * PAGE, 4 * PAGE);
+            }
+            CHECK_EQUAL(unbind_vm_submit(gpu.vm, ops, way == 2 ? COUNT / 4 : COUNT, NULL), 0);
+            CHECK(gpu_reads(queue, BASE, tag_of(bo, way == 2 ? 0 : (COUNT - 1) * PAGE)));
+            uint64_t unmaps = batch_stats(gpu.vm).unmaps;
+            uint64_t invalidations = device_stats(gpu.device).tlb_invalidations;
+            for (uint64_t i = 0; i < COUNT; i++) {
+                uint64_t place = step == 3 && way != 2 ? (i * 5) % COUNT : i;
+                ops[i] = op_unmap(BASE + (way == 2 ? 4 * place : step * place) * PAGE, PAGE);
+                if (way == 1) ops[i] = op_map(other, place * PAGE, BASE + step * place * PAGE, PAGE);
+            }
+            CHECK_EQUAL(unbind_vm_submit(gpu.vm, ops, way == 2 ? COUNT / 4 : COUNT, NULL), 0);
+            CHECK_EQUAL(batch_stats(gpu.vm).unmaps - unmaps, way == 2 ? COUNT / 4 : COUNT);
+            CHECK_EQUAL(device_stats(gpu.device).tlb_invalidations - invalidations, 1);
+            if (way == 1) {
+                CHECK(gpu_reads(queue, BASE, tag_of(other, 0)));
+            } else {
+                CHECK(gpu_faults(queue, BASE));
+            }
+            apply(&gpu, op_unmap(BASE, 4 * COUNT * PAGE));
+        }
+    }
+    unbind_queue_unref(queue);
+    unbind_bo_unref(other);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
+
+/* A buffer's pages in reverse order, so that each is a mapping. */
+static void map_backwards(struct gpu *gpu, unbind_bo *bo, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++) apply(gpu, op_map(bo, (count - 1 - i) * PAGE, BASE + i * PAGE, PAGE));
+}
+
+TEST(neighbours_together, "neighbours that an unmap takes away are one pending unbind, and each page stays till then") {
+    enum { COUNT = 48 };
+    struct gpu gpu;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_bo *bo = make_tagged_bo(&gpu, COUNT * PAGE), *other = make_tagged_bo(&gpu, COUNT * PAGE);
+    unbind_queue *queue = make_queue(&gpu);
+    map_backwards(&gpu, bo, COUNT);
+    struct unbind_batch_stats before = batch_stats(gpu.vm);
+    unbind_fence *gate = make_fence(&gpu), *done = NULL, *mapped = NULL;
+    struct unbind_op op = op_unmap(BASE, COUNT * PAGE);
+    CHECK_EQUAL(batch_on(&gpu, NULL, &op, 1, UNBIND_BATCH_ASYNC, gate, &done), 0);
+    CHECK_EQUAL(batch_stats(gpu.vm).unmaps - before.unmaps, COUNT);
+    CHECK_EQUAL(batch_stats(gpu.vm).mappings, 0);
+    CHECK_EQUAL(vm_stats(gpu.vm).pending, 1);
+    CHECK_EQUAL(vm_stats(gpu.vm).bound, 0);
+    /* A bind in the middle waits for it, one beside it does not. */
+    op = op_map(other, 0, BASE + 7 * PAGE, PAGE);
+    CHECK_EQUAL(batch_of(&gpu, &op, 1, UNBIND_BATCH_ASYNC, &mapped), 0);
+    apply(&gpu, op_map(other, 0, BASE + COUNT * PAGE, PAGE));
+    for (uint64_t i = 0; i < COUNT; i++) CHECK(gpu_reads(queue, BASE + i * PAGE, tag_of(bo, (COUNT - 1 - i) * PAGE)));
+    CHECK(gpu_reads(queue, BASE + COUNT * PAGE, tag_of(other, 0)));
+    CHECK(!unbind_fence_is_signaled(mapped));
+    unbind_bo_unref(bo);
+    unbind_hold *hold = NULL;
+    signal_and_drop(gate);
+    CHECK_EQUAL(finish(done), 0);
+    CHECK_EQUAL(finish(mapped), 0);
+    CHECK_EQUAL(batch_stats(gpu.vm).entries_cleared - before.entries_cleared, COUNT);
+    CHECK(gpu_reads(queue, BASE + 7 * PAGE, tag_of(other, 0)));
+    CHECK(gpu_faults(queue, BASE + 6 * PAGE));
+    CHECK(gpu_faults(queue, BASE + 8 * PAGE));
+    apply(&gpu, op_unmap(BASE, 2 * COUNT * PAGE));
+    /* One that is held goes by itself: the others do not wait for it. */
+    map_backwards(&gpu, other, COUNT);
+    CHECK_EQUAL(unbind_vm_hold(gpu.vm, BASE + 5 * PAGE, &hold), 0);
+    op = op_unmap(BASE, COUNT * PAGE);
+    CHECK_EQUAL(batch_of(&gpu, &op, 1, UNBIND_BATCH_ASYNC, &done), 0);
+    CHECK(!unbind_fence_is_signaled(done));
+    CHECK(gpu_faults(queue, BASE + 4 * PAGE));
+    CHECK_EQUAL(vm_stats(gpu.vm).pending, 1);
+    unbind_hold_unref(hold);
+    CHECK_EQUAL(finish(done), 0);
+    CHECK_EQUAL(vm_stats(gpu.vm).pending, 0);
+    unbind_queue_unref(queue);
+    unbind_bo_unref(other);
+    gpu_close(&gpu);
+}
+
+TEST(together_suspended, "neighbours whose entries were lost go as well, and stay gone after the resume") {
+    enum { COUNT = 8 };
+    struct gpu gpu;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_bo *bo = make_tagged_bo(&gpu, 2 * COUNT * PAGE);
+    map_backwards(&gpu, bo, 2 * COUNT);
+    CHECK_EQUAL(unbind_vm_suspend(gpu.vm), 0);
+    unbind_fence *gate = make_fence(&gpu), *done = NULL;
+    struct unbind_op op = op_unmap(BASE, COUNT * PAGE);
+    CHECK_EQUAL(batch_on(&gpu, NULL, &op, 1, UNBIND_BATCH_ASYNC, gate, &done), 0);
+    apply(&gpu, op_unmap(BASE + COUNT * PAGE, (COUNT - 1) * PAGE));
+    CHECK_EQUAL(unbind_vm_resume(gpu.vm), 0);
+    for (uint64_t i = 0; i < 2 * COUNT; i++) {
+        CHECK_EQUAL(page_at(gpu.vm, BASE + i * PAGE).size, i == 2 * COUNT - 1 ? PAGE : 0);
+    }
+    signal_and_drop(gate);
+    CHECK_EQUAL(finish(done), 0);
+    CHECK_EQUAL(batch_stats(gpu.vm).mappings, 1);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
+
 TEST(large_split_binds, "selftest 50: a large bind in pieces is the same as in one") {
     struct gpu gpu;
     gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);

@@ -5,17 +5,6 @@
 
 #include "placing.h"
 
-static inline struct unbind_op map_op(unbind_bo *bo, uint64_t offset, uint64_t address, uint64_t size) {
-    struct unbind_op op;
-    memset(&op, 0, sizeof op);
-    op.op = UNBIND_OP_MAP;
-    op.bo = bo;
-    op.offset = offset;
-    op.address = address;
-    op.size = size;
-    return op;
-}
-
 static inline struct unbind_op range_op(uint32_t kind, uint64_t address, uint64_t size) {
     struct unbind_op op;
     memset(&op, 0, sizeof op);
@@ -25,10 +14,15 @@ static inline struct unbind_op range_op(uint32_t kind, uint64_t address, uint64_
     return op;
 }
 
+static inline struct unbind_op map_op(unbind_bo *bo, uint64_t offset, uint64_t address, uint64_t size) {
+    struct unbind_op op = range_op(UNBIND_OP_MAP, address, size);
+    op.bo = bo;
+    op.offset = offset;
+    return op;
+}
+
 static inline struct unbind_op bo_op(uint32_t kind, unbind_bo *bo) {
-    struct unbind_op op;
-    memset(&op, 0, sizeof op);
-    op.op = kind;
+    struct unbind_op op = range_op(kind, 0, 0);
     op.bo = bo;
     return op;
 }

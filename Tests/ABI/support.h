@@ -259,56 +259,48 @@ static inline void drop_fences(unbind_fence **fences, unsigned count) {
     for (unsigned i = 0; i < count; i++) unbind_fence_unref(fences[i]);
 }
 
-static inline struct unbind_command command_fill(uint64_t address, uint64_t size, uint32_t pattern) {
+static inline struct unbind_command command_of(uint32_t op, uint64_t address) {
     struct unbind_command command;
     memset(&command, 0, sizeof command);
-    command.op = UNBIND_COMMAND_FILL;
+    command.op = op;
     command.address = address;
+    return command;
+}
+
+static inline struct unbind_command command_fill(uint64_t address, uint64_t size, uint32_t pattern) {
+    struct unbind_command command = command_of(UNBIND_COMMAND_FILL, address);
     command.size = size;
     command.value = pattern;
     return command;
 }
 
 static inline struct unbind_command command_copy(uint64_t to, uint64_t from, uint64_t size) {
-    struct unbind_command command;
-    memset(&command, 0, sizeof command);
-    command.op = UNBIND_COMMAND_COPY;
-    command.address = to;
+    struct unbind_command command = command_of(UNBIND_COMMAND_COPY, to);
     command.source = from;
     command.size = size;
     return command;
 }
 
 static inline struct unbind_command command_store(uint64_t address, uint64_t value) {
-    struct unbind_command command;
-    memset(&command, 0, sizeof command);
-    command.op = UNBIND_COMMAND_STORE;
-    command.address = address;
+    struct unbind_command command = command_of(UNBIND_COMMAND_STORE, address);
     command.value = value;
     return command;
 }
 
 static inline struct unbind_command command_load(uint64_t address, uint64_t *result) {
-    struct unbind_command command;
-    memset(&command, 0, sizeof command);
-    command.op = UNBIND_COMMAND_LOAD;
-    command.address = address;
+    struct unbind_command command = command_of(UNBIND_COMMAND_LOAD, address);
     command.result = result;
     return command;
 }
 
 static inline struct unbind_command command_delay(uint64_t nanoseconds) {
-    struct unbind_command command;
-    memset(&command, 0, sizeof command);
-    command.op = UNBIND_COMMAND_DELAY;
+    struct unbind_command command = command_of(UNBIND_COMMAND_DELAY, 0);
     command.value = nanoseconds;
     return command;
 }
 
 static inline struct unbind_command command_wait(unbind_fence *fence) {
-    struct unbind_command command;
-    memset(&command, 0, sizeof command);
-    command.op = UNBIND_COMMAND_WAIT;
+    struct unbind_command command = command_of(UNBIND_COMMAND_WAIT, 0);
     command.fence = fence;
     return command;
 }

@@ -38,7 +38,8 @@ TEST(capabilities, "it says what it can do, and what it cannot") {
         CHECK_EQUAL(info.flags, UNBIND_INTEL_INFO_SCRATCH);
         intel_close(&gpu);
         open_lazily(&gpu);
-        CHECK_EQUAL(unbind_device_capabilities(gpu.device), capabilities & ~UNBIND_CAP_EXPLICIT_UNBIND);
+        const uint64_t explicit_only = UNBIND_CAP_EXPLICIT_UNBIND | UNBIND_CAP_SUSPEND;
+        CHECK_EQUAL(unbind_device_capabilities(gpu.device), capabilities & ~explicit_only);
         intel_close(&gpu);
     }
 }
@@ -152,7 +153,8 @@ TEST(pressure, "what the kernel takes away when memory is short is there again f
     struct binding buffers[4];
     for (unsigned i = 0; i < 4; i++) buffers[i] = bind_buffer(&gpu, PAGE, BASE + i * PAGE);
     unbind_queue *queue = make_queue(&gpu);
-    for (unsigned round = 0; round < 10; round++) {
+    // It does so when nothing runs: on a busy machine not in every round, and perhaps not in the first ten.
+    for (unsigned round = 0; round < 10 || log_count("unbind vm", NULL) == 0; round++, sleep_ms(1)) {
         struct unbind_command commands[2] = {
             command_store(BASE + round % 4 * PAGE, 100 + round),
             command_copy(BASE + (round + 1) % 4 * PAGE + 8, BASE + round % 4 * PAGE, 8),
@@ -163,7 +165,6 @@ TEST(pressure, "what the kernel takes away when memory is short is there again f
         CHECK_EQUAL(cpu_read(buffers[round % 4].bo, 0), 100 + round);
         CHECK_EQUAL(cpu_read(buffers[(round + 1) % 4].bo, 8), 100 + round);
     }
-    CHECK(log_count("unbind vm", NULL) > 0);
     unbind_queue_unref(queue);
     for (unsigned i = 0; i < 4; i++) drop_binding(&buffers[i]);
     intel_close(&gpu);

@@ -8,6 +8,9 @@
  *     cycle deferred CYCLES         1,024 unbinds stay pending; a cycle also makes,
  *                                   attaches, signals and drops a fence, and runs
  *                                   the work that this sets free; for callgrind
+ *     cycle batched CYCLES          a cycle maps and unmaps a page, as one of a thousand
+ *                                   neighbours in a call, each a mapping of its own; for
+ *                                   callgrind
  *     cycle memory                  prints the allocations per cycle once warm,
  *                                   and the bytes per pending unbind
  */
@@ -98,6 +101,26 @@ static void deferred(unsigned long cycles) {
     }
 }
 
+static void batched(unsigned long cycles) {
+    enum { COUNT = 1000 };
+    static struct unbind_op maps[COUNT], unmaps[COUNT];
+    unbind_bo *bo;
+    TRY(unbind_bo_create(device, COUNT * PAGE, UNBIND_REGION_SYSTEM, 0, &bo));
+    for (uint64_t i = 0; i < COUNT; i++) {
+        maps[i].op = UNBIND_OP_MAP;
+        unmaps[i].op = UNBIND_OP_UNMAP;
+        maps[i].address = unmaps[i].address = 0x10000000 + i * PAGE;
+        maps[i].size = unmaps[i].size = PAGE;
+        maps[i].bo = bo;
+        maps[i].offset = (COUNT - 1 - i) * PAGE;
+    }
+    for (unsigned long i = 0; i < cycles; i += COUNT) {
+        TRY(unbind_vm_submit(vm, maps, COUNT, NULL));
+        TRY(unbind_vm_submit(vm, unmaps, COUNT, NULL));
+    }
+    unbind_bo_unref(bo);
+}
+
 static struct unbind_device_stats stats(void) {
     struct unbind_device_stats stats = UNBIND_DEVICE_STATS_INIT;
     TRY(unbind_device_get_stats(device, &stats));
@@ -140,14 +163,16 @@ int main(int argc, char **argv) {
         memory();
         return 0;
     }
-    if (argc != 3 || (strcmp(argv[1], "immediate") != 0 && strcmp(argv[1], "deferred") != 0)) {
-        fprintf(stderr, "cycle: use: cycle immediate|deferred CYCLES, or cycle memory\n");
+    if (argc != 3 || (strcmp(argv[1], "immediate") && strcmp(argv[1], "deferred") && strcmp(argv[1], "batched"))) {
+        fprintf(stderr, "cycle: use: cycle immediate|deferred|batched CYCLES, or cycle memory\n");
         return 2;
     }
     open_device();
     make_vmas(PENDING + 1);
     if (strcmp(argv[1], "immediate") == 0) {
         immediate(cycles);
+    } else if (strcmp(argv[1], "batched") == 0) {
+        batched(cycles);
     } else {
         for (unsigned i = 0; i < PENDING; i++) bind_and_unbind(i);
         deferred(cycles);

@@ -29,6 +29,7 @@ if [ "$part" = core ]; then
 else
     per_cycle immediate
     per_cycle deferred
+    per_cycle batched
     "$program" memory | sed "s/^/$part./"
 fi > "$work/measured"
 

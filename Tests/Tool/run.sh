@@ -357,6 +357,29 @@ done
 # --- the probe
 
 on none 'a machine without an Intel GPU is told in one line' 0 '^No Intel GPU in this machine\.$' probe
+# Line by line, also as nobody if this is somebody who can become that; then on the machine at hand too, whatever it has.
+alone() { # name, command...: exit status 0, and that one line
+    local name=$1 ok=yes output
+    shift
+    output=$("$@" 2>&1) || ok=no
+    [ "$output" = 'No Intel GPU in this machine.' ] || ok=no
+    report "$name" $ok "$output"
+}
+alone 'and says nothing else' ./mocked none probe
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+    nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    # Tool and library may be where others cannot look; the machine's files are made by who probes it.
+    mkdir -p open/bin open/lib && cp "$tool" open/bin/unbindctl && chmod 755 "$work" mock &&
+        cp "$(ldd "$tool" | sed -n 's/.* => \(.*libunbind\.so[^ ]*\) .*/\1/p')" open/lib/ && mkdir -m 1777 open/tmp
+    sed "s|TMPDIR=$work|TMPDIR=$work/open/tmp|; s|\"$tool\"|\"$work/open/bin/unbindctl\"|" mocked >mocked-nobody
+    chmod 755 mocked-nobody
+    alone 'an unprivileged user is told the same' env LD_LIBRARY_PATH="$work/open/lib" \
+        "${nobody[@]}" ./mocked-nobody none probe
+    is 'an unprivileged user may probe the machine at hand' env LD_LIBRARY_PATH="$work/open/lib" \
+        "${nobody[@]}" open/bin/unbindctl probe
+    is 'and run the selftest of the software GPU' env LD_LIBRARY_PATH="$work/open/lib" \
+        "${nobody[@]}" open/bin/unbindctl selftest
+fi
 on no-pci 'a machine without PCI too' 0 '^No Intel GPU in this machine\.$' probe
 on other-vendor 'and one with a GPU of another maker' 0 '^No Intel GPU in this machine\.$' probe
 on none 'the same in JSON' 0 '"gpus": \[\]' probe --json
@@ -395,8 +418,11 @@ if command -v python3 >/dev/null; then
 fi
 expect 'a selftest without patience is refused' 64 'must be at least 1' selftest --timeout 0
 on none 'a selftest of a GPU that is not there' 69 'no such Intel GPU' selftest --device discrete
-for machine in tgl adl dg2 dg2-later lnl bmg dg2-xe unknown-id; do
+for machine in tgl adl mtl dg2 dg2-later lnl bmg dg2-xe pvc unknown-id; do
     on $machine "the selftest of $machine passes" 0 '^1\.\.[1-9][0-9]*$' selftest --device pci:card=0
+done
+for machine in dg2 bmg; do
+    on $machine "which moves a buffer on $machine" 0 '^ok [0-9]+ - a buffer that is moved[^#]*$' selftest --device pci:card=0
 done
 on two 'the selftest of the second GPU passes' 0 '^# libunbind .*, device discrete$' selftest --device discrete
 on no-driver 'a GPU without a driver is not tested' 69 'cannot be opened: .*' selftest --device pci:vendor=8086

@@ -50,6 +50,8 @@ struct UnbindTests {
         let statistics = try space.statistics()
         #expect(statistics.binds == 2 && statistics.awaited == 1 && statistics.bindWaitNanoseconds > 0)
         #expect(try device.statistics().jobs == 1)
+        // Two binds, and the unbind that waited for the job.
+        #expect(space.size == 1 << 48 && statistics.backendCalls == 3 && statistics.backendRanges == 3)
     }
 
     @Test("pins, views, eviction and write access added later do what they do in C")
@@ -61,6 +63,7 @@ struct UnbindTests {
         let vma = try VMA(buffer, in: space)
         try vma.pin(.init(.high, mappable: true, flags: .readOnly))
         #expect(vma.address == 0x4000 && vma.pinCount == 1)
+        #expect(space.size == 0x10_000)
         #expect(try space.page(at: 0x4000)?.isWritable == false)
         try vma.bind()
         #expect(try space.page(at: 0x4000)?.isWritable == true)

@@ -162,6 +162,10 @@ struct unbind_batch {
  * equal flags, make one mapping; so do neighbours of older batches, if they and the new one are bound
  * and idle when the batch is submitted, and nobody holds them.
  *
+ * Idle mappings of one buffer that lie side by side, and that an unmap takes away as a whole, may go as
+ * one: then they are one unbind in struct unbind_vm_stats, in the history and to unbind_vm_lookup, and a hold on any
+ * of them delays all of them. struct unbind_batch_stats counts each.
+ *
  * A buffer that batches have mapped stays where it is: unbind_bo_migrate returns -EBUSY, and
  * its mappings count as pinned: eviction leaves them alone, unbind_bo_unbind returns -EAGAIN. They end
  * with the address space, or by a batch.
@@ -215,7 +219,7 @@ struct unbind_batch_stats {
     uint64_t failed;           /* that did not, their arguments being right */
     uint64_t operations;       /* of those that succeeded */
     uint64_t maps;             /* mappings made, those that are left of a split not counted */
-    uint64_t unmaps;           /* parts of mappings unbound */
+    uint64_t unmaps;           /* parts of mappings unbound, also those that went as one */
     uint64_t kept;             /* parts of mappings that a MAP found as it wanted them */
     uint64_t splits;           /* mappings that lost a part, and some was left */
     uint64_t merges;           /* mappings that were joined to a neighbour */

@@ -3,10 +3,13 @@
  * Intel GPUs as devices, and what crosses the border of the process: fences as
  * the kernel's sync objects and sync_files, buffers as dma-bufs.
  *
- * The kernel's driver does the work: xe maps and unmaps in the background, in
- * order, i915 as part of empty batches, and both tell by timeline sync objects
- * when they have. One thread of the
- * library's, also with the manual executor, sleeps until it hears of that; what
+ * The kernel's driver does the work. xe is told what to map and unmap, and does so in the
+ * background; what it can wait for by itself it is told to: an unbind of what
+ * its jobs or imported fences still use, a job that waits for an imported fence or for a
+ * bind, are handed over at once. i915 knows no such calls: an empty batch that lists a buffer
+ * binds it, one that lists a dummy in its place unbinds it, and the library
+ * does all the waiting. Both tell by timeline sync objects what has ended: one thread of
+ * the library's, also with the manual executor, sleeps until it hears of that, and what
  * follows is run by the executor, so by unbind_device_run with the manual one.
  *
  * None of this has been tried on hardware yet: it is tested on a model of the
@@ -30,6 +33,12 @@ extern "C" {
                                               drops it when its place is wanted or the buffer is
                                               gone: without an ioctl, and without
                                               UNBIND_CAP_EXPLICIT_UNBIND. No effect with xe */
+#define UNBIND_INTEL_LONG_RUNNING (1u << 2) /* address spaces for jobs without an end. Refused with
+                                              -EOPNOTSUPP: in those of xe nothing has an out-fence but
+                                              words in memory, for which nobody can wait together with
+                                              others, nor hand them on; i915 has none */
+#define UNBIND_INTEL_FAULT_MODE (1u << 3)  /* address spaces whose page faults are served. Refused
+                                              likewise: they are long-running, too */
 
 struct unbind_intel_options {
     uint32_t struct_size; /* sizeof(struct unbind_intel_options) */
@@ -64,7 +73,7 @@ struct unbind_intel_options {
  * Blocks: yes: reads files, and may wait for a sleeping GPU to wake up.
  * Errors: -EINVAL (malformed selector, unknown flag), -ENODEV (no such GPU, or fd is
  * none of one), -EACCES (no permission to open its node), -ENOENT (it has no node),
- * -EOPNOTSUPP (simulated executor; no driver that can be used; a kernel without
+ * -EOPNOTSUPP (simulated executor; LONG_RUNNING, FAULT_MODE; no driver that can be used; a kernel without
  * timeline sync objects), -EIO or what else its driver refused with, -E2BIG, -ENOMEM, -EAGAIN (no thread could be
  * started), -EMFILE, -ENFILE. Since: 0.1
  */
@@ -73,9 +82,10 @@ int unbind_device_open_intel(const char *selector, const struct unbind_intel_opt
 
 /* Flags of unbind_intel_info. */
 #define UNBIND_INTEL_INFO_SCRATCH (1u << 0)    /* every address space has scratch pages */
-#define UNBIND_INTEL_INFO_FAULT_MODE (1u << 1) /* the GPU could serve page faults (the library does
-                                                  not use that: its unbinds need fences that address
-                                                  spaces of that kind do not have) */
+#define UNBIND_INTEL_INFO_FAULT_MODE (1u << 1) /* the kernel makes address spaces whose page faults
+                                                  are served; see UNBIND_INTEL_FAULT_MODE */
+#define UNBIND_INTEL_INFO_LONG_RUNNING (1u << 2) /* the kernel makes long-running address spaces; see
+                                                    UNBIND_INTEL_LONG_RUNNING */
 
 struct unbind_intel_info {
     uint32_t struct_size;   /* sizeof(struct unbind_intel_info) */
@@ -120,8 +130,9 @@ int unbind_fence_signal_syncobj(unbind_fence *fence, int syncobj_fd, uint64_t po
 /*
  * A fence that signals with what is in a sync object now: its fence at a point of
  * a timeline, or (0) the one of a binary one. What is put there later does not count. If
- * the device is closed before, it signals with -ENOENT. An error of the kernel's fence
- * does not get across. The descriptor may be closed after the call.
+ * the device is closed before, it signals with -ENOENT; but with xe the kernel may wait for it
+ * on behalf of jobs and unbinds by then, and the close waits for those. An error of the kernel's
+ * fence does not get across. The descriptor may be closed after the call.
  *
  * Blocks: no. Errors: -EINVAL (also: no sync object), -EAGAIN (there is no fence yet), -ENOENT (closed),
  * -EOPNOTSUPP, -ENOMEM. Since: 0.1

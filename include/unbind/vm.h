@@ -70,7 +70,8 @@ struct unbind_vm_stats {
     uint32_t reserved;
     uint64_t binds;                   /* binds that succeeded */
     uint64_t binds_waited;            /* of them, with at least one unbind awaited */
-    uint64_t unbinds;                 /* unbinds scheduled, of both kinds: */
+    uint64_t unbinds;                 /* unbinds scheduled, of both kinds (neighbours that a batch unmaps
+                                         may be one): */
     uint64_t unbinds_immediate;       /*   nothing to wait for: done within the call */
     uint64_t unbinds_deferred;        /*   done by the executor, when what they await is done */
     uint64_t unbinds_completed;       /* their fences have signalled */
@@ -152,9 +153,10 @@ int unbind_vm_close(unbind_vm *vm);
  * No job may be in flight on the VM's queues: wait for their fences first.
  *
  * On a backend, a custom one or an Intel GPU's, all that is mapped is unmapped, also what pending unbinds still have
- * mapped, in as few calls as it takes. The machine going to sleep is not what this is for: the kernel's drivers
- * bring page tables back by themselves when it wakes, and to a program nothing has happened. It is
- * for a backend whose hardware loses them, and for taking a program's memory out of a GPU's reach for a while.
+ * mapped (what xe was told already to unmap after something else is left to it), in as few calls as it takes. The
+ * machine going to sleep is not what this is for: the kernel's drivers bring page tables back by themselves when it
+ * wakes, and to a program nothing has happened. It is for a backend whose hardware loses them, and for taking a
+ * program's memory out of a GPU's reach for a while.
  *
  * Blocks: on a backend, until that has unmapped (from a callback: -EDEADLK); else no. Errors: -EINVAL (also:
  * suspended already), -EBUSY (a job is in flight; on a backend also: a mapping is being split that is itself still to

@@ -151,8 +151,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     func tryRetain() -> Bool { pointee.count.tryRetain() }
 
     /// - Locking: nothing of this VM's may be held.
-    func drop() {
-        if pointee.count.drop() { tearDown() }
+    func drop(_ count: UInt32 = 1) {
+        if pointee.count.drop(count) { tearDown() }
     }
 
     /// A weak reference for a new resource.

@@ -259,5 +259,5 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
 extension VMAResource {
     /// The kernel has been told to unmap it: `writtenIn` says by which point of which bind queue of its space, the
     /// latter, from 1 on, in the top byte.
-    var isHandedOver: Bool { writtenIn > VMAResource.mapped && writtenIn != VMAResource.lost }
+    var isHandedOver: Bool { writtenIn > VMAResource.mapped && writtenIn < VMAResource.suspended }
 }

@@ -136,11 +136,13 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// Schedules the unbind of the present binding, whose reference is the caller's then.
     /// - Locking: the VM's lock is held.
     @inline(__always)
-    func scheduleUnbind(of resource: ResourcePointer) -> UnbindSchedule {
+    func scheduleUnbind(of resource: ResourcePointer, leavesInvalidation: Bool = false) -> UnbindSchedule {
         let users = pointee.users
         pointee.users = nil
         let range = node.pointee.start...(node.pointee.end &- 1)
-        return resource.schedule(awaiting: users, range: range) { detachBinding() }
+        return resource.schedule(awaiting: users, range: range, leavesInvalidation: leavesInvalidation) {
+            detachBinding()
+        }
     }
 
     /// Nil if the binding can be taken away.
@@ -214,11 +216,14 @@ enum UnbindSchedule {
 
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Schedules the unbind. `users` are the edges to what it waits for, `range` is what it takes of the address space,
-    /// with guards and padding; `handRangeBack` is called once binds that overlap find it, and before its gate can open. The result is for `follow`.
+    /// with guards and padding; `handRangeBack` is called once binds that overlap find it, and before its gate can open.
+    /// With `leavesInvalidation` the caller invalidates the TLB before it lets go of the lock, if the entries were
+    /// cleared within the call. The result is for `follow`.
     /// - Locking: the VM's lock is held.
     @inline(__always)
     func schedule(
-        awaiting users: AwaitPointer?, range: ClosedRange<UInt64>, handRangeBack: () -> Void
+        awaiting users: AwaitPointer?, range: ClosedRange<UInt64>, leavesInvalidation: Bool = false,
+        handRangeBack: () -> Void
     ) -> UnbindSchedule {
         let vm = pointee.vm
         invariant(!pointee.isScheduled, "a binding was unbound twice")
@@ -227,7 +232,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         if vm.pointee.options.policy == .timeline { addLastScheduled(to: &awaited) }
         // A TLB invalidation that takes time is something to wait for, too: then the drain does it, for many at once.
         if awaited.count == 0, vm.pointee.device.pointee.gpu.invalidationCost == 0 {
-            let schedule = scheduleImmediate()
+            let schedule = scheduleImmediate(leavesInvalidation: leavesInvalidation)
             handRangeBack()
             return schedule
         }
@@ -248,14 +253,14 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return isOpen ? .ready : .deferred
     }
 
-    private func scheduleImmediate() -> UnbindSchedule {
+    private func scheduleImmediate(leavesInvalidation: Bool) -> UnbindSchedule {
         let vm = pointee.vm
         let stats = vm.pointee.stats
         stats.pointee.unbindsImmediate &+= 1
         vm.pointee.pending.unreserve()
         if let stream = vm.pointee.stream { stream.recordUnbind(self, isPending: false) }
-        let cleared = clear(startedAt: nil, invalidatesNext: true)
-        if cleared.needsInvalidation {
+        let cleared = clear(startedAt: nil, invalidatesNext: !leavesInvalidation)
+        if cleared.needsInvalidation, !leavesInvalidation {
             vm.invalidate(start: pointee.start, size: pointee.size)
         }
         // Nobody finds it any more to hold it; who does already, keeps it pending.

@@ -74,12 +74,13 @@ extension UnsafeMutablePointer where Pointee == VMA {
         guard let memory = device.cache(.vma).take() else { throw Status.noMemory }
         var view: UnsafeMutablePointer<ViewLayout>?
         if layout.kind != .normal {
-            view = device.pointee.memory.allocateArray(of: ViewLayout.self, count: 1)
-            guard let view else {
+            guard let viewMemory = device.cache(.viewLayout).take() else {
                 device.cache(.vma).give(memory)
                 throw Status.noMemory
             }
-            view.initialize(to: layout)
+            let made = viewMemory.bindMemory(to: ViewLayout.self, capacity: 1)
+            made.initialize(to: layout)
+            view = made
         }
         let vma = memory.bindMemory(to: VMA.self, capacity: 1)
         vma.initialize(
@@ -110,15 +111,20 @@ extension UnsafeMutablePointer where Pointee == VMA {
     func drop() {
         guard pointee.count.drop() else { return }
         let (vm, bo) = (pointee.vm, pointee.bo)
-        let device = vm.pointee.device
-        invariant(!node.pointee.isAllocated, "a VMA was freed while it was bound")
         bo.remove(self)
-        if let view = pointee.view { device.pointee.memory.deallocateArray(view, count: 1) }
+        free(to: vm.pointee.device)
+        bo.drop()
+        vm.drop()
+    }
+
+    /// Gives the memory back. Nobody has a reference, and its buffer's list does not have it.
+    @inline(__always)
+    fileprivate func free(to device: DevicePointer) {
+        invariant(!node.pointee.isAllocated, "a VMA was freed while it was bound")
+        if let view = pointee.view { device.cache(.viewLayout).give(UnsafeMutableRawPointer(view)) }
         pointee.magic = 0
         deinitialize(count: 1)
         device.cache(.vma).give(UnsafeMutableRawPointer(self))
-        bo.drop()
-        vm.drop()
     }
 
     /// The caller lets go of a handle; the last one unbinds.
@@ -193,6 +199,35 @@ extension UnsafeMutablePointer where Pointee == VMA {
         edge.pointee.next = kept
         pointee.users = edge
         pointee.vm.noteUse(of: self)
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == BufferObject {
+    /// Drops a reference to each of many VMAs of this buffer in one VM. Their order in the list is lost.
+    /// - Locking: nothing may be held.
+    func drop(_ vmas: UnsafeMutablePointer<VMAPointer>, count: Int) {
+        let vm = vmas[0].pointee.vm
+        let device = vm.pointee.device
+        var freed: UInt32 = 0
+        var left = 0
+        pointee.listLock.acquire()
+        for index in 0..<count {
+            let vma = vmas[index]
+            // Whoever takes another one finds the VMA in this list: it has no range, by which it could be found, too.
+            if vma.pointee.count.isOnlyReference {
+                removeLocked(vma)
+                vma.free(to: device)
+                freed &+= 1
+            } else {
+                vmas[left] = vma
+                left &+= 1
+            }
+        }
+        pointee.listLock.release()
+        for index in 0..<left { vmas[index].drop() }
+        if freed == 0 { return }
+        drop(freed)
+        vm.drop(freed)
     }
 }
 

@@ -70,7 +70,12 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             return nil
         }
         var entries: UInt64 = 0
-        pointee.binding.forEachPiece(of: pointee.pages) { entries &+= space.clearLocked($0) }
+        if pointee.pages.pointee.segments == nil {
+            entries = space.clearLocked(pointee.binding)
+        } else {
+            var leaf: PageTablePointer?
+            pointee.binding.forEachPiece(of: pointee.pages) { entries &+= space.clearLocked($0, near: &leaf) }
+        }
         let needsInvalidation = space.needsInvalidation
         if invalidatesNext, !needsInvalidation { space.pointee.counters.invalidations.add(1) }
         return (entries, needsInvalidation)

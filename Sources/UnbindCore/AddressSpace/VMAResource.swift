@@ -47,7 +47,7 @@ struct VMAResource: ~Copyable {
     /// The backend maps it.
     static var mapped: UInt64 { 1 }
     /// It is bound, and a resume will have the backend map it.
-    static var suspended: UInt64 { 2 }
+    static var suspended: UInt64 { .max &- 1 }
     /// The device was lost before it was unmapped.
     static var lost: UInt64 { .max }
 

@@ -12,6 +12,7 @@ extension BatchAttempt {
         start?.fence.drop()
         start = nil
         for index in 0..<plan.touched.count { finish(plan.touched.elements + index) }
+        for index in 0..<plan.runs.count { finish(plan.runs.elements + index) }
         freeNew()
         freeOutMemory()
         device.pointee.executor.charge(device.pointee.gpu.cost(ofEntries: entries))
@@ -27,7 +28,7 @@ extension BatchAttempt {
         state.pointee.operations.add(UInt64(count))
         state.pointee.maps.add(UInt64(plan.new.count))
         state.pointee.kept.add(plan.keptCount)
-        var unmaps: UInt64 = 0
+        var unmaps = UInt64(plan.going.count)
         for index in 0..<plan.pieces.count where !plan.pieces.elements[index].isLeft { unmaps &+= 1 }
         state.pointee.unmaps.add(unmaps)
         var splits: UInt64 = 0
@@ -89,6 +90,7 @@ extension BatchAttempt {
         device.free(all: &outEdges)
         for index in 0..<plan.touched.count { undo(plan.touched.elements + index) }
         for index in 0..<plan.new.count { undo(plan.new.elements + index) }
+        for index in 0..<plan.runs.count { undo(plan.runs.elements + index) }
         freeOutMemory()
         start?.fence.drop()
         out?.fence.drop()
@@ -150,7 +152,7 @@ extension BatchAttempt {
 
 extension UnsafeMutablePointer where Pointee == Device {
     /// A list of edges that are on no fence.
-    fileprivate func free(all edges: inout AwaitPointer?) {
+    func free(all edges: inout AwaitPointer?) {
         while let edge = edges {
             edges = edge.pointee.next
             free(edge)

@@ -19,6 +19,7 @@ extension BatchAttempt {
             if let status { throw status }
         }
         for index in 0..<plan.touched.count { try reserve(plan.touched.elements + index) }
+        try reserveRuns()
         for index in 0..<plan.new.count { try reserve(plan.new.elements + index) }
         var insertions = plan.new.count
         for index in 0..<plan.pieces.count where plan.pieces.elements[index].isLeft { insertions += 1 }
@@ -31,9 +32,16 @@ extension BatchAttempt {
 
     /// VMAs of others may have come since.
     private func checkRanges() throws(Status) {
-        for index in 0..<plan.new.count {
-            let new = plan.new.elements[index]
-            var nodes = vm.pointee.ranges.nodes(from: new.start, to: new.end)
+        var index = 0
+        while index < plan.new.count {
+            // Neighbours at once.
+            let start = plan.new.elements[index].start
+            var end = start
+            while index < plan.new.count, plan.new.elements[index].start == end {
+                end = plan.new.elements[index].end
+                index += 1
+            }
+            var nodes = vm.pointee.ranges.nodes(from: start, to: end)
             while let node = nodes.nextNode() {
                 if !VMAPointer(containing: node).isMapping { throw Status.busy }
             }
@@ -99,14 +107,17 @@ extension BatchAttempt {
             do throws(Status) { try add(bindEdgeOn: fence, to: &new.pointee.edges) } catch { status = error }
         }
         let isTimeline = vm.pointee.options.policy == .timeline
+        let unbinds = vm.pointee.pending.unfinished(in: range)
+        let overlapping = UInt64(unbinds.count)
         if isTimeline {
             if let last = vm.pointee.pending.pointee.lastScheduled, !last.isSignalled {
+                // It comes after all that are pending.
                 new.pointee.awaited = UInt64(max(0, vm.pointee.pendingCount.load(ordering: .relaxed)))
+                new.pointee.awaitedNotOverlapping = new.pointee.awaited.subtractingSaturating(overlapping)
                 depend(on: last)
             }
         } else {
-            let unbinds = vm.pointee.pending.unfinished(in: range)
-            new.pointee.awaited = UInt64(unbinds.count)
+            new.pointee.awaited = overlapping
             vm.pointee.pending.forEachToAwait(of: unbinds) { depend(on: $0.fence) }
         }
         var index = isTimeline ? 0 : firstPiece(endingAfter: range.lowerBound)
@@ -140,7 +151,7 @@ extension BatchAttempt {
         return memory
     }
 
-    private func addStartEdge(to edges: inout AwaitPointer?) throws(Status) {
+    func addStartEdge(to edges: inout AwaitPointer?) throws(Status) {
         guard let start else { return }
         let edge = try device.makeAwait(on: start.fence, function: unbindAwaitFired)
         edge.pointee.next = edges
@@ -153,6 +164,7 @@ extension BatchAttempt {
         for index in 0..<plan.pieces.count where !plan.pieces.elements[index].isLeft { needed += 1 }
         for index in 0..<plan.new.count where plan.new.elements[index].workMemory != nil { needed += 1 }
         for index in 0..<plan.touched.count where plan.touched.elements[index].isDeferred { needed += 1 }
+        for index in 0..<plan.runs.count where plan.runs.elements[index].resource != nil { needed += 1 }
         for _ in 0..<needed {
             let memory = try take(.await)
             memory.storeBytes(of: outMemory, as: UnsafeMutableRawPointer?.self)
@@ -173,8 +185,15 @@ extension BatchAttempt {
             }
             awaitInOut(start.fence)
         }
-        for index in 0..<plan.touched.count { commit(plan.touched.elements + index) }
+        var cleared = ClearedRange()
+        for index in 0..<plan.touched.count { commit(plan.touched.elements + index, &cleared) }
+        for index in 0..<plan.runs.count { commit(plan.runs.elements + index, &cleared) }
+        if !cleared.isEmpty { vm.invalidateCleared(start: cleared.start, end: cleared.end) }
         for index in 0..<plan.new.count { commit(plan.new.elements + index) }
+        for index in 0..<plan.new.count where plan.new.elements[index].isBound {
+            let new = plan.new.elements + index
+            new.pointee.mayMerge = vm.hasNeighbour(toMergeWith: new.pointee.vma!)
+        }
         while let edge = outEdges {
             outEdges = edge.pointee.next
             out!.await(edge)
@@ -186,7 +205,7 @@ extension BatchAttempt {
         }
     }
 
-    private mutating func awaitInOut(_ fence: FencePointer) {
+    mutating func awaitInOut(_ fence: FencePointer) {
         let memory = outMemory!
         outMemory = memory.load(as: UnsafeMutableRawPointer?.self)
         fence.retain()
@@ -195,15 +214,18 @@ extension BatchAttempt {
         out!.await(edge)
     }
 
-    private mutating func commit(_ touched: UnsafeMutablePointer<TouchedMapping>) {
+    private mutating func commit(
+        _ touched: UnsafeMutablePointer<TouchedMapping>, _ cleared: inout ClearedRange
+    ) {
         let vma = touched.pointee.vma
         let resource = touched.pointee.resource
         let pieces = plan.pieces.elements + touched.pointee.firstPiece
         if !touched.pointee.isSplit {
             prepend(pieces.pointee.edges, to: &vma.pointee.users)
             pieces.pointee.edges = nil
-            pieces.pointee.schedule = vma.scheduleUnbind(of: resource)
-            awaitIfPending(pieces)
+            pieces.pointee.schedule = vma.scheduleUnbind(of: resource, leavesInvalidation: true)
+            cleared.add(resource, pieces.pointee.schedule)
+            awaitIfPending(resource, pieces.pointee.schedule)
             return
         }
         vm.detach(vma)
@@ -212,22 +234,24 @@ extension BatchAttempt {
             let piece = pieces + index
             let edges = piece.pointee.edges
             piece.pointee.edges = nil
-            piece.pointee.schedule = piece.pointee.resource!.schedule(
-                awaiting: edges, range: piece.pointee.start...(piece.pointee.end &- 1)
+            let resource = piece.pointee.resource!
+            piece.pointee.schedule = resource.schedule(
+                awaiting: edges, range: piece.pointee.start...(piece.pointee.end &- 1), leavesInvalidation: true
             ) {}
-            awaitIfPending(piece)
+            cleared.add(resource, piece.pointee.schedule)
+            awaitIfPending(resource, piece.pointee.schedule)
         }
     }
 
-    private func prepend(_ edges: AwaitPointer?, to list: inout AwaitPointer?) {
+    func prepend(_ edges: AwaitPointer?, to list: inout AwaitPointer?) {
         guard let edges else { return }
         edges.pointee.next = list
         list = edges
     }
 
-    private mutating func awaitIfPending(_ piece: UnsafeMutablePointer<MappingPiece>) {
-        if case .atOnce = piece.pointee.schedule { return }
-        awaitInOut(piece.pointee.resource!.fence)
+    mutating func awaitIfPending(_ resource: ResourcePointer, _ schedule: UnbindSchedule) {
+        if case .atOnce = schedule { return }
+        awaitInOut(resource.fence)
     }
 
     /// Gives what is left its ranges, and divides the entries, now or when they are there.
@@ -307,6 +331,7 @@ extension BatchAttempt {
         }
         if new.pointee.awaited > 0 { stats.pointee.bindsWaited = stats.pointee.bindsWaited &+ 1 }
         stats.pointee.awaited = stats.pointee.awaited &+ new.pointee.awaited
+        stats.pointee.awaitedNotOverlapping &+= new.pointee.awaitedNotOverlapping
         let work = BindWorkPointer.initialize(new.pointee.workMemory!, vm: vm, resource: resource, calledAt: now)
         new.pointee.workMemory = nil
         work.pointee.mapping = new.pointee.content.flags
@@ -337,7 +362,31 @@ extension BatchAttempt {
                 edge.pointee.next = new.pointee.edges
                 new.pointee.edges = edge
                 new.pointee.awaited &+= 1
+                if piece.start >= new.pointee.end || piece.end <= new.pointee.start {
+                    new.pointee.awaitedNotOverlapping &+= 1
+                }
             }
+        }
+    }
+}
+
+/// What a batch has cleared within the call: one TLB invalidation follows for all of it.
+struct ClearedRange {
+    private(set) var start = UInt64.max
+    private(set) var end: UInt64 = 0
+
+    var isEmpty: Bool { end == 0 }
+
+    mutating func add(start: UInt64, end: UInt64) {
+        self.start = min(self.start, start)
+        self.end = max(self.end, end)
+    }
+
+    mutating func add(_ resource: ResourcePointer, _ schedule: UnbindSchedule) {
+        switch schedule {
+        case .atOnce, .immediate:
+            add(start: resource.pointee.start, end: resource.pointee.start &+ resource.pointee.size)
+        case .ready, .deferred: break
         }
     }
 }

@@ -65,7 +65,7 @@ struct BatchAttempt: ~Copyable {
             throw status
         }
         let fence = finish()
-        for index in 0..<plan.new.count where plan.new.elements[index].isBound {
+        for index in 0..<plan.new.count where plan.new.elements[index].mayMerge {
             vm.mergeNeighbours(of: plan.new.elements[index].start)
         }
         return fence

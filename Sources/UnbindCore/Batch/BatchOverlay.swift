@@ -139,6 +139,10 @@ struct BatchOverlay: ~Copyable {
     mutating func forEachRange(
         _ body: (_ start: UInt64, _ end: UInt64, _ content: MappingContent?) throws(Status) -> Void
     ) throws(Status) {
+        if tree == nil, sorted.count == 0 {
+            if let run { try body(run.start, run.end, run.content) }
+            return
+        }
         try putRun()
         var open: OverlayRange?
         var index = 0

@@ -2,7 +2,8 @@
 // which ranges get a new mapping. Only found out here, nothing is changed.
 //
 // A mapping that is touched falls into pieces, in order: those that go and those that are left. What a batch maps just
-// as it is mapped already is left, too. The rest of what it maps are new mappings.
+// as it is mapped already is left, too. The rest of what it maps are new mappings. Idle mappings that an unmap takes
+// away as a whole are not touched, but go in runs.
 //
 // - Locking: the batches' lock is held, so that what is found stays so; the VM's lock while it is looked for.
 
@@ -69,8 +70,12 @@ struct NewMapping {
     var bindUser: UnsafeMutableRawPointer?
     /// How many unbinds it waits for.
     var awaited: UInt64 = 0
+    /// Of them, those that do not overlap it.
+    var awaitedNotOverlapping: UInt64 = 0
     /// Within the call.
     var isBound = false
+    /// It continues a neighbour, or is continued by one.
+    var mayMerge = false
 }
 
 struct BatchPlan: ~Copyable {
@@ -78,6 +83,10 @@ struct BatchPlan: ~Copyable {
     var touched: GrowingArray<TouchedMapping>
     var pieces: GrowingArray<MappingPiece>
     var new: GrowingArray<NewMapping>
+    /// Those that go in runs.
+    var going: GrowingArray<VMAPointer>
+    var runs: GrowingArray<MappingRun>
+    private let hasRuns: Bool
     var keptCount: UInt64 = 0
 
     init(of vm: VMPointer) {
@@ -86,6 +95,9 @@ struct BatchPlan: ~Copyable {
         touched = GrowingArray(memory: memory)
         pieces = GrowingArray(memory: memory)
         new = GrowingArray(memory: memory)
+        going = GrowingArray(memory: memory)
+        runs = GrowingArray(memory: memory)
+        hasRuns = vm.hasMappingRuns
     }
 
     /// - Failure: closed; busy if somebody's VMA is there, or a mapping would be split that is held; noMemory.
@@ -127,6 +139,12 @@ struct BatchPlan: ~Copyable {
                 position = last
                 continue
             }
+            if content == nil, hasRuns, node.pointee.start >= start, node.pointee.end <= end, !old.isNull,
+                vma.isIdleMapping
+            {
+                try addToRun(vma, old)
+                continue
+            }
             try touch(vma, resource)
             try addGoing(from: first, to: last, of: old, from: node.pointee.start)
         }
@@ -137,6 +155,25 @@ struct BatchPlan: ~Copyable {
         from start: UInt64, to end: UInt64, _ content: MappingContent, from base: UInt64
     ) throws(Status) {
         try new.append(NewMapping(start: start, end: end, content: content.advanced(by: start &- base)))
+    }
+
+    private mutating func addToRun(_ vma: VMAPointer, _ content: MappingContent) throws(Status) {
+        let node = vma.node
+        try going.append(vma)
+        if runs.count > 0 {
+            let last = runs.elements + (runs.count - 1)
+            if last.pointee.end == node.pointee.start, last.pointee.bo == content.bo,
+                last.pointee.isReadOnly == content.isReadOnly
+            {
+                last.pointee.end = node.pointee.end
+                last.pointee.count &+= 1
+                return
+            }
+        }
+        try runs.append(
+            MappingRun(
+                first: going.count - 1, count: 1, start: node.pointee.start, end: node.pointee.end, bo: content.bo,
+                isReadOnly: content.isReadOnly))
     }
 
     // MARK: Mappings that are touched

@@ -51,18 +51,15 @@ struct MappingMerge: ~Copyable {
         if vm.isClosed { return }
         guard let node = vm.pointee.ranges.node(containing: address) else { return }
         var first = VMAPointer(containing: node)
-        if !first.isMergeable { return }
-        while let previous = vm.mappingBefore(first), previous.isMergeable, previous.isContinued(by: first) {
-            first = previous
-        }
+        if !first.isIdleMapping { return }
+        while let previous = vm.mapping(continuedBy: first) { first = previous }
+        if vm.mapping(continuing: first) == nil { return }
         var next: VMAPointer? = first
         while let vma = next {
             try parts.append(Part(vma: vma, resource: vma.pointee.resource!))
             vma.retain()
             vma.pointee.resource!.fence.retain()
-            guard let node = vm.pointee.ranges.next(after: vma.node) else { return }
-            let other = VMAPointer(containing: node)
-            next = other.isMergeable && vma.isContinued(by: other) ? other : nil
+            next = vm.mapping(continuing: vma)
         }
     }
 
@@ -94,7 +91,7 @@ struct MappingMerge: ~Copyable {
     private mutating func merge() throws(Status) {
         vm.pointee.lock.acquire()
         defer { vm.pointee.lock.release() }
-        for index in 0..<parts.count where !parts.elements[index].vma.isMergeable { throw Status.busy }
+        for index in 0..<parts.count where !parts.elements[index].vma.isIdleMapping { throw Status.busy }
         let (start, end) = range
         let content = content
         let resource = try vm.makeMappingResource(content, content.bo.pages, start: start, end: end)
@@ -172,19 +169,33 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         merge.end()
     }
 
-    /// The mapping that ends where this one begins.
-    fileprivate func mappingBefore(_ vma: VMAPointer) -> VMAPointer? {
-        let start = vma.node.pointee.start
-        if start == 0 { return nil }
-        guard let node = pointee.ranges.node(containing: start &- 1) else { return nil }
-        return VMAPointer(containing: node)
+    /// Whether a bound mapping has a neighbour to merge with.
+    /// - Locking: the VM's lock is held.
+    func hasNeighbour(toMergeWith vma: VMAPointer) -> Bool {
+        if pointee.backendSpace != nil { return false }
+        return mapping(continuing: vma) != nil || mapping(continuedBy: vma) != nil
+    }
+
+    /// An idle mapping that goes on where this one ends.
+    fileprivate func mapping(continuing vma: VMAPointer) -> VMAPointer? {
+        guard let node = pointee.ranges.next(after: vma.node) else { return nil }
+        let other = VMAPointer(containing: node)
+        return vma.isContinued(by: other) && other.isIdleMapping ? other : nil
+    }
+
+    /// An idle mapping that this one continues.
+    fileprivate func mapping(continuedBy vma: VMAPointer) -> VMAPointer? {
+        let node = pointee.ranges.previous(before: vma.node)
+        if node == pointee.ranges.head { return nil }
+        let other = VMAPointer(containing: node)
+        return other.isContinued(by: vma) && other.isIdleMapping ? other : nil
     }
 }
 
 extension UnsafeMutablePointer where Pointee == VMA {
     /// A mapping that is bound, and nothing is under way with.
     /// - Locking: the VM's lock is held.
-    fileprivate var isMergeable: Bool {
+    var isIdleMapping: Bool {
         guard isMapping, let resource = pointee.resource, !resource.isHeld, lockedState == .bound else { return false }
         var next = pointee.users
         while let user = next {

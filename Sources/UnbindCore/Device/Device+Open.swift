@@ -206,6 +206,7 @@ struct OpeningDevice {
         make(.trackedFence, TrackedFence.self)
         make(.ownedRange, OwnedRange.self)
         make(.bindingEvent, BindingEvent.self)
+        make(.viewLayout, ViewLayout.self)
     }
 
     static func dispose(_ caches: UnsafeMutablePointer<SlabCache>, memory: UnsafeMutablePointer<Memory>) {

@@ -101,9 +101,9 @@ enum LiveHandles {
 enum CacheKind: Int {
     case callerFence, pageList, rangeNode, rangeIndex, bufferObject, reservation, vma, resource, bindWork, await, queue
     case job, eventfd, timeline, timelinePoint, hold, migration, timedFence, join, bindQueue, trackedFence, ownedRange
-    case bindingEvent
+    case bindingEvent, viewLayout
 
-    static var count: Int { bindingEvent.rawValue + 1 }
+    static var count: Int { viewLayout.rawValue + 1 }
 }
 
 /// The sorts of fences that are a device's own.

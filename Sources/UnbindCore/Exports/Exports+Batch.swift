@@ -89,7 +89,8 @@ private struct BatchLists: ~Copyable {
         operationCapacity = count
         for index in 0..<count {
             let op = list.unsafelyUnwrapped + index
-            (operations + index).initialize(to: op.pointee.op == UNBIND_OP_UNMAP ? try unmap(op) : try checked(op.pointee))
+            let isUnmap = op.pointee.op == UNBIND_OP_UNMAP
+            (operations + index).initialize(to: isUnmap ? try unmap(op) : try checked(op.pointee))
             operationCount = index &+ 1
         }
     }

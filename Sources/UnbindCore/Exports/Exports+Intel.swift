@@ -30,10 +30,14 @@ private func checkedIntelOptions(
     var checked = IntelOptions()
     if let pointer {
         let options = try read(pointer, zero: unbind_intel_options())
-        try check(options.flags, allowed: UNBIND_INTEL_SCRATCH | UNBIND_INTEL_LAZY_UNBIND)
+        try check(
+            options.flags,
+            allowed: UNBIND_INTEL_SCRATCH | UNBIND_INTEL_LAZY_UNBIND | UNBIND_INTEL_LONG_RUNNING
+                | UNBIND_INTEL_FAULT_MODE)
         guard options.reserved == 0, options.fd >= -1, options.fd < 0 || selector == nil else { throw Status.invalid }
         checked.usesScratch = options.flags & UNBIND_INTEL_SCRATCH != 0
         checked.unbindsLazily = options.flags & UNBIND_INTEL_LAZY_UNBIND != 0
+        checked.isLongRunning = options.flags & (UNBIND_INTEL_LONG_RUNNING | UNBIND_INTEL_FAULT_MODE) != 0
         checked.file = options.fd
     }
     if let selector {

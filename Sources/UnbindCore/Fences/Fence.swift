@@ -88,6 +88,10 @@ extension UnsafeMutablePointer where Pointee == Fence {
         }
     }
 
+    /// Nobody but the caller has a reference; it stays so where nobody can take another meanwhile.
+    @inline(__always)
+    var hasOnlyReference: Bool { pointee.references.load(ordering: .acquiring) == 1 }
+
     /// Instead of a drop that would be the last one: true if the caller's reference is the only one, and the object now
     /// the caller's to free. Only of own work.
     @inline(__always)

@@ -93,6 +93,8 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
         let device = pointee.device
         let reservation = pointee.reservation
         while true {
+            // Its mappings are pinned, which is not what the caller is to hear.
+            if pointee.mappingCount.load(ordering: .relaxed) != 0 { throw Status.busy }
             try unbindAll(
                 ObjectUnbindOptions(
                     waitsForActive: true, waitsForClosing: true, isAsynchronous: true, interruptible: interruptible))

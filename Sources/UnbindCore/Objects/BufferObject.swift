@@ -95,8 +95,8 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     func retain() { pointee.count.retain() }
 
     /// - Locking: nothing may be held if this can be the last reference.
-    func drop() {
-        guard pointee.count.drop() else { return }
+    func drop(_ count: UInt32 = 1) {
+        guard pointee.count.drop(count) else { return }
         let device = pointee.device
         pointee.magic = 0
         pointee.reservation.dispose()
@@ -150,13 +150,20 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     /// Of a VMA whose last reference is gone.
     func remove(_ vma: VMAPointer) {
         pointee.listLock.acquire()
+        removeLocked(vma)
+        pointee.listLock.release()
+    }
+
+    /// As remove.
+    /// - Locking: the list's is held.
+    @inline(__always)
+    func removeLocked(_ vma: VMAPointer) {
         if let next = vma.pointee.nextInBO { next.pointee.previousInBO = vma.pointee.previousInBO }
         if let previous = vma.pointee.previousInBO {
             previous.pointee.nextInBO = vma.pointee.nextInBO
         } else {
             pointee.firstVMA = vma.pointee.nextInBO
         }
-        pointee.listLock.release()
     }
 
     /// Calls body with each VMA of the list, also with those that are on their way out, and so unbound.

@@ -192,8 +192,21 @@ extension UnsafeMutablePointer where Pointee == PageList {
     func retain() { _ = pointee.references.wrappingAdd(1, ordering: .relaxed) }
 
     /// - Locking: nothing may be held if this can be the last reference: the caller's release function runs then.
-    func drop() {
-        if pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 { destroy() }
+    func drop(_ count: UInt32 = 1) {
+        if pointee.references.wrappingSubtract(count, ordering: .acquiringAndReleasing).oldValue == count { destroy() }
+    }
+
+    /// Drops a reference to a view of one piece, whose parent others keep. True if it was the last: then the caller has
+    /// the view's reference to the parent. Any lock may be held.
+    func dropView() -> Bool {
+        if pointee.references.load(ordering: .acquiring) != 1 {
+            drop()
+            return false
+        }
+        let device = pointee.device
+        deinitialize(count: 1)
+        device.cache(.pageList).give(UnsafeMutableRawPointer(self))
+        return true
     }
 
     private func destroy() {

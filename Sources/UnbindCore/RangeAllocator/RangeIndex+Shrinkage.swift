@@ -1,6 +1,28 @@
 // RangeIndex: taking a node out. Leaves and branches that are nearly empty are joined to their neighbours: nothing is
 // allocated, and memory goes back to the cache.
 
+/// Nodes that follow each other and are being taken out.
+struct RangeRun {
+    /// Of the next one.
+    var leaf: RangeLeafPointer
+    var position: Int
+    /// How many are still there.
+    var left: Int
+    /// Of the hole behind the last that was taken out.
+    var end: UInt64
+    var bytes: UInt64 = 0
+    /// Leaves that have lost some, with what lies before the run, and with what lies behind it.
+    var firstLeaf: RangeLeafPointer?
+    var lastLeaf: RangeLeafPointer?
+
+    init(leaf: RangeLeafPointer, position: Int, left: Int, end: UInt64) {
+        self.leaf = leaf
+        self.position = position
+        self.left = left
+        self.end = end
+    }
+}
+
 extension UnsafeMutablePointer where Pointee == RangeIndex {
     /// Fewer than this, and a leaf or branch joins a neighbour, if both fit into one with room to spare.
     private var fewest: Int { 5 }
@@ -12,6 +34,51 @@ extension UnsafeMutablePointer where Pointee == RangeIndex {
         let leaf = place.leaf
         leaf.remove(place.slot, at: position)
         if position == 0 || leaf.count < fewest { settle(leaf, firstHasChanged: position == 0) }
+    }
+
+    /// Takes the nodes of a run out that are in one leaf, and moves on to the next. A leaf that this leaves empty goes
+    /// at once, the others stay as they are until `settle`.
+    func takeOut(_ run: inout RangeRun) {
+        let leaf = run.leaf
+        let position = run.position
+        let count = Swift.min(run.left, leaf.count &- position)
+        invariant(count > 0, "a run of ranges goes on behind the last")
+        let (ends, holes) = (leaf.ends, leaf.holes)
+        let shift = UInt64(truncatingIfNeeded: position &* 4)
+        var order = leaf.pointee.order &>> shift
+        var used = leaf.pointee.used
+        for _ in 0..<count {
+            let slot = Int(truncatingIfNeeded: order & 15)
+            let node = leaf.nodes[slot].unsafelyUnwrapped
+            invariant(node.pointee.isAllocated, "a range was removed that is not taken")
+            node.pointee.isAllocated = false
+            run.bytes &+= node.pointee.size
+            run.end = ends[slot] &+ holes[slot]
+            ends[slot] = .max
+            holes[slot] = 0
+            used &= ~(1 &<< UInt32(truncatingIfNeeded: slot))
+            order = order &>> 4
+        }
+        leaf.pointee.used = used
+        leaf.pointee.order = leaf.pointee.order & ((1 &<< shift) &- 1) | order &<< shift
+        leaf.pointee.base.count &-= Int32(truncatingIfNeeded: count)
+        run.left &-= count
+        if let next = leaf.pointee.next { run.leaf = next }
+        run.position = 0
+        if leaf.count == 0 {
+            free(leaf)
+        } else if position > 0 {
+            run.firstLeaf = leaf
+        } else {
+            run.lastLeaf = leaf
+        }
+    }
+
+    /// After the last of a run: only at its ends can there be leaves that are nearly empty.
+    func settle(_ run: RangeRun) {
+        if let leaf = run.lastLeaf { settle(leaf, firstHasChanged: true) }
+        // May have taken in the other one.
+        if let leaf = run.firstLeaf, leaf.count < fewest { settle(leaf, firstHasChanged: false) }
     }
 
     @inline(never)

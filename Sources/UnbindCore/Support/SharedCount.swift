@@ -35,7 +35,17 @@ struct SharedCount: ~Copyable {
 
     /// True for the last reference.
     @inline(__always)
-    func drop() -> Bool { references.wrappingSubtract(1, ordering: .acquiringAndReleasing).oldValue == 1 }
+    func drop() -> Bool { drop(1) }
+
+    /// So many at once. True if the last reference was among them.
+    @inline(__always)
+    func drop(_ count: UInt32) -> Bool {
+        references.wrappingSubtract(count, ordering: .acquiringAndReleasing).oldValue == count
+    }
+
+    /// The caller's reference is the only one; it stays so where nobody can take another meanwhile.
+    @inline(__always)
+    var isOnlyReference: Bool { references.load(ordering: .acquiring) == 1 }
 }
 
 extension Atomic where Value == UInt32 {

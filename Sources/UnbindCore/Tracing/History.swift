@@ -54,6 +54,13 @@ struct HistoryRecord {
     @inline(__always)
     func covers(_ address: UInt64) -> Bool { address >= start && address &- start < size }
 
+    /// True of the unbind of a mapping, by itself or with neighbours, if this was its bind.
+    @inline(__always)
+    func isWithin(_ unbind: HistoryRecord) -> Bool {
+        boID == unbind.boID && start >= unbind.start && size <= unbind.size
+            && start &- unbind.start <= unbind.size &- size
+    }
+
     /// True if both are of the same mapping, or of two that look alike.
     @inline(__always)
     func isSameMapping(as other: HistoryRecord) -> Bool {
@@ -285,7 +292,7 @@ extension UnsafeMutablePointer where Pointee == History {
             let later = pointee.records[slot(of: number)]
             switch later.operation {
             case .unbindScheduled, .unbindStarted, .unbindCompleted:
-                if later.isSameMapping(as: record) {
+                if record.isWithin(later) {
                     mapping.unboundAt = later.time
                     return mapping
                 }

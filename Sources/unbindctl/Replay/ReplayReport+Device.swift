@@ -28,7 +28,7 @@ extension ReplayReport {
 
     func deviceHead(_ device: DeviceText) -> [String] {
         let memory = plan.hasBatches
-            ? "2 buffers of \(byteCount(plan.mostMemory)), all that the capture shows"
+            ? "2 buffers, \(byteCount(plan.mostMemory)) together: all that the capture shows"
             : "a buffer for each allocation, of its size; at most \(byteCount(plan.mostMemory)) at one time"
         return [
             "device     \(device.name)",

@@ -70,6 +70,24 @@ static const struct gpu_model unknown = {
     .name = "unknown", .driver = DRIVER_XE, .device = 0xfff0, .revision = 0, .graphics_version = 2004, .va_bits = 48,
     .gt_count = 2, .engines = engines_lnl, .engine_count = COUNT(engines_lnl),
 };
+/* Ponte Vecchio as xe drives it when asked to: no render engine, many that copy, addresses of 57 bits. */
+static const struct engine_model engines_pvc[] = {
+    {COPY, 0, 0},    {COPY, 1, 0},    {COPY, 2, 0},    {COPY, 3, 0},    {COPY, 4, 0},  {COPY, 5, 0},  {COPY, 6, 0},
+    {COPY, 7, 0},    {COMPUTE, 0, 0}, {COMPUTE, 1, 0}, {COMPUTE, 2, 0}, {COMPUTE, 3, 0}, {VIDEO, 0, 0}, {VIDEO, 1, 0},
+};
+static const struct gpu_model pvc = {
+    .name = "Ponte Vecchio", .driver = DRIVER_XE, .device = 0x0bd5, .revision = 0x2f, .graphics_version = 1260,
+    .va_bits = 57, .vram = GIB(64), .small_bar = MIB(256), .vram_page = 65536, .gt_count = 1,
+    .engines = engines_pvc, .engine_count = COUNT(engines_pvc),
+};
+/* Neither a shared cache nor the old blitter's commands. */
+static const struct engine_model engines_mtl[] = {
+    {RENDER, 0, 0}, {COPY, 0, 0}, {COMPUTE, 0, 0}, {VIDEO, 0, 0}, {VIDEO, 1, 0}, {ENHANCE, 0, 0},
+};
+static const struct gpu_model mtl = {
+    .name = "Meteor Lake", .driver = DRIVER_I915, .device = 0x7d55, .revision = 8, .graphics_version = 1270,
+    .va_bits = 48, .gt_count = 2, .engines = engines_mtl, .engine_count = COUNT(engines_mtl),
+};
 static const struct gpu_model radeon = {.name = "another vendor's", .driver = DRIVER_OTHER, .device = 0x73bf};
 
 #define FLAGS_MMIO 0x140204 /* 64-bit memory */
@@ -112,12 +130,14 @@ static const struct gpu_model radeon = {.name = "another vendor's", .driver = DR
 static const struct machine machines[] = {
     {.name = "tgl", .devices = {HOST_BRIDGE, ISA_BRIDGE, INTEGRATED(tgl, "i915"), NVME}, .count = 4},
     {.name = "adl", .devices = {HOST_BRIDGE, ISA_BRIDGE, INTEGRATED(adl, "i915"), NVME}, .count = 4},
+    {.name = "mtl", .devices = {HOST_BRIDGE, ISA_BRIDGE, INTEGRATED(mtl, "i915"), NVME}, .count = 4},
     DISCRETE_MACHINE("dg2", 0, 0x030000, dg2, "i915", GIB(16), 0x4fa1, 0x4fa4),
     DISCRETE_MACHINE("dg2-later", 0, 0x030000, dg2_later, "i915", GIB(16), 0x4fa1, 0x4fa4),
     DISCRETE_MACHINE("dg2-xe", 0, 0x030000, dg2_xe, "xe", GIB(16), 0x4fa1, 0x4fa4),
     DISCRETE_MACHINE("ats-m", 0, 0x038000, atsm, "i915", GIB(16), 0x4fa1, 0x4fa4),
     {.name = "lnl", .devices = {HOST_BRIDGE, ISA_BRIDGE, INTEGRATED(lnl, "xe"), NVME}, .count = 4},
     DISCRETE_MACHINE("bmg", 0, 0x030000, bmg, "xe", GIB(16), 0xe2ff, 0xe2f0),
+    DISCRETE_MACHINE("pvc", 0, 0x038000, pvc, "xe", GIB(64), 0x4fa1, 0x4fa4),
     DISCRETE_MACHINE("wide-domain", 0x10000, 0x030000, bmg, "xe", GIB(16), 0xe2ff, 0xe2f0),
     {.name = "two",
      .devices = {HOST_BRIDGE, ISA_BRIDGE, PORT(0, 0, 1, -1, 0x4c01, 1), PORT(0, 1, 0, 2, 0xe2ff, 2),

@@ -83,15 +83,16 @@ static void bind_destroy(struct job *job) {
 
 /* ---- what the kernel checks */
 
-/* Which PAT indices exist, and which of them snoop the CPU's caches: of DG2 there are four, of Xe2 more. */
+/* Which PAT indices exist, and which of them snoop the CPU's caches: of DG2 there are four, of PVC eight, of Xe2 more. */
 static bool pat_exists(const struct gpu_model *model, unsigned index) {
-    if (model->graphics_version < 2000) return index < 4;
+    if (model->graphics_version < 2000) return index < (model->graphics_version == 1260 ? 8 : 4);
     if (index >= 32 || (index >= 16 && index <= 19)) return false;
     return model->graphics_version != 2001 || index < 28;
 }
 static bool pat_coherent(const struct gpu_model *model, unsigned index) {
     const uint32_t coherent = 1u << 1 | 1u << 2 | 1u << 4 | 1u << 5 | 1u << 7 | 1u << 22 | 1u << 23 | 1u << 26 |
                               1u << 27 | 1u << 30 | 1u << 31;
+    if (model->graphics_version == 1260) return index == 3 || index == 5 || index == 7;
     return model->graphics_version < 2000 ? index == 0 : coherent >> index & 1;
 }
 
@@ -291,8 +292,9 @@ int xe_vm_bind_ioctl(struct drm_file *file, void *data) {
     if (!error && args->num_binds == 0 && syncs.user) error = -EOPNOTSUPP;
     if (!error && config.bind_limit && args->num_binds > config.bind_limit) error = -ENOBUFS;
     if (!error) submit(file, vm, queue, &syncs, ops, args->num_binds);
-    log_detail("vm=%u queue=%u binds=%u syncs=%u op=%u", args->vm_id, args->exec_queue_id, args->num_binds,
-               args->num_syncs, ops ? ops[0].op : 0);
+    log_detail("vm=%u queue=%u binds=%u syncs=%u op=%u flags=%u pat=%u", args->vm_id, args->exec_queue_id,
+               args->num_binds, args->num_syncs, ops ? ops[0].op : 0, ops ? ops[0].flags : 0,
+               ops ? ops[0].pat_index : 0);
     xe_syncs_free(&syncs);
     free(ops);
     return error;

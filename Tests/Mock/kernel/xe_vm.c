@@ -50,9 +50,10 @@ int xe_vm_create_ioctl(struct drm_file *file, void *data) {
     if (args->extensions || !RESERVED_ZERO(args->reserved) || (args->flags & ~known)) return -EINVAL;
     bool long_running = args->flags & UNBIND_DRM_XE_VM_CREATE_FLAG_LR_MODE;
     bool fault_mode = args->flags & UNBIND_DRM_XE_VM_CREATE_FLAG_FAULT_MODE;
-    if (fault_mode && (!long_running || file->device->model->graphics_version < 2000)) return -EINVAL;
+    unsigned version = file->device->model->graphics_version;
+    if (fault_mode && (!long_running || (version < 2000 && version != 1260))) return -EINVAL;
     // What drives DG2 works around its hardware with a scratch page in every VM.
-    bool scratch = (args->flags & UNBIND_DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE) || file->device->model->vram_page > PAGE;
+    bool scratch = (args->flags & UNBIND_DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE) || version == 1255;
     struct xe_vm *vm = calloc(1, sizeof *vm);
     if (!vm) return -ENOMEM;
     vm->references = 1;
@@ -202,7 +203,8 @@ int xe_queue_create_ioctl(struct drm_file *file, void *data) {
         return -ENOMEM;
     }
     if (queue->class != UNBIND_DRM_XE_ENGINE_CLASS_VM_BIND) vm->user_queues++;
-    log_detail("queue=%u vm=%u class=%u", args->exec_queue_id, args->vm_id, queue->class);
+    log_detail("queue=%u vm=%u class=%u placements=%u", args->exec_queue_id, args->vm_id, queue->class,
+               args->num_placements);
     return 0;
 }
 

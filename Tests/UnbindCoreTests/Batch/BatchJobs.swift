@@ -16,8 +16,14 @@ final class BatchMemory {
     let pages: Int
     let unit: Int
     private let own: UnsafeMutableRawPointer?
-    /// What word 1 of each page may be.
-    var values: [[UInt64]]
+    /// What word 1 of each page is, unless a store to it is under way.
+    private let values: UnsafeMutablePointer<UInt64>
+    /// What it may be then, by page: empty where it is certain.
+    private var possible: [[UInt64]]
+    /// The pages that are not certain.
+    private var uncertain: [Int] = []
+    /// What page-table entries have of its first byte.
+    private(set) var place = BatchPlace()
 
     init(index: Int, handle: OpaquePointer?, memory: UnsafeMutableRawPointer?, pages: Int, unit: Int) {
         self.index = index
@@ -26,27 +32,59 @@ final class BatchMemory {
         self.unit = unit
         own = memory
         id = unbind_bo_id(handle)
-        values = Array(repeating: [0], count: pages)
-        for page in 0..<pages { word(page, 0).pointee = tag(page) }
+        values = .allocate(capacity: pages)
+        values.initialize(repeating: 0, count: pages)
+        possible = Array(repeating: [], count: pages)
+        let memory = cpu
+        for page in 0..<pages { word(memory, page, 0).pointee = tag(page) }
+        look()
     }
+
+    deinit { values.deallocate() }
+
+    /// Where it is now: a buffer that nothing maps may have moved.
+    func look() { place = own.map { BatchPlace(of: $0) } ?? BatchPlace(ofBuffer: handle!) }
 
     /// A buffer's moves with it.
     var cpu: UnsafeMutableRawPointer { own ?? unbind_bo_cpu_pointer(handle)! }
-    func word(_ page: Int, _ word: Int) -> UnsafeMutablePointer<UInt64> {
-        (cpu + page * unit + word * 8).assumingMemoryBound(to: UInt64.self)
+    private func word(_ memory: UnsafeMutableRawPointer, _ page: Int, _ word: Int) -> UnsafeMutablePointer<UInt64> {
+        (memory + page * unit + word * 8).assumingMemoryBound(to: UInt64.self)
     }
     func tag(_ page: Int) -> UInt64 { UInt64(index + 1) << 32 | UInt64(page) }
 
     /// With nothing running.
     func check() throws {
-        for page in 0..<pages {
-            try require(word(page, 0).pointee == tag(page), "memory \(index), page \(page): its tag was overwritten")
-            let value = word(page, 1).pointee
+        let memory = cpu
+        for page in uncertain where !possible[page].isEmpty {
+            let value = word(memory, page, 1).pointee
             try require(
-                values[page].contains(value),
-                "memory \(index), page \(page): \(value) was stored there, expected one of \(values[page])")
-            values[page] = [value]
+                possible[page].contains(value),
+                "memory \(index), page \(page): \(value) was stored there, expected one of \(possible[page])")
+            setValue(page, value)
         }
+        uncertain.removeAll(keepingCapacity: true)
+        for page in 0..<pages {
+            let words = word(memory, page, 0)
+            try require(words[0] == tag(page), "memory \(index), page \(page): its tag was overwritten")
+            try require(
+                words[1] == values[page],
+                "memory \(index), page \(page): \(words[1]) was stored there, expected \(values[page])")
+        }
+    }
+
+    /// Word 1 of the page is that.
+    func setValue(_ page: Int, _ value: UInt64) {
+        values[page] = value
+        possible[page].removeAll(keepingCapacity: true)
+    }
+
+    /// Word 1 of the page may have become that.
+    func addValue(_ page: Int, _ value: UInt64) {
+        if possible[page].isEmpty {
+            possible[page].append(values[page])
+            uncertain.append(page)
+        }
+        possible[page].append(value)
     }
 }
 
@@ -84,9 +122,11 @@ final class BatchJob {
 
     static let unread = UInt64.max
 
-    /// A batch that is not ordered after the job changes a page.
-    func pageChanges(_ page: Int, to content: BatchPage) {
-        for index in accesses.indices where accesses[index].page == page {
+    /// A batch that is not ordered after the job makes of the pages what is in the model's scratch.
+    func pagesChange(_ model: BatchModel) {
+        for index in accesses.indices {
+            let content = model.scratch[accesses[index].page]
+            if content == model.last[accesses[index].page] { continue }
             accesses[index].possible.append(content)
             if mustSucceed == true { mustSucceed = false }
         }
@@ -121,7 +161,7 @@ final class BatchJob {
         let isKnown = access.possible.contains { content in
             switch content.kind {
             case .null: value == 0
-            case .memory: value == memories[Int(content.memory)].tag(Int(content.page))
+            case .memory: value == memories[content.memory].tag(content.page)
             case .nothing, .vma: false
             }
         }
@@ -133,11 +173,10 @@ final class BatchJob {
         let targets = access.possible.filter { $0.isWritable || $0.kind == .null }
         let isCertain = ended && targets.count == 1 && targets[0].kind == .memory
         for content in targets where content.kind == .memory {
-            let memory = memories[Int(content.memory)]
             if isCertain {
-                memory.values[Int(content.page)] = [access.stamp]
+                memories[content.memory].setValue(content.page, access.stamp)
             } else {
-                memory.values[Int(content.page)].append(access.stamp)
+                memories[content.memory].addValue(content.page, access.stamp)
             }
         }
     }

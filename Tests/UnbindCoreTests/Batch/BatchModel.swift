@@ -2,28 +2,48 @@
 //
 // As naive as possible: an operation is carried out page by page. For pages whose end state is still to come the model
 // keeps what they were and will be, in order; what the page tables may show is decided from that alone. Nothing
-// here calls the library.
+// here calls the library. The arrays are made once: many millions of batches are compared.
 
 import CUnbind
 import Glibc
 
-/// What one page of the address space shows.
-struct BatchPage: Equatable {
-    enum Kind: UInt8 { case nothing, null, memory, vma }
+/// What one page of the address space shows, in one word.
+struct BatchPage: Equatable, CustomStringConvertible {
+    enum Kind: UInt64 { case nothing, null, memory, vma }
 
-    var kind = Kind.nothing
+    // From bit 0: kind (2), flags (2), cache level (2), memory (4), page (20), instance (34).
+    private var bits: UInt64
+
+    private init(bits: UInt64) { self.bits = bits }
+    init(_ kind: Kind) { bits = kind.rawValue }
+
+    /// Index of the memory behind it, and the page in it. `instance`: of the caller's memory, each operation that maps
+    /// it makes something of its own.
+    init(memory: Int, page: Int, flags: UInt32, cacheLevel: UInt32, instance: Int) {
+        bits =
+            Kind.memory.rawValue | UInt64(flags) << 2 | UInt64(cacheLevel) << 4 | UInt64(memory) << 6
+            | UInt64(page) << 10 | UInt64(instance) << 30
+    }
+
+    static var nothing: BatchPage { BatchPage(bits: 0) }
+
+    var kind: Kind { Kind(rawValue: bits & 3)! }
     /// UNBIND_OP_READ_ONLY, UNBIND_OP_CAPTURE.
-    var flags: UInt32 = 0
-    var cacheLevel: UInt32 = 0
-    /// Index of the memory behind it, and the page in it.
-    var memory: Int32 = -1
-    var page: Int32 = 0
-    /// Caller's memory: each operation that maps it makes something of its own.
-    var instance: Int32 = 0
+    var flags: UInt32 { UInt32(bits >> 2 & 3) }
+    var memory: Int { Int(bits >> 6 & 15) }
+    var page: Int { Int(bits >> 10 & 0xf_ffff) }
+    var isThere: Bool { bits & 3 != Kind.nothing.rawValue }
+    var isMemory: Bool { bits & 3 == Kind.memory.rawValue }
+    var isWritable: Bool { isMemory && flags & UNBIND_OP_READ_ONLY == 0 }
 
-    static let nothing = BatchPage()
-    var isWritable: Bool { kind == .memory && flags & UNBIND_OP_READ_ONLY == 0 }
-    var isThere: Bool { kind != .nothing }
+    /// Of the same mapping, the page behind.
+    var next: BatchPage { isMemory ? BatchPage(bits: bits + 1 << 10) : self }
+    func advanced(by count: Int) -> BatchPage { isMemory ? BatchPage(bits: bits + UInt64(count) << 10) : self }
+
+    var description: String {
+        isMemory
+            ? "memory \(memory) page \(page) flags \(flags) cache \(bits >> 4 & 3) instance \(bits >> 30)" : "\(kind)"
+    }
 }
 
 /// One operation, in pages.
@@ -41,8 +61,19 @@ struct BatchOperation {
     /// Something is wrong with it, and this is what the library must say.
     var flaw: BatchFlaw?
 
-    var range: Range<Int> { start..<start + count }
+    static let kinds = Int(UNBIND_OP_SYNC_ONLY) + 1
+
+    var end: Int { start + count }
     var isMap: Bool { kind == UNBIND_OP_MAP || kind == UNBIND_OP_MAP_NULL || kind == UNBIND_OP_MAP_USER }
+
+    /// What its first page shows afterwards.
+    var content: BatchPage {
+        if kind == UNBIND_OP_UNMAP { return .nothing }
+        if kind == UNBIND_OP_MAP_NULL { return BatchPage(.null) }
+        return BatchPage(
+            memory: memory, page: page, flags: flags & ~UNBIND_OP_NO_REPLACE, cacheLevel: cacheLevel,
+            instance: instance)
+    }
 }
 
 /// What may be wrong with an operation, whatever is mapped.
@@ -50,7 +81,26 @@ enum BatchFlaw: CaseIterable {
     case unalignedAddress, unalignedSize, noSize, beyondTheEnd, wraps, beyondTheBuffer
     case unknownFlag, unknownKind, foreign
 
-    var status: Int32 { self == .beyondTheEnd ? -ENODEV : -EINVAL }
+    var problem: BatchProblems { self == .beyondTheEnd ? .beyondTheEnd : .invalid }
+}
+
+/// The statuses that a list may be refused with.
+struct BatchProblems: OptionSet, CustomStringConvertible {
+    var rawValue: UInt8
+    static let invalid = BatchProblems(rawValue: 1)
+    static let beyondTheEnd = BatchProblems(rawValue: 2)
+    static let busy = BatchProblems(rawValue: 4)
+    static let exists = BatchProblems(rawValue: 8)
+    static let tooLarge = BatchProblems(rawValue: 16)
+
+    private static let statuses = [-EINVAL, -ENODEV, -EBUSY, -EEXIST, -ENOBUFS]
+
+    func allow(_ status: Int32) -> Bool {
+        for (bit, known) in Self.statuses.enumerated() where known == status { return rawValue & 1 << bit != 0 }
+        return false
+    }
+
+    var description: String { "\(Self.statuses.filter(allow))" }
 }
 
 /// A list of operations that was accepted: what the model knows of its end.
@@ -65,8 +115,7 @@ final class BatchRecord {
     var predecessor: BatchRecord?
     /// Of its operations, for what it may rightly wait for.
     var ranges: [Range<Int>] = []
-    var pages: [Int] = []
-    /// A caller's fence that it signals.
+    /// A caller's fence, or a point of a timeline, that it signals.
     var signals: BatchGate?
     var isDone = false
 
@@ -83,139 +132,217 @@ final class BatchRecord {
     }
 }
 
-/// A fence of the caller's own.
+/// A fence of the caller's own, or a point of a timeline that a batch signals.
 final class BatchGate {
     let handle: OpaquePointer
+    let isPoint: Bool
     var isSignaled = false
-    init(_ handle: OpaquePointer) { self.handle = handle }
-}
 
-/// A page's present, and what batches that are under way will make of it.
-struct BatchPageHistory {
-    /// In order; the last is what a lookup finds, the first what the GPU has seen at least.
-    private(set) var contents: [BatchPage] = [.nothing]
-    /// contents[i + 1] is made by records[i].
-    private(set) var records: [BatchRecord] = []
-
-    var last: BatchPage { contents[contents.count - 1] }
-    var isSettled: Bool { records.isEmpty }
-
-    mutating func settle(_ content: BatchPage) {
-        contents = [content]
-        records = []
-    }
-
-    mutating func append(_ content: BatchPage, by record: BatchRecord) {
-        contents.append(content)
-        records.append(record)
-    }
-
-    /// Forgets what was before the last change that is over.
-    mutating func trim() {
-        guard let index = records.lastIndex(where: \.isDone) else { return }
-        contents.removeFirst(index + 1)
-        records.removeFirst(index + 1)
-    }
-
-    /// What the page tables may show now; `nothing` between two contents.
-    func allowed() -> [BatchPage] {
-        var result = [contents[0]]
-        for (index, record) in records.enumerated() {
-            if !record.mayHaveBegun { break }
-            if contents[index].isThere && contents[index + 1].isThere { result.append(.nothing) }
-            result.append(contents[index + 1])
-        }
-        return result
+    init(_ handle: OpaquePointer, isPoint: Bool = false) {
+        self.handle = handle
+        self.isPoint = isPoint
     }
 }
 
 /// The pages of one address space.
-struct BatchModel {
-    var pages: [BatchPageHistory]
+final class BatchModel {
+    /// What a batch that is under way will make of a page.
+    private struct Change {
+        var content: BatchPage
+        var record: BatchRecord?
+        var next: Int32
+    }
 
-    init(count: Int) { pages = Array(repeating: BatchPageHistory(), count: count) }
+    let count: Int
+    /// What a lookup finds.
+    let last: UnsafeMutablePointer<BatchPage>
+    /// What the GPU has seen at least. Differs from `last` only while something is under way.
+    private let oldest: UnsafeMutablePointer<BatchPage>
+    private let firstChange: UnsafeMutablePointer<Int32>
+    private let lastChange: UnsafeMutablePointer<Int32>
+    private var changes: [Change] = []
+    private var freeChange: Int32 = -1
+    /// What a list makes of `last`, as far as it has been carried out.
+    let scratch: UnsafeMutablePointer<BatchPage>
 
-    var isSettled: Bool { pages.allSatisfy(\.isSettled) }
-    var contents: [BatchPage] { pages.map(\.last) }
+    init(count: Int) {
+        self.count = count
+        func pages() -> UnsafeMutablePointer<BatchPage> {
+            let pages = UnsafeMutablePointer<BatchPage>.allocate(capacity: count)
+            pages.initialize(repeating: .nothing, count: count)
+            return pages
+        }
+        func links() -> UnsafeMutablePointer<Int32> {
+            let links = UnsafeMutablePointer<Int32>.allocate(capacity: count)
+            links.initialize(repeating: -1, count: count)
+            return links
+        }
+        (last, oldest, scratch, firstChange, lastChange) = (pages(), pages(), pages(), links(), links())
+    }
 
-    /// The statuses that a list may be refused with: empty if it must succeed. `regions`: where each memory is.
-    func problems(of operations: [BatchOperation], regions: [UInt32?]) -> Set<Int32> {
-        var result: Set<Int32> = []
-        // What else is found depends on whether the library has gone on.
-        for goesOn in [false, true] {
-            var scratch = contents
-            for operation in operations {
-                let problems = BatchModel.problems(of: operation, scratch, before: self, regions)
-                result.formUnion(problems)
-                if problems.isEmpty || (goesOn && operation.flaw == nil) { BatchModel.carryOut(operation, &scratch) }
-            }
+    deinit {
+        for pages in [last, oldest, scratch] { pages.deallocate() }
+        for links in [firstChange, lastChange] { links.deallocate() }
+    }
+
+    // MARK: What pages show
+
+    func isSettled(_ index: Int) -> Bool { firstChange[index] < 0 }
+
+    func settle(_ index: Int, _ content: BatchPage) {
+        precondition(isSettled(index))
+        last[index] = content
+        oldest[index] = content
+    }
+
+    /// Whether something that matches is among what the page tables may show now; `nothing` is between two contents.
+    func isAllowed(_ index: Int, _ matches: (BatchPage) -> Bool) -> Bool {
+        var before = oldest[index]
+        if matches(before) { return true }
+        var next = firstChange[index]
+        while next >= 0 {
+            let change = changes[Int(next)]
+            if !change.record!.mayHaveBegun { return false }
+            if before.isThere && change.content.isThere && matches(.nothing) { return true }
+            if matches(change.content) { return true }
+            before = change.content
+            next = change.next
+        }
+        return false
+    }
+
+    /// In order; the last is what a lookup finds.
+    func contents(_ index: Int) -> [BatchPage] {
+        var result = [oldest[index]]
+        var next = firstChange[index]
+        while next >= 0 {
+            result.append(changes[Int(next)].content)
+            next = changes[Int(next)].next
         }
         return result
     }
 
-    /// What is mapped after a list that succeeded.
-    func result(of operations: some Sequence<BatchOperation>) -> [BatchPage] {
-        var scratch = contents
-        for operation in operations { BatchModel.carryOut(operation, &scratch) }
-        return scratch
+    func describe(_ index: Int) -> String {
+        var records: [String] = []
+        var next = firstChange[index]
+        while next >= 0 {
+            let record = changes[Int(next)].record!
+            records.append("\(record.number)\(record.mayHaveBegun ? "" : " (waits)")")
+            next = changes[Int(next)].next
+        }
+        return "\(contents(index)) by \(records)"
     }
 
-    private static func problems(
-        of operation: BatchOperation, _ scratch: [BatchPage], before: BatchModel, _ regions: [UInt32?]
-    ) -> [Int32] {
-        if let flaw = operation.flaw { return [flaw.status] }
+    // MARK: What becomes of them
+
+    /// Takes over what is in `scratch`. Pages that are as they were are not touched by the batch.
+    func take(by record: BatchRecord) {
+        for index in 0..<count where last[index] != scratch[index] {
+            var new = freeChange
+            let change = Change(content: scratch[index], record: record, next: -1)
+            if new >= 0 {
+                freeChange = changes[Int(new)].next
+                changes[Int(new)] = change
+            } else {
+                new = Int32(changes.count)
+                changes.append(change)
+            }
+            if firstChange[index] < 0 { firstChange[index] = new } else { changes[Int(lastChange[index])].next = new }
+            lastChange[index] = new
+            last[index] = scratch[index]
+        }
+    }
+
+    /// Forgets what was before the last change that is over.
+    func trim() {
+        for index in 0..<count where firstChange[index] >= 0 { trim(index) }
+    }
+
+    private func trim(_ index: Int) {
+        var done: Int32 = -1
+        var next = firstChange[index]
+        while next >= 0 {
+            if changes[Int(next)].record!.isDone { done = next }
+            next = changes[Int(next)].next
+        }
+        if done < 0 { return }
+        oldest[index] = changes[Int(done)].content
+        next = firstChange[index]
+        firstChange[index] = changes[Int(done)].next
+        changes[Int(done)].next = -1
+        while next >= 0 {
+            let after = changes[Int(next)].next
+            changes[Int(next)].record = nil
+            changes[Int(next)].next = freeChange
+            freeChange = next
+            next = after
+        }
+    }
+
+    // MARK: Lists
+
+    /// The statuses that a list may be refused with: empty if it must succeed, and what is mapped afterwards is in
+    /// `scratch`. `regions`: where each memory is.
+    func problems(of operations: some Collection<BatchOperation>, regions: [UInt32?]) -> BatchProblems {
+        var result = begin(operations, regions, goesOn: false)
+        // What else is found depends on whether the library has gone on.
+        if !result.isEmpty { result.formUnion(begin(operations, regions, goesOn: true)) }
+        return result
+    }
+
+    private func begin(
+        _ operations: some Collection<BatchOperation>, _ regions: [UInt32?], goesOn: Bool
+    ) -> BatchProblems {
+        scratch.update(from: last, count: count)
+        var result: BatchProblems = []
+        for operation in operations {
+            let problems = problems(of: operation, regions)
+            result.formUnion(problems)
+            if problems.isEmpty || (goesOn && operation.flaw == nil) { carryOut(operation) }
+        }
+        return result
+    }
+
+    /// Into `scratch`, what is mapped after a list that succeeded.
+    func carryOut(_ operations: some Collection<BatchOperation>) {
+        scratch.update(from: last, count: count)
+        for operation in operations { carryOut(operation) }
+    }
+
+    private func problems(of operation: BatchOperation, _ regions: [UInt32?]) -> BatchProblems {
+        if let flaw = operation.flaw { return flaw.problem }
         switch operation.kind {
         case UNBIND_OP_PREFETCH:
             if regions[operation.memory] == operation.region { return [] }
-            let isMapped = before.pages.contains { $0.last.memory == operation.memory && $0.last.kind == .memory }
-            return isMapped ? [-EBUSY] : []
+            for index in 0..<count where last[index].isMemory && last[index].memory == operation.memory {
+                return .busy
+            }
+            return []
         case UNBIND_OP_UNMAP_ALL, UNBIND_OP_SYNC_ONLY: return []
         default: break
         }
         // A VMA in the way of what may not replace anything has two reasons to be refused.
-        let isInTheWay = scratch[operation.range].contains(where: \.isThere)
-        let isVMA = scratch[operation.range].contains { $0.kind == .vma }
-        return (operation.flags & UNBIND_OP_NO_REPLACE != 0 && isInTheWay ? [-EEXIST] : []) + (isVMA ? [-EBUSY] : [])
+        var result: BatchProblems = []
+        for index in operation.start..<operation.end where scratch[index].isThere {
+            if operation.flags & UNBIND_OP_NO_REPLACE != 0 { result.insert(.exists) }
+            if scratch[index].kind == .vma { result.insert(.busy) }
+        }
+        return result
     }
 
-    private static func carryOut(_ operation: BatchOperation, _ pages: inout [BatchPage]) {
+    private func carryOut(_ operation: BatchOperation) {
         switch operation.kind {
         case UNBIND_OP_UNMAP_ALL:
-            for index in pages.indices where pages[index].kind == .memory && pages[index].memory == operation.memory {
-                pages[index] = .nothing
+            for index in 0..<count where scratch[index].isMemory && scratch[index].memory == operation.memory {
+                scratch[index] = .nothing
             }
         case UNBIND_OP_SYNC_ONLY, UNBIND_OP_PREFETCH: break
         default:
-            for index in 0..<operation.count {
-                pages[operation.start + index] = content(of: operation, at: index)
+            var content = operation.content
+            for index in operation.start..<operation.end {
+                scratch[index] = content
+                content = content.next
             }
         }
-    }
-
-    private static func content(of operation: BatchOperation, at index: Int) -> BatchPage {
-        var page = BatchPage()
-        if operation.kind == UNBIND_OP_MAP_NULL {
-            page.kind = .null
-        } else if operation.isMap {
-            page.kind = .memory
-            page.flags = operation.flags & ~UNBIND_OP_NO_REPLACE
-            page.cacheLevel = operation.cacheLevel
-            page.memory = Int32(operation.memory)
-            page.page = Int32(operation.page + index)
-            page.instance = Int32(operation.instance)
-        }
-        return page
-    }
-
-    /// Takes the new contents over. Pages that are as they were are not touched by the batch.
-    mutating func take(_ new: [BatchPage], by record: BatchRecord) {
-        for index in pages.indices where pages[index].last != new[index] {
-            pages[index].append(new[index], by: record)
-            record.pages.append(index)
-        }
-    }
-
-    mutating func trim(_ record: BatchRecord) {
-        for index in record.pages { pages[index].trim() }
     }
 }

@@ -1,6 +1,6 @@
 // Random batches against the page-granular model: many seeds, each a program on a simulated device.
-// UNBIND_SEEDS=n runs n seeds, UNBIND_BATCHES=n makes that many batches in each, UNBIND_SEED=k runs one and says what
-// it does.
+// UNBIND_SEEDS=n runs n seeds, beginning with UNBIND_FIRST_SEED; UNBIND_BATCHES=n makes that many batches in each;
+// UNBIND_SEED=k runs one and says what it does.
 
 import CUnbind
 import Glibc
@@ -17,29 +17,44 @@ import Testing
     func randomBatches(chunk: Int) {
         SeedReport.install()
         let batches = Self.number("UNBIND_BATCHES") ?? 100
-        var coverage = BatchRun.Coverage()
+        var coverage = BatchCoverage()
         if let seed = Self.number("UNBIND_SEED") {
             if chunk == 0 { Self.run(.init(seed: UInt64(seed), batches: batches, isVerbose: true), chunk, &coverage) }
             return
         }
-        let seeds = Self.number("UNBIND_SEEDS") ?? 500
-        var failures = 0
-        for seed in stride(from: chunk, to: seeds, by: Self.chunks) {
+        let (first, seeds) = (Self.number("UNBIND_FIRST_SEED") ?? 0, Self.number("UNBIND_SEEDS") ?? 500)
+        var (failures, programs) = (0, 0)
+        for seed in stride(from: first + chunk, to: first + seeds, by: Self.chunks) {
+            programs += 1
             if !Self.run(.init(seed: UInt64(seed), batches: batches), chunk, &coverage) { failures += 1 }
             if failures == 3 { return }
         }
-        // The programs do what they are for; far below what they reach.
-        let runs = seeds / Self.chunks
-        if runs < 25 || batches < 50 { return }
-        #expect(coverage.operations > 2 * runs * batches && coverage.pages > 10 * runs * batches, "\(coverage)")
-        #expect(coverage.splits > runs * batches / 4 && coverage.kept > runs * batches / 20, "\(coverage)")
-        #expect(coverage.refusals > runs * batches / 40 && coverage.starved > runs * batches / 10, "\(coverage)")
-        #expect(coverage.blocked > runs * batches / 10 && coverage.jobs > runs * batches / 10, "\(coverage)")
-        #expect(coverage.faults > runs * batches / 200, "\(coverage)")
+        if Self.number("UNBIND_BATCHES") != nil { print("\(programs) programs: \(coverage)") }
+        if programs >= 25 && batches >= 50 && failures == 0 { Self.check(coverage, programs * batches) }
+    }
+
+    /// The programs do what they are for; far below what they reach.
+    private static func check(_ coverage: BatchCoverage, _ batches: Int) {
+        #expect(coverage.batches == batches && coverage.comparisons >= batches, "\(coverage)")
+        #expect(coverage.operations > 2 * batches && coverage.pages > 10 * batches, "\(coverage)")
+        #expect(coverage.splits > batches / 4 && coverage.kept > batches / 20, "\(coverage)")
+        #expect(coverage.merges > batches / 100 && coverage.refusals > batches / 40, "\(coverage)")
+        #expect(coverage.blocked > batches / 10 && coverage.jobs > batches / 10, "\(coverage)")
+        #expect(coverage.faults > batches / 200, "\(coverage)")
+        // Failures: at each allocation, in lists with each kind of operation, and after all that is done against them.
+        #expect(coverage.starved > batches / 10 && coverage.unchanged > coverage.starved, "\(coverage)")
+        #expect(coverage.sweeps > batches / 500 && coverage.misplaced > batches / 200, "\(coverage)")
+        for kind in 0..<BatchOperation.kinds {
+            #expect(coverage.starvedKinds[kind] > batches / 500, "operations of kind \(kind): \(coverage)")
+            #expect(coverage.stepsReached(kind) > 10, "operations of kind \(kind): \(coverage)")
+        }
+        #expect(coverage.evictions > batches / 1000 && coverage.waits > batches / 1000, "\(coverage)")
+        #expect(coverage.cuts > batches / 1000, "\(coverage)")
+        #expect(coverage.evicted > 0 || batches < 100_000, "\(coverage)")
     }
 
     @discardableResult
-    private static func run(_ plan: BatchRun.Plan, _ chunk: Int, _ coverage: inout BatchRun.Coverage) -> Bool {
+    private static func run(_ plan: BatchRun.Plan, _ chunk: Int, _ coverage: inout BatchCoverage) -> Bool {
         SeedReport.set(plan.seed, chunk: chunk)
         do {
             coverage.add(try BatchRun(plan).run())

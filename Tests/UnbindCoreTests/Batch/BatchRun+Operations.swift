@@ -34,10 +34,10 @@ extension BatchRun {
         case 65..<88:
             operation.kind = UNBIND_OP_UNMAP
             makeRange(&operation, limit: pageCount)
-        case 88..<94:
+        case 88..<92:
             operation.kind = UNBIND_OP_UNMAP_ALL
             operation.memory = random.below(memories.count - 1)
-        case 94..<97 where isSettled:
+        case 92..<97 where isSettled:
             operation.kind = UNBIND_OP_PREFETCH
             operation.memory = random.below(memories.count - 1)
             operation.region = UInt32(random.below(2))
@@ -98,7 +98,7 @@ extension BatchRun {
         return operation.count > 0 ? operation : last
     }
 
-    private func makeFlawed(_ operation: BatchOperation) -> BatchOperation {
+    func makeFlawed(_ operation: BatchOperation) -> BatchOperation {
         var operation = operation.isMap && operation.kind == UNBIND_OP_MAP ? operation : BatchOperation()
         if operation.kind != UNBIND_OP_MAP { makeMap(&operation) }
         operation.flaw = random.pick(BatchFlaw.allCases)

@@ -13,9 +13,37 @@ struct BatchCall {
     var waits: [BatchGate] = []
     var jobs: [BatchJob] = []
     var signals: BatchGate?
+    /// Of the timeline, that it signals.
+    var point: UInt64?
+}
 
-    /// A sync call, or one in a VM that waits for its unbinds, would wait for these for ever.
-    var isBlocked: Bool { waits.contains { !$0.isSignaled } || jobs.contains { $0.gate?.isSignaled == false } }
+/// What a list may be answered with.
+struct BatchAllowance {
+    var problems: BatchProblems
+    var maySucceed: Bool
+
+    init(_ problems: BatchProblems, maySucceed: Bool? = nil) {
+        self.problems = problems
+        self.maySucceed = maySucceed ?? problems.isEmpty
+    }
+}
+
+/// Room for the arrays of one call.
+final class BatchLists {
+    static let capacity = 128
+    let operations = UnsafeMutablePointer<unbind_op>.allocate(capacity: capacity)
+    let waits = UnsafeMutablePointer<unbind_sync>.allocate(capacity: capacity)
+    let signals = UnsafeMutablePointer<unbind_sync>.allocate(capacity: 2)
+    let fence = UnsafeMutablePointer<OpaquePointer?>.allocate(capacity: 1)
+    let done = UnsafeMutablePointer<UInt32>.allocate(capacity: 1)
+
+    deinit {
+        operations.deallocate()
+        waits.deallocate()
+        signals.deallocate()
+        fence.deallocate()
+        done.deallocate()
+    }
 }
 
 /// What the library answered.
@@ -33,7 +61,7 @@ extension BatchRun {
             + "queue \(call.queue ?? -1), \(call.waits.count) fences, problems \(problems)")
         if plan.isVerbose { for operation in call.operations { say("    \(operation)") } }
         coverage.batches += 1
-        if isStarved { try starve(call, problems) } else { try finish(call, problems, make(call), failures: 0) }
+        try submitOrFail(call, problems)
         if let signals = call.signals, !records.contains(where: { $0.signals === signals }) {
             unbind_fence_unref(signals.handle)
         }
@@ -42,7 +70,8 @@ extension BatchRun {
     private func makeCall() throws -> BatchCall {
         var call = BatchCall()
         call.operations = makeOperations()
-        call.mode = random.pick([UNBIND_BATCH_SYNC, UNBIND_BATCH_ASYNC, UNBIND_BATCH_ASYNC, UNBIND_BATCH_DEFER_TO_IDLE])
+        let mode = random.below(4)
+        call.mode = mode == 0 ? UNBIND_BATCH_SYNC : mode == 1 ? UNBIND_BATCH_DEFER_TO_IDLE : UNBIND_BATCH_ASYNC
         if !bindQueues.isEmpty, random.chance(40) { call.queue = random.below(bindQueues.count) }
         if random.chance(10) {
             call.limit = 1 + random.below(8)
@@ -59,104 +88,74 @@ extension BatchRun {
             var handle: OpaquePointer?
             try require(unbind_fence_create(device, &handle) == 0, "a fence to signal")
             call.signals = BatchGate(handle!)
+        } else if random.chance(5) {
+            call.point = points + 1 + UInt64(random.below(3))
         }
         return call
     }
 
-    private func make(_ call: BatchCall) -> BatchAnswer {
-        var answer = BatchAnswer(status: 0, fence: nil, done: 12345)
+    func make(_ call: BatchCall) -> BatchAnswer {
         var batch = makeHeaderStruct(unbind_batch())
         batch.mode = call.mode
         batch.flags = call.flags
         batch.limit = UInt32(call.limit)
-        batch.queue = call.queue.map { bindQueues[$0] }
-        let waits = (call.waits.map(\.handle) + call.jobs.map(\.fence)).map {
-            unbind_sync(fence: $0, timeline: nil, point: 0)
+        if let queue = call.queue { batch.queue = bindQueues[queue] }
+        for gate in call.waits { add(gate.handle, to: lists.waits, &batch.wait_count) }
+        for job in call.jobs { add(job.fence, to: lists.waits, &batch.wait_count) }
+        if let signals = call.signals { add(signals.handle, to: lists.signals, &batch.signal_count) }
+        if let point = call.point {
+            (lists.signals + Int(batch.signal_count)).initialize(
+                to: unbind_sync(fence: nil, timeline: timeline, point: point))
+            batch.signal_count += 1
         }
-        let signals = call.signals.map { [unbind_sync(fence: $0.handle, timeline: nil, point: 0)] } ?? []
-        let operations = call.operations.map(native)
-        batch.wait_count = UInt32(waits.count)
-        batch.signal_count = UInt32(signals.count)
-        waits.withUnsafeBufferPointer { waits in
-            signals.withUnsafeBufferPointer { signals in
-                withUnsafeMutablePointer(to: &answer.fence) { fence in
-                    withUnsafeMutablePointer(to: &answer.done) { done in
-                        batch.waits = waits.baseAddress
-                        batch.signals = signals.baseAddress
-                        batch.out_fence = fence
-                        batch.out_done = done
-                        answer.status = unbind_vm_submit(space, operations, UInt32(operations.count), &batch)
-                    }
-                }
-            }
-        }
-        say("  gave \(answer.status), done \(answer.done)")
-        return answer
+        precondition(call.operations.count <= BatchLists.capacity)
+        for (index, operation) in call.operations.enumerated() { lists.operations[index] = native(operation) }
+        lists.fence.pointee = nil
+        lists.done.pointee = 12345
+        batch.waits = UnsafePointer(lists.waits)
+        batch.signals = UnsafePointer(lists.signals)
+        batch.out_fence = lists.fence
+        batch.out_done = lists.done
+        let status = unbind_vm_submit(space, lists.operations, UInt32(call.operations.count), &batch)
+        say("  gave \(status), done \(lists.done.pointee)")
+        return BatchAnswer(status: status, fence: lists.fence.pointee, done: lists.done.pointee)
     }
 
-    /// The same batch with ever more memory, until it has all that it needs: each time before nothing has happened.
-    private func starve(_ call: BatchCall, _ problems: Set<Int32>) throws {
-        var call = call
-        for successes in 0..<2000 {
-            hooks.failAllocations(after: successes, count: random.chance(70) ? Int.max : 1)
-            let pages = isSettled ? walkPages(space) : nil
-            let before = batchStats()
-            let answer = make(call)
-            let failures = hooks.stopFailing()
-            if answer.status != -ENOMEM || failures == 0 || answer.done > 0 {
-                return try finish(call, problems, answer, failures: failures)
-            }
-            coverage.starved += 1
-            try checkRefused(answer, before, pages)
-            if let signals = call.signals {
-                try require(unbind_fence_is_signaled(signals.handle) == 0, "a batch that failed has signalled")
-            }
-            call.jobs.removeAll(where: \.isDone)
-        }
-        throw SimulationFailure("a batch needs more than 2000 allocations")
-    }
-
-    private func checkRefused(
-        _ answer: BatchAnswer, _ before: unbind_batch_stats, _ pages: [SimulationPage]?
-    ) throws {
-        try require(answer.fence == nil, "a batch that failed gave a fence")
-        let stats = batchStats()
-        try require(
-            stats.mappings == before.mappings && stats.batches == before.batches && stats.maps == before.maps
-                && stats.unmaps == before.unmaps && stats.operations == before.operations
-                && stats.splits == before.splits && stats.merges == before.merges && stats.kept == before.kept
-                && stats.failed <= before.failed + 1, "a batch that failed changed the figures: \(before), \(stats)")
-        if let pages { try require(walkPages(space) == pages, "a batch that failed changed the page tables") }
-        try check()
+    private func add(_ fence: OpaquePointer, to list: UnsafeMutablePointer<unbind_sync>, _ count: inout UInt32) {
+        precondition(count < BatchLists.capacity)
+        (list + Int(count)).initialize(to: unbind_sync(fence: fence, timeline: nil, point: 0))
+        count += 1
     }
 
     // MARK: What has happened
 
-    private func finish(
-        _ call: BatchCall, _ problems: Set<Int32>, _ answer: BatchAnswer, failures: Int
-    ) throws {
+    func finish(_ call: BatchCall, _ problems: BatchProblems, _ answer: BatchAnswer, failures: Int) throws {
+        try finish(call, BatchAllowance(problems), answer, failures: failures)
+    }
+
+    func finish(_ call: BatchCall, _ allowance: BatchAllowance, _ answer: BatchAnswer, failures: Int) throws {
         var done = Int(answer.done)
-        var allowed = problems
+        var allowed = allowance.problems
         let isTooLarge = call.limit > 0 && call.operations.count > call.limit
         let isCut = call.flags & UNBIND_BATCH_SPLIT != 0
-        if isTooLarge && !isCut { allowed = allowed.union([-ENOBUFS]) }
+        if isTooLarge && !isCut { allowed.insert(.tooLarge) }
         let mayDeadlock = !isSettled && (call.mode == UNBIND_BATCH_SYNC || policy == UNBIND_POLICY_SYNC || failures > 0)
         if answer.status == 0 {
-            try require(allowed.isEmpty, "a batch succeeded that has the problems \(allowed)")
+            try require(
+                allowance.maySucceed && !allowed.contains(.tooLarge),
+                "a batch succeeded that has the problems \(allowed)")
             try require(done == call.operations.count, "\(done) of \(call.operations.count) are done, status 0")
         } else {
             coverage.refusals += 1
             let isKnown =
-                allowed.contains(answer.status) || (answer.status == -EDEADLK && mayDeadlock)
-                || (answer.status == -ENOMEM && failures > 0) || (answer.status == -EAGAIN && failures > 0)
+                allowed.allow(answer.status) || (answer.status == -EDEADLK && mayDeadlock)
+                || (answer.status == -ENOMEM && failures > 0)
             try require(isKnown, "a batch was refused with \(answer.status), allowed \(allowed)")
             try require(done == 0 || isCut || answer.status == -EDEADLK, "\(done) are done, status \(answer.status)")
             if answer.status != -EDEADLK { done = try pieces(call, done) }
         }
         // A batch that fails may have moved a buffer before.
-        for operation in call.operations where operation.kind == UNBIND_OP_PREFETCH && operation.flaw == nil {
-            regions[operation.memory] = unbind_bo_region(memories[operation.memory].handle)
-        }
+        notePlaces(call)
         if done == 0 && answer.status != 0 {
             try require(answer.fence == nil, "a batch of which nothing is done gave a fence")
             if answer.status != -EDEADLK { return }
@@ -168,33 +167,45 @@ extension BatchRun {
         }
     }
 
+    /// Where the buffers are that it was to move.
+    func notePlaces(_ call: BatchCall) {
+        for operation in call.operations where operation.kind == UNBIND_OP_PREFETCH && operation.flaw == nil {
+            memories[operation.memory].look()
+            regions[operation.memory] = unbind_bo_region(memories[operation.memory].handle)
+        }
+    }
+
     /// What is done of a list that was cut: whole pieces, and nothing of the piece with the error.
     private func pieces(_ call: BatchCall, _ done: Int) throws -> Int {
         try require(done < call.operations.count, "all is done, and an error")
-        let problems = model.problems(of: Array(call.operations[..<done]), regions: regions)
+        let problems = model.problems(of: call.operations[..<done], regions: regions)
         try require(problems.isEmpty, "what is done has the problems \(problems)")
         return done
     }
 
     private func take(_ call: BatchCall, _ done: Int, _ answer: BatchAnswer, _ failures: Int) throws -> BatchRecord {
         let operations = call.operations[..<done]
-        for memory in memories.indices {
-            let moves = operations.filter { $0.kind == UNBIND_OP_PREFETCH && $0.memory == memory }
-            if answer.status == 0, let last = moves.last {
-                try require(regions[memory] == last.region, "memory \(memory) was not moved")
-            }
-        }
+        try checkMoves(operations, answer)
         let record = BatchRecord(number: step)
         record.fence = answer.fence
         record.waits = call.waits.filter { !$0.isSignaled }
         record.jobs = call.jobs
         if call.mode == UNBIND_BATCH_DEFER_TO_IDLE { record.jobs = jobs }
-        record.signals = answer.status == 0 ? call.signals : nil
+        // Also if the wait for its end failed.
+        let isWhole = done == call.operations.count
+        if isWhole { record.signals = call.signals }
+        if isWhole, let point = call.point {
+            var fence: OpaquePointer?
+            let status = unbind_timeline_get_point(timeline, point, &fence)
+            try require(status == 0, "a batch has not added its point: \(status)")
+            points = point
+            record.signals = BatchGate(fence!, isPoint: true)
+        }
         if let queue = call.queue {
             record.predecessor = lastOnQueue[queue].flatMap { $0.isDone ? nil : $0 }
             lastOnQueue[queue] = record
         }
-        record.ranges = ranges(of: operations)
+        if !isSettled { record.ranges = ranges(of: operations) }
         // A page may change in one piece, and change back in another.
         let piece = failures > 0 && call.flags & UNBIND_BATCH_SPLIT != 0 ? 1 : call.limit > 0 ? call.limit : Int.max
         var rest = operations
@@ -210,29 +221,38 @@ extension BatchRun {
         return record
     }
 
+    /// The last PREFETCH of a buffer says where it is.
+    private func checkMoves(_ operations: ArraySlice<BatchOperation>, _ answer: BatchAnswer) throws {
+        if answer.status != 0 { return }
+        for (index, operation) in operations.enumerated() where operation.kind == UNBIND_OP_PREFETCH {
+            let isLast = !operations.dropFirst(index + 1).contains {
+                $0.kind == UNBIND_OP_PREFETCH && $0.memory == operation.memory
+            }
+            try require(
+                !isLast || regions[operation.memory] == operation.region, "memory \(operation.memory) was not moved")
+        }
+    }
+
     private func ranges(of operations: ArraySlice<BatchOperation>) -> [Range<Int>] {
         var result: [Range<Int>] = []
         for operation in operations {
             switch operation.kind {
             case UNBIND_OP_UNMAP_ALL:
-                for index in model.pages.indices where model.pages[index].contents.contains(where: {
-                    $0.memory == operation.memory
+                for index in 0..<pageCount where model.contents(index).contains(where: {
+                    $0.isMemory && $0.memory == operation.memory
                 }) { result.append(index..<index + 1) }
             case UNBIND_OP_PREFETCH, UNBIND_OP_SYNC_ONLY: break
-            default: result.append(operation.range)
+            default: result.append(operation.start..<operation.end)
             }
         }
         return result
     }
 
-    private func takeChanges(by operations: some Sequence<BatchOperation>, _ record: BatchRecord) {
-        let new = model.result(of: operations)
+    private func takeChanges(by operations: some Collection<BatchOperation>, _ record: BatchRecord) {
+        model.carryOut(operations)
         // Jobs that use what changes may fault now, unless the batch comes after them.
-        let later = jobs.filter { job in !record.jobs.contains { $0 === job } }
-        for index in new.indices where new[index] != model.pages[index].last {
-            for job in later { job.pageChanges(index, to: new[index]) }
-        }
-        model.take(new, by: record)
+        for job in jobs where !record.jobs.contains(where: { $0 === job }) { job.pagesChange(model) }
+        model.take(by: record)
     }
 
     // MARK: Jobs
@@ -244,19 +264,19 @@ extension BatchRun {
         for _ in 0..<(strays ? 1 : 1 + random.below(12)) {
             stamps += 1
             let index = random.below(pageCount)
-            let history = model.pages[index]
+            let (last, contents) = (model.last[index], model.contents(index))
             var isStore = random.chance(40)
             if strays {
-                if history.last.kind == .null || history.last.kind == .vma { continue }
-                isStore = history.last.isThere
-                if isStore && history.last.isWritable { continue }
+                if last.kind == .null || last.kind == .vma { continue }
+                isStore = last.isThere
+                if isStore && last.isWritable { continue }
                 mustSucceed = nil
             } else {
-                if !history.contents.contains(where: \.isThere) || history.last.kind == .vma { continue }
-                if isStore && !history.contents.allSatisfy({ $0.isWritable || $0.kind == .null }) { isStore = false }
-                if !history.isSettled { mustSucceed = false }
+                if !contents.contains(where: \.isThere) || last.kind == .vma { continue }
+                if isStore && !contents.allSatisfy({ $0.isWritable || $0.kind == .null }) { isStore = false }
+                if !model.isSettled(index) { mustSucceed = false }
             }
-            accesses.append(BatchJob.Access(page: index, isStore: isStore, stamp: stamps, possible: history.contents))
+            accesses.append(BatchJob.Access(page: index, isStore: isStore, stamp: stamps, possible: contents))
         }
         if accesses.isEmpty { return }
         try submit(accesses, mustSucceed: mustSucceed)

@@ -13,25 +13,6 @@ final class BatchRun {
         var isVerbose = false
     }
 
-    struct Coverage {
-        var batches = 0, operations = 0, refusals = 0, starved = 0, blocked = 0, splits: UInt64 = 0, merges: UInt64 = 0
-        var kept: UInt64 = 0, jobs = 0, faults = 0, pages = 0
-
-        mutating func add(_ other: Coverage) {
-            batches += other.batches
-            operations += other.operations
-            refusals += other.refusals
-            starved += other.starved
-            blocked += other.blocked
-            splits += other.splits
-            merges += other.merges
-            kept += other.kept
-            jobs += other.jobs
-            faults += other.faults
-            pages += other.pages
-        }
-    }
-
     let plan: Plan
     var random: SimulationRandom
     let hooks = HookedMemory()
@@ -40,6 +21,9 @@ final class BatchRun {
     private var foreignDevice: OpaquePointer?
     var space: OpaquePointer
     var gpuQueue: OpaquePointer
+    /// Some batches signal a point of it.
+    var timeline: OpaquePointer?
+    var points: UInt64 = 0
     var bindQueues: [OpaquePointer] = []
     var lastOnQueue: [BatchRecord?] = []
 
@@ -52,7 +36,8 @@ final class BatchRun {
     let isStarved: Bool
     let pageSizes: UInt64
 
-    var model: BatchModel
+    let model: BatchModel
+    var tables: BatchTables { BatchTables(of: space) }
     var memories: [BatchMemory] = []
     var regions: [UInt32?] = []
     private var ownMemory: [UnsafeMutableRawPointer] = []
@@ -60,28 +45,40 @@ final class BatchRun {
     var gates: [BatchGate] = []
     var jobs: [BatchJob] = []
     var vma: (handle: OpaquePointer, start: Int, count: Int, isBound: Bool)?
+    var vmaPlace = BatchPlace()
+    var statsBefore = unbind_batch_stats()
+    /// The page tables before a batch that is to fail.
+    let snapshot: UnsafeMutablePointer<BatchEntry>
+    /// What lists of operations and fences are handed over in.
+    let lists = BatchLists()
+    /// How many allocations the last batch needed that had all of them fail in turn.
+    var allocations = 40
     var step = 0
     var instances = 0
     var stamps: UInt64 = 0
-    var coverage = Coverage()
+    var coverage = BatchCoverage()
 
     init(_ plan: Plan) throws {
         self.plan = plan
         random = SimulationRandom(seed: plan.seed)
-        let kind = random.below(20)
-        pageSizes = kind < 9 ? 0x1000 : kind < 17 ? 0x1_1000 : kind < 19 ? 0x1_0000 : 0x21_1000
+        let kind = random.below(40)
+        pageSizes = kind < 18 ? 0x1000 : kind < 34 ? 0x1_1000 : kind < 38 ? 0x1_0000 : 0x21_1000
         unit = pageSizes == 0x1_0000 ? 0x1_0000 : 0x1000
         pageCount = pageSizes == 0x21_1000 ? 1024 + 256 : 16 + random.below(49)
         policy = random.pick([UNBIND_POLICY_RANGES, UNBIND_POLICY_RANGES, UNBIND_POLICY_TIMELINE, UNBIND_POLICY_SYNC])
         isSettled = random.chance(50)
-        isStarved = random.chance(12)
+        isStarved = random.chance(15)
         model = BatchModel(count: pageCount)
+        snapshot = .allocate(capacity: pageCount)
+        snapshot.initialize(repeating: BatchEntry(), count: pageCount)
         let nothing = OpaquePointer(bitPattern: 8)!
         (device, space, gpuQueue) = (nothing, nothing, nothing)
         try openDevice()
         try openSpace()
         try makeMemories()
     }
+
+    deinit { snapshot.deallocate() }
 
     func say(_ text: @autoclosure () -> String) {
         if plan.isVerbose { print("  [\(step)] t=\(unbind_device_now(device)) \(text())") }
@@ -127,6 +124,7 @@ final class BatchRun {
         space = opened!
         try require(unbind_queue_create(space, 0, &opened) == 0, "a queue")
         gpuQueue = opened!
+        try require(unbind_timeline_create(device, &timeline) == 0, "a timeline")
         for _ in 0..<random.below(4) {
             try require(unbind_bind_queue_create(space, 0, &opened) == 0, "a bind queue")
             bindQueues.append(opened!)
@@ -153,7 +151,7 @@ final class BatchRun {
         ownMemory.append(memory!)
         memories.append(BatchMemory(index: memories.count, handle: nil, memory: memory, pages: pages, unit: unit))
         regions.append(nil)
-        if random.chance(40) { try makeVMA() }
+        if random.chance(isStarved ? 80 : 40) { try makeVMA() }
     }
 
     private func makeVMA() throws {
@@ -166,13 +164,14 @@ final class BatchRun {
         var handle: OpaquePointer?
         try require(unbind_bo_create(device, UInt64(count * unit), 0, 0, &buffer) == 0, "a VMA's buffer")
         try require(unbind_vma_create(space, buffer, &options, &handle) == 0, "a VMA")
+        vmaPlace = BatchPlace(ofBuffer: buffer!)
         unbind_bo_unref(buffer)
         vma = (handle!, start, count, false)
     }
 
     // MARK: The program
 
-    func run() throws -> Coverage {
+    func run() throws -> BatchCoverage {
         do {
             while step < plan.batches {
                 step += 1
@@ -196,7 +195,7 @@ final class BatchRun {
             if random.chance(40) { _ = unbind_device_run(device, UInt32(random.below(12)), nil) }
         } else {
             if random.chance(15) { try submitJob() }
-            if random.chance(10) { try toggleVMA() }
+            if random.chance(vma?.isBound == true ? 10 : 50) { try toggleVMA() }
         }
         try submitBatch()
         if isSettled { try settle() } else if random.chance(8) { try waitIdle() }
@@ -236,20 +235,20 @@ final class BatchRun {
     }
 
     /// A VMA of the caller's takes a place, or leaves it.
-    private func toggleVMA() throws {
+    func toggleVMA() throws {
         guard let vma else { return }
         let range = vma.start..<vma.start + vma.count
         if vma.isBound {
             try require(unbind_vma_unbind(vma.handle, 0) == 0, "unbinding a VMA")
-            for index in range { model.pages[index].settle(.nothing) }
+            for index in range { model.settle(index, .nothing) }
         } else {
-            if range.contains(where: { model.pages[$0].last.isThere }) {
+            if range.contains(where: { model.last[$0].isThere }) {
                 let status = unbind_vma_bind(vma.handle, 0)
                 try require(status == -ENOSPC || status == -EBUSY, "a VMA was bound over a mapping: \(status)")
                 return
             }
             try require(unbind_vma_bind(vma.handle, 0) == 0, "binding a VMA")
-            for index in range { model.pages[index].settle(BatchPage(kind: .vma)) }
+            for index in range { model.settle(index, BatchPage(.vma)) }
         }
         self.vma!.isBound = !vma.isBound
         say("the VMA is \(vma.isBound ? "unbound" : "bound") at \(range)")
@@ -287,7 +286,7 @@ final class BatchRun {
             try require(unbind_vm_submit(space, &operation, 1, nil) == 0, "the last unmap")
             let stats = batchStats()
             try require(stats.mappings == 0, "\(stats.mappings) mappings are left")
-            for index in model.pages.indices { model.pages[index].settle(.nothing) }
+            for index in 0..<pageCount { model.settle(index, .nothing) }
             try check()
         }
         noteCoverage()
@@ -302,6 +301,7 @@ final class BatchRun {
         }
         for gate in gates { unbind_fence_unref(gate.handle) }
         for job in jobs { unbind_fence_unref(job.fence) }
+        unbind_timeline_unref(timeline)
         var report = makeHeaderStruct(unbind_leak_report())
         try require(unbind_device_close(device, &report) == 0, "closing the device")
         try require(
@@ -319,6 +319,9 @@ final class BatchRun {
         coverage.splits = stats.splits
         coverage.merges = stats.merges
         coverage.kept = stats.kept
+        coverage.evictions = stats.evictions
+        coverage.waits = stats.waits
+        coverage.cuts = stats.cuts
     }
 
     func batchStats() -> unbind_batch_stats {

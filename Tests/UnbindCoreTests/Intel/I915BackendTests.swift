@@ -89,7 +89,7 @@ private final class Ending {
     }
 
     func wait() -> Int32 {
-        for _ in 0..<20_000 {
+        for _ in 0..<600_000 {
             let value = result.pointee.load(ordering: .acquiring)
             if value != 1 { return value }
             usleep(500)

@@ -22,6 +22,46 @@ private final class Allowance {
 }
 
 @Suite struct RangeIndexTests {
+    @Test("ranges that follow each other go together as they go one by one", arguments: 0..<24)
+    func runs(seed: Int) {
+        let count = 1200
+        let fixture = RangeFixture(size: UInt64(count) * 2 * page, unit: page, nodes: count)
+        var random = RandomSource(seed: UInt64(seed) &* 77 &+ 5)
+        // With holes between them, without, and with some; and with an allocator that knows holes by size.
+        let step: UInt64 = seed % 3 == 0 ? 2 : 1
+        if seed % 2 == 0 {
+            fixture.insert(0, size: page)
+            fixture.remove(0)
+        }
+        var taken = [Bool](repeating: false, count: count)
+        for _ in 0..<60 {
+            for number in random.shuffled(0..<count) where !taken[number] && random.next(below: 3) != 0 {
+                precondition(fixture.reserve(number, at: UInt64(number) * step * page, size: page))
+                taken[number] = true
+            }
+            for _ in 0..<random.next(below: 6) + 1 {
+                let present = (0..<count).filter { taken[$0] }
+                if present.isEmpty { break }
+                let first = random.next(below: present.count)
+                let most = random.next(below: 4) == 0 ? present.count : 40
+                let length = random.next(below: min(most, present.count - first)) + 1
+                fixture.allocator.removeRun(from: fixture.nodes + present[first], count: length)
+                for number in present[first..<(first + length)] {
+                    taken[number] = false
+                    #expect(!fixture.nodes[number].isAllocated)
+                }
+                fixture.allocator.checkInvariants()
+            }
+            let present = (0..<count).filter { taken[$0] }
+            #expect(fixture.overlaps(0, .max) == present)
+            #expect(fixture.allocator.allocatedBytes == UInt64(present.count) * page)
+            // The bounds know the hole that came to be.
+            let hole = (0..<count).first { !taken[$0] }
+            if step == 1, let hole { #expect(fixture.allocator.freePlace(for: page, .low) == UInt64(hole) * page) }
+        }
+        fixture.removeAll((0..<count).filter { taken[$0] })
+    }
+
     @Test("patterns that are hard on a tree leave it in order, and all its memory comes back", arguments: 0..<6)
     func hostilePatterns(pattern: Int) {
         let count = 5000
@@ -125,5 +165,13 @@ private final class Allowance {
         let order = random.shuffled(0..<taken.count).map { taken[$0] }
         fixture.removeAll(order)
         #expect(fixture.memory.pointee.bytes.load(ordering: .relaxed) == 0)
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == RangeAllocator {
+    fileprivate func freePlace(for size: UInt64, _ placement: Placement) -> UInt64? {
+        let request = RangeRequest(
+            size: size, alignment: 1, color: 0, start: pointee.start, end: pointee.end, fromTop: placement == .high)
+        return freePlace(for: request, placement: placement)
     }
 }

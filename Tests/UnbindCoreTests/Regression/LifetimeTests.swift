@@ -207,7 +207,7 @@ import Testing
         let signaller = VMLock.held(of: space) {
             let signaller = PlainThread { _ = unbind_fence_signal(user, 0) }
             // Looked at, not waited for: whoever holds a lock may not wait.
-            for _ in 0..<10_000 where !unbinds.allSatisfy(gpu.isSignalled) { usleep(1_000) }
+            for _ in 0..<300_000 where !unbinds.allSatisfy(gpu.isSignalled) { usleep(1_000) }
             #expect(unbinds.allSatisfy(gpu.isSignalled))
             return signaller
         }

@@ -41,6 +41,27 @@ import Testing
         history.free()
     }
 
+    @Test("a mapping that goes with its neighbours has gone")
+    func goesWithNeighbours() throws {
+        let memory = TestMemory()
+        let history = try HistoryPointer.make(memory: memory.pointer)
+        for page in 0..<4 as Range<UInt64> {
+            history.record(.bound, start: page << 12, size: 0x1000, boID: 1, time: 10 + page)
+        }
+        // Not its buffer; not all of it.
+        history.record(.unbindCompleted, start: 0x1000, size: 0x2000, boID: 2, time: 20)
+        history.record(.unbindCompleted, start: 0x1800, size: 0x2000, boID: 1, time: 21)
+        #expect(history.lastMapping(covering: 0x1000)?.unboundAt == 0)
+        history.record(.unbindCompleted, start: 0x1000, size: 0x3000, boID: 1, time: 30)
+        #expect(history.lastMapping(covering: 0)?.unboundAt == 0)
+        for page in 1..<4 as Range<UInt64> {
+            let expected = RememberedMapping(
+                boID: 1, start: page << 12, size: 0x1000, boundAt: 10 + page, unboundAt: page == 2 ? 21 : 30)
+            #expect(history.lastMapping(covering: page << 12) == expected)
+        }
+        history.free()
+    }
+
     @Test("ranges end where they end, at the end of the address space too")
     func boundaries() throws {
         let memory = TestMemory()

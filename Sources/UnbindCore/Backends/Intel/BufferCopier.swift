@@ -112,7 +112,8 @@ extension UnsafeMutablePointer where Pointee == BufferCopier {
         ranges.span.withUnsafeBufferPointer { ranges in
             do throws(Status) {
                 switch pointee.space! {
-                case .xe(let space, _): try space.update(ranges.baseAddress!, count: 2, completion: ended) { _ in }
+                case .xe(let space, _):
+                    try space.update(ranges.baseAddress!, count: 2, completion: ended) { _ in }
                 case .i915(let space, _):
                     isDone = try space.update(ranges.baseAddress!, count: 2, completion: ended)
                 }

@@ -12,6 +12,8 @@ struct IntelOptions {
     var file: Int32 = -1
     var usesScratch = false
     var unbindsLazily = false
+    /// With or without faults that are served.
+    var isLongRunning = false
 }
 
 enum IntelDevice {
@@ -23,6 +25,10 @@ enum IntelDevice {
     ) throws(Status) -> DevicePointer {
         if options.executor == .simulated {
             options.host.tell("an Intel GPU needs the pool or the manual executor: its time cannot be simulated")
+            throw Status.unsupported
+        }
+        if intel.isLongRunning {
+            options.host.tell("long-running address spaces have no fences that unbinds or jobs could signal")
             throw Status.unsupported
         }
         guard let own = OpeningDevice.makeMemory(backendMemory) else { throw Status.noMemory }

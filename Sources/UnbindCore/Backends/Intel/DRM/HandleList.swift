@@ -30,6 +30,19 @@ struct HandleList: ~Copyable {
 }
 
 extension UnsafeMutablePointer where Pointee == HandleList {
+    static func make(_ node: DRMNode, memory: UnsafeMutablePointer<Memory>) throws(Status) -> Self {
+        guard let list = memory.allocateArray(of: HandleList.self, count: 1) else { throw Status.noMemory }
+        list.initialize(to: HandleList(node))
+        return list
+    }
+
+    /// No buffer is left.
+    func free(memory: UnsafeMutablePointer<Memory>) {
+        invariant(pointee.first == nil, "a backend was freed before its buffers were")
+        deinitialize(count: 1)
+        memory.deallocateArray(self, count: 1)
+    }
+
     func add(_ entry: HandleEntryPointer) {
         pointee.lock.acquire()
         link(entry)

@@ -86,13 +86,15 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
             memory.deallocateArray(backend, count: 1)
             throw Status.noMemory
         }
-        guard let handles = memory.allocateArray(of: HandleList.self, count: 1) else {
+        let handles: UnsafeMutablePointer<HandleList>
+        do throws(Status) {
+            handles = try .make(gpu.node, memory: memory)
+        } catch {
             memory.deallocateArray(dummies, count: I915Backend.dummyCount)
             memory.deallocateArray(backend, count: 1)
-            throw Status.noMemory
+            throw error
         }
         dummies.initialize(repeating: 0, count: I915Backend.dummyCount)
-        handles.initialize(to: HandleList(gpu.node))
         let maker = I915BufferMaker(handles: handles, memory: memory, configuration: configuration, log: options.log)
         do throws(Status) {
             let batch = try maker.make(size: pageSize, isLocal: false)
@@ -103,8 +105,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
                     gpu: gpu, memory: memory, waiter: waiter, configuration: configuration, options: options,
                     handles: handles, emptyBatch: batch, dummies: dummies))
         } catch {
-            handles.deinitialize(count: 1)
-            memory.deallocateArray(handles, count: 1)
+            handles.free(memory: memory)
             memory.deallocateArray(dummies, count: I915Backend.dummyCount)
             memory.deallocateArray(backend, count: 1)
             throw error
@@ -132,10 +133,8 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
         let (node, memory, handles, dummies) = (pointee.node, pointee.memory, pointee.handles, pointee.dummies)
         for index in 0..<I915Backend.dummyCount where dummies[index] != 0 { node.closeBuffer(dummies[index]) }
         buffers.destroy(pointee.emptyBatch)
-        invariant(handles.pointee.first == nil, "a backend was freed before its buffers were")
+        handles.free(memory: memory)
         deinitialize(count: 1)
-        handles.deinitialize(count: 1)
-        memory.deallocateArray(handles, count: 1)
         memory.deallocateArray(dummies, count: I915Backend.dummyCount)
         memory.deallocateArray(self, count: 1)
     }

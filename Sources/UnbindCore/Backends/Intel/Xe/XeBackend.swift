@@ -2,13 +2,17 @@
 //
 // xe binds and unbinds by itself, in the background and in the order of its bind queues; each batch of ranges is one
 // VM_BIND, with a point of a timeline as its out-fence, which the SyncobjWaiter waits for. So no call here waits for
-// the GPU, and nothing has to be awaited in the kernel: what a batch depends on is over before the library hands it
-// over. The kernel invalidates the TLB as a part of each unbind.
+// the GPU. What a batch of ranges depends on is over before the library hands it over, or is left to the kernel with it
+// (XeSpace+Lanes, XeQueue+Jobs). The kernel invalidates the TLB as a part of each unbind.
 //
 // Life: make, then the calls of the vtable, then free once every space, buffer and queue is gone.
 //
-// Address spaces are not of the long-running kind: that would take their out-fences (a program could have its unbinds
-// signalled by user fences only), and with it fault mode, which is told (supportsFaultMode) and not used.
+// Address spaces are not of the long-running kind: there nothing has an out-fence but user fences, words in memory, of
+// which a thread can wait for one at a time (WAIT_USER_FENCE), and no sync object can be told by them. So neither is
+// fault mode used, which is for those spaces alone; both are told (supportsLongRunning, supportsFaultMode). Of the
+// operations of VM_BIND two have no use here: UNMAP_ALL takes the mappings of an object that VMAs and binds under way
+// have, too, when a batch asks for its own mappings' end, and those are ranges of one call anyway; PREFETCH moves
+// what may be in several places, and objects here are in one, from where the library moves them.
 
 import CLibDRM
 import CSystem
@@ -24,10 +28,9 @@ struct XeBackend: ~Copyable {
     let configuration: XeConfiguration
     let options: XeOptions
     let gpu: IntelGPU
+    let supportsLongRunning: Bool
     let supportsFaultMode: Bool
-    let bufferLock = FutexLock(.kernelWaits)
-    /// Those with a handle. Under the lock.
-    var firstBuffer: XeBufferPointer?
+    let handles: UnsafeMutablePointer<HandleList>
     /// Made for the first copy; of whoever begins one.
     var copier: BufferCopierPointer?
 
@@ -39,9 +42,10 @@ struct XeBackend: ~Copyable {
     static var queueSlotBytes: UInt64 { 2 << 20 }
     static var queueSlots: UInt64 { 512 }
 
-    /// What programs may use.
+    /// What programs may use. Addresses of more than 48 bits are not used, nor the upper half of these then, whose form
+    /// in commands is another one on such GPUs.
     var addressLimit: UInt64 {
-        (1 &<< UInt64(min(configuration.vaBits, 48))) &- Self.queueSlotBytes &* Self.queueSlots
+        (1 &<< UInt64(configuration.vaBits > 48 ? 47 : configuration.vaBits)) &- Self.queueSlotBytes &* Self.queueSlots
     }
 }
 
@@ -55,14 +59,24 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
     ) throws(Status) -> XeBackendPointer {
         do throws(Status) {
             let configuration = try XeConfiguration(gpu, memory: memory)
-            let supportsFaultMode = try tryFaultMode(gpu.node)
+            let longRunning = UNBIND_DRM_XE_VM_CREATE_FLAG_LR_MODE
+            let supportsLongRunning = try makesSpace(gpu.node, flags: longRunning)
+            let supportsFaultMode = try makesSpace(
+                gpu.node, flags: longRunning | UNBIND_DRM_XE_VM_CREATE_FLAG_FAULT_MODE)
             guard let backend = memory.allocateArray(of: XeBackend.self, count: 1) else { throw Status.noMemory }
             do throws(Status) {
-                let waiter = try UnsafeMutablePointer<SyncobjWaiter>.make(node: gpu.node, memory: memory)
-                backend.initialize(
-                    to: XeBackend(
-                        memory: memory, waiter: waiter, configuration: configuration, options: options, gpu: gpu,
-                        supportsFaultMode: supportsFaultMode))
+                let handles = try UnsafeMutablePointer<HandleList>.make(gpu.node, memory: memory)
+                do throws(Status) {
+                    let waiter = try UnsafeMutablePointer<SyncobjWaiter>.make(node: gpu.node, memory: memory)
+                    backend.initialize(
+                        to: XeBackend(
+                            memory: memory, waiter: waiter, configuration: configuration, options: options, gpu: gpu,
+                            supportsLongRunning: supportsLongRunning, supportsFaultMode: supportsFaultMode,
+                            handles: handles))
+                } catch {
+                    handles.free(memory: memory)
+                    throw error
+                }
             } catch {
                 memory.deallocateArray(backend, count: 1)
                 throw error
@@ -77,16 +91,15 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
     func free() {
         let (node, memory) = (pointee.node, pointee.memory)
         pointee.copier?.free(memory: memory)
-        invariant(pointee.firstBuffer == nil, "a backend was freed before its buffers were")
         pointee.waiter.stop()
+        pointee.handles.free(memory: memory)
         deinitialize(count: 1)
         memory.deallocateArray(self, count: 1)
         node.close()
     }
 
-    /// Whether the kernel makes an address space whose faults can be served, by making one.
-    private static func tryFaultMode(_ node: DRMNode) throws(Status) -> Bool {
-        let flags = UNBIND_DRM_XE_VM_CREATE_FLAG_LR_MODE | UNBIND_DRM_XE_VM_CREATE_FLAG_FAULT_MODE
+    /// Whether the kernel makes an address space of that kind, by making one.
+    private static func makesSpace(_ node: DRMNode, flags: UInt32) throws(Status) -> Bool {
         do throws(Status) {
             destroyXeSpace(try makeXeSpace(node, flags: flags), node)
             return true

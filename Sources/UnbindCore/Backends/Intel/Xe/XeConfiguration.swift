@@ -10,9 +10,9 @@ struct XeConfiguration: BitwiseCopyable {
     var system = XeRegion()
     /// Nothing in it: the GPU has none.
     var local = XeRegion()
-    /// Of the engine that queues use: one that copies.
-    var engine = unbind_drm_xe_engine_class_instance()
-    var hasEngine = false
+    /// Those that queues use, and the kernel picks one for each job: all of the first graphics tile that copy.
+    var engines = XeEngines()
+    var hasEngine: Bool { engines.count > 0 }
 
     init(_ gpu: IntelGPU, memory: UnsafeMutablePointer<Memory>) throws(Status) {
         version = UInt32(gpu.gpu.versionMajor) * 100 + UInt32(gpu.gpu.versionMinor)
@@ -47,14 +47,38 @@ struct XeConfiguration: BitwiseCopyable {
             claimed: answer.load(UInt32.self, at: 0), header: XeQuery.header, stride: MemoryLayout<Engine>.stride)
         for index in 0..<count {
             let engine = answer.load(Engine.self, at: XeQuery.header + index * MemoryLayout<Engine>.stride).instance
-            guard UInt32(engine.engine_class) == UNBIND_DRM_XE_ENGINE_CLASS_COPY, !hasEngine else { continue }
-            self.engine = engine
-            self.engine.pad = 0
-            hasEngine = true
+            if UInt32(engine.engine_class) == UNBIND_DRM_XE_ENGINE_CLASS_COPY { engines.add(engine) }
         }
     }
 
     var pageAttributes: XePageAttributes { XePageAttributes(version: version) }
+}
+
+/// Engines of one class and tile.
+struct XeEngines: BitwiseCopyable {
+    /// More than that no queue takes.
+    static var most: Int { 9 }
+
+    private(set) var count = 0
+    private(set) var list = InlineArray<9, unbind_drm_xe_engine_class_instance>(
+        repeating: unbind_drm_xe_engine_class_instance())
+
+    /// Of another tile: left out.
+    mutating func add(_ engine: unbind_drm_xe_engine_class_instance) {
+        if count == Self.most || (count > 0 && list[0].gt_id != engine.gt_id) { return }
+        list[count] = engine
+        list[count].pad = 0
+        count += 1
+    }
+
+    /// The pseudo engine of bind queues.
+    static var binds: XeEngines {
+        var engine = unbind_drm_xe_engine_class_instance()
+        engine.engine_class = UInt16(UNBIND_DRM_XE_ENGINE_CLASS_VM_BIND)
+        var engines = XeEngines()
+        engines.add(engine)
+        return engines
+    }
 }
 
 struct XeRegion: BitwiseCopyable {

@@ -7,6 +7,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
     var description: BackendDescription {
         var flags: UInt32 = 0
         if pointee.options.usesScratch { flags |= UNBIND_INTEL_INFO_SCRATCH }
+        if pointee.supportsLongRunning { flags |= UNBIND_INTEL_INFO_LONG_RUNNING }
         if pointee.supportsFaultMode { flags |= UNBIND_INTEL_INFO_FAULT_MODE }
         let link = KernelLink(
             gpu: pointee.gpu, waiter: pointee.waiter, flags: flags, exportBuffer: xeBufferExport,

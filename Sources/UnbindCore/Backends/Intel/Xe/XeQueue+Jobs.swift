@@ -68,7 +68,7 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
     private func replaceQueue() throws(Status) {
         let backend = pointee.space.pointee.backend
         let id = try makeXeQueue(
-            node, space: pointee.space.pointee.id, engine: backend.pointee.configuration.engine)
+            node, space: pointee.space.pointee.id, engines: backend.pointee.configuration.engines)
         destroyXeQueue(pointee.id, node)
         pointee.id = id
         pointee.isBanned = false

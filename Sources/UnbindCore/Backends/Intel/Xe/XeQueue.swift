@@ -118,7 +118,7 @@ private struct QueueInTheMaking {
         let timeline = try KernelTimelinePointer.make(waiter: backend.pointee.waiter, capacity: 1)
         self.timeline = timeline
         let id = try makeXeQueue(
-            backend.pointee.node, space: space.pointee.id, engine: backend.pointee.configuration.engine)
+            backend.pointee.node, space: space.pointee.id, engines: backend.pointee.configuration.engines)
         self.id = id
         try space.bindSlot(slot, to: buffer, timeline: timeline)
         timeline.skip()

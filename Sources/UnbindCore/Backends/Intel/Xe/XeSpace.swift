@@ -94,9 +94,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
     }
 
     func makeBindQueue(space: UInt32, room: Int = XeBindQueue.room) throws(Status) -> XeBindQueue {
-        var engine = unbind_drm_xe_engine_class_instance()
-        engine.engine_class = UInt16(UNBIND_DRM_XE_ENGINE_CLASS_VM_BIND)
-        let id = try makeXeQueue(pointee.node, space: space, engine: engine)
+        let id = try makeXeQueue(pointee.node, space: space, engines: .binds)
         do throws(Status) {
             let timeline = try KernelTimelinePointer.make(waiter: pointee.waiter, capacity: room)
             return XeBindQueue(id: id, timeline: timeline)
@@ -129,18 +127,15 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
     }
 }
 
-/// A new queue of the kernel's, for an engine or for binds: its id.
-func makeXeQueue(
-    _ node: DRMNode, space: UInt32, engine: unbind_drm_xe_engine_class_instance
-) throws(Status) -> UInt32 {
-    var engine = engine
+/// A new queue of the kernel's, whose jobs run on any one of the engines, or for binds: its id.
+func makeXeQueue(_ node: DRMNode, space: UInt32, engines: XeEngines) throws(Status) -> UInt32 {
     var status = Status(raw: 0)
-    let id = withUnsafeMutablePointer(to: &engine) { engine in
+    let id = engines.list.span.withUnsafeBufferPointer { list in
         var create = unbind_drm_xe_exec_queue_create()
         create.width = 1
-        create.num_placements = 1
+        create.num_placements = UInt16(engines.count)
         create.vm_id = space
-        create.instances = UInt64(UInt(bitPattern: engine))
+        create.instances = UInt64(UInt(bitPattern: list.baseAddress!))
         do throws(Status) {
             try node.call(UNBIND_DRM_IOCTL_XE_EXEC_QUEUE_CREATE, &create)
         } catch {

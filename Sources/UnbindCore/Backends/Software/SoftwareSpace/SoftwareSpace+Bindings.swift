@@ -137,6 +137,28 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         return count
     }
 
+    /// As clear, for one of several that lie near each other: `leaf` is the table that the one before was in, which is
+    /// there as long as the lock is held.
+    /// - Locking: held.
+    @inline(__always)
+    func clearLocked(_ binding: Binding, near leaf: inout PageTablePointer?) -> UInt64 {
+        let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
+        if !plan.isInOneLeaf || pointee.isAbandoned {
+            leaf = nil
+            return clearLocked(binding)
+        }
+        var found = leaf
+        if found == nil || found.unsafelyUnwrapped.pointee.start != roundDown(plan.start, to: PageSize.large) {
+            found = table(plan.start, 0, makes: false)
+        }
+        guard let found else { return clearLocked(binding) }
+        // Its last user takes it away.
+        leaf = found.pointee.users == 1 ? nil : found
+        let count = visit(found, from: plan.start, to: plan.end, plan, .clear)
+        pointee.counters.cleared.add(count)
+        return count
+    }
+
     /// Makes the entries of a binding that was written as read-only writable, and returns how many. `binding` is as it
     /// is afterwards. Engines may use the old translations until SoftwareGPU.invalidate has returned.
     ///

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/* Which operations of VM_BIND xe is given for what, with which flags and page attributes: seen in the mock's log. */
+#include "intel_support.h"
+
+#include "../ABI/batch_support.h"
+
+#define BASE UINT64_C(0x100000000)
+
+/* The last VM_BIND that was taken; its operation, flags and page attributes. */
+static bool last_bind_is(unsigned op, unsigned flags, unsigned pat) {
+    char line[1024], last[1024] = "", wanted[64];
+    FILE *file = fopen(log_path, "r");
+    REQUIRE(file != NULL);
+    while (fgets(line, sizeof line, file))
+        if (strstr(line, "ioctl XE_VM_BIND") && strstr(line, "result=0")) strcpy(last, line);
+    fclose(file);
+    snprintf(wanted, sizeof wanted, "op=%u flags=%u pat=%u\n", op, flags, pat);
+    if (strstr(last, wanted)) return true;
+    printf("    wanted %s    there is %s", wanted, last);
+    return false;
+}
+
+enum { MAP, UNMAP, MAP_USERPTR };
+enum { READ_ONLY = 1, NULL_PAGES = 4, DUMPABLE = 8 };
+
+static struct unbind_op op_map_cached(unbind_bo *bo, uint64_t address, uint32_t cache_level) {
+    struct unbind_op op = op_map(bo, 0, address, unbind_bo_size(bo));
+    op.cache_level = cache_level;
+    return op;
+}
+
+/* On each machine the index for what the CPU caches, for the uncached and for write-combining. */
+static const struct attributes {
+    const char *machine;
+    unsigned coherent, uncached, combining;
+} attributes[] = {{"lnl", 2, 3, 3}, {"bmg", 2, 3, 3}, {"dg2-xe", 0, 3, 1}, {"pvc", 3, 0, 1}};
+
+TEST(kinds, "each kind of mapping is the operation that xe has for it, with its page attributes") {
+    for (unsigned i = 0; i < 4; i++) {
+        struct gpu gpu;
+        machine(attributes[i].machine, NULL);
+        intel_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+        unsigned coherent = attributes[i].coherent;
+        unbind_bo *bo = make_bo(&gpu, 16 * PAGE);
+        apply(&gpu, op_map(bo, 0, BASE, 16 * PAGE));
+        CHECK(last_bind_is(MAP, 0, coherent));
+        apply(&gpu, op_map_flags(bo, 0, BASE + 0x100000, 16 * PAGE, UNBIND_OP_READ_ONLY | UNBIND_OP_CAPTURE));
+        CHECK(last_bind_is(MAP, READ_ONLY | DUMPABLE, coherent));
+        // The CPU's caches are snooped whatever was asked for: xe takes nothing else for such memory.
+        apply(&gpu, op_map_cached(bo, BASE + 0x200000, UNBIND_CACHE_NONE));
+        CHECK(last_bind_is(MAP, 0, coherent));
+        apply(&gpu, op_map_null(BASE + 0x300000, 16 * PAGE));
+        CHECK(last_bind_is(MAP, NULL_PAGES, 0));
+        void *memory = aligned_alloc(PAGE, 16 * PAGE);
+        REQUIRE(memory != NULL);
+        apply(&gpu, op_map_user(memory, BASE + 0x400000, 16 * PAGE));
+        CHECK(last_bind_is(MAP_USERPTR, 0, coherent));
+        apply(&gpu, op_unmap(BASE + 0x400000, 16 * PAGE));
+        CHECK(last_bind_is(UNMAP, 0, 0));
+        // All of the buffer's mappings, which are three ranges, in one call.
+        log_forget();
+        apply(&gpu, op_unmap_all(bo));
+        CHECK(last_bind_is(UNMAP, 0, 0));
+        CHECK_EQUAL(log_count("ioctl XE_VM_BIND", "binds=3"), 1);
+        CHECK_EQUAL(log_count("ioctl XE_VM_BIND", NULL), 1);
+        free(memory);
+        unbind_bo_unref(bo);
+        intel_close(&gpu);
+    }
+}
+
+TEST(local, "memory that the CPU does not cache is seen as the caller wants, in its own pages") {
+    for (unsigned i = 1; i < 4; i++) {
+        struct gpu gpu;
+        unbind_bo *bo = NULL;
+        machine(attributes[i].machine, NULL);
+        intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+        REQUIRE(unbind_bo_create(gpu.device, 16 * PAGE, UNBIND_REGION_LOCAL, 0, &bo) == 0);
+        apply(&gpu, op_map_cached(bo, BASE, UNBIND_CACHE_NONE));
+        CHECK(last_bind_is(MAP, 0, attributes[i].uncached));
+        apply(&gpu, op_map_cached(bo, BASE + 0x100000, UNBIND_CACHE_WRITE_COMBINE));
+        CHECK(last_bind_is(MAP, 0, attributes[i].combining));
+        apply(&gpu, op_map_cached(bo, BASE + 0x200000, UNBIND_CACHE_WRITE_BACK));
+        CHECK(last_bind_is(MAP, 0, attributes[i].coherent));
+        // One page into a page of 64 KiB: only where there are none of those.
+        unbind_vma *vma = make_vma(&gpu, bo, BASE + 0x300000 + PAGE);
+        CHECK_EQUAL(unbind_vma_bind(vma, 0), i == 1 ? 0 : -EINVAL);
+        unbind_vma_unref(vma);
+        unbind_bo_unref(bo);
+        intel_close(&gpu);
+    }
+}
+
+TEST(prefetch, "a prefetch to where a buffer is asks nothing of the kernel") {
+    struct gpu gpu;
+    machine("bmg", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    struct unbind_op op = {.op = UNBIND_OP_PREFETCH, .bo = bo, .region = UNBIND_REGION_SYSTEM};
+    log_forget();
+    apply(&gpu, op);
+    CHECK_EQUAL(log_count("ioctl XE_VM_BIND", NULL), 0);
+    unbind_bo_unref(bo);
+    intel_close(&gpu);
+}
+
+TEST(bind_queues, "an address space has bind queues for maps, for unmaps, and for what waits in the kernel") {
+    struct gpu gpu;
+    machine(machine_name("lnl"), NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    CHECK_EQUAL(log_count("ioctl XE_EXEC_QUEUE_CREATE", "class=5"), 5);
+    struct binding buffer = bind_buffer(&gpu, PAGE, BASE);
+    CHECK_EQUAL(unbind_vma_unbind(buffer.vma, 0), 0);
+    CHECK_EQUAL(log_count("ioctl XE_VM_BIND", "queue=1 "), 1);
+    CHECK_EQUAL(log_count("ioctl XE_VM_BIND", "queue=2 "), 1);
+    drop_binding(&buffer);
+    intel_close(&gpu);
+}
+
+TEST(engines, "a queue is given all engines that copy, of which the kernel picks one for each job") {
+    struct gpu gpu;
+    machine("pvc", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    struct binding buffer = bind_buffer(&gpu, PAGE, BASE);
+    unbind_queue *queues[4];
+    for (unsigned i = 0; i < 4; i++) queues[i] = make_queue(&gpu);
+    CHECK_EQUAL(log_count("ioctl XE_EXEC_QUEUE_CREATE", "class=1 placements=8"), 4);
+    for (unsigned i = 0; i < 16; i++) CHECK_EQUAL(store(queues[i % 4], buffer.vma, BASE + 8 * i, 1 + i), 0);
+    for (unsigned i = 0; i < 16; i++) CHECK_EQUAL(cpu_read(buffer.bo, 8 * i), 1 + i);
+    // One that was banned is replaced by one with as many.
+    CHECK_EQUAL(store(queues[0], NULL, 4 * BASE, 1), -EFAULT);
+    CHECK_EQUAL(store(queues[0], buffer.vma, BASE, 99), 0);
+    CHECK_EQUAL(log_count("ioctl XE_EXEC_QUEUE_CREATE", "class=1 placements=8"), 5);
+    for (unsigned i = 0; i < 4; i++) unbind_queue_unref(queues[i]);
+    drop_binding(&buffer);
+    intel_close(&gpu);
+}
+
+static char last_message[256];
+static void keep_message(void *user_data, uint32_t level, const char *message) {
+    (void)user_data, (void)level;
+    snprintf(last_message, sizeof last_message, "%s", message);
+}
+
+TEST(long_running, "what the kernel has of long-running address spaces is told, and they are refused with a reason") {
+    static const struct {
+        const char *machine;
+        uint32_t flags;
+    } machines[] = {
+        {"lnl", UNBIND_INTEL_INFO_LONG_RUNNING | UNBIND_INTEL_INFO_FAULT_MODE},
+        {"pvc", UNBIND_INTEL_INFO_LONG_RUNNING | UNBIND_INTEL_INFO_FAULT_MODE},
+        {"dg2-xe", UNBIND_INTEL_INFO_LONG_RUNNING},
+        {"tgl", UNBIND_INTEL_INFO_SCRATCH},
+    };
+    for (unsigned i = 0; i < 4; i++) {
+        struct gpu gpu;
+        struct unbind_intel_info info = UNBIND_INTEL_INFO_INIT;
+        machine(machines[i].machine, NULL);
+        intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+        CHECK_EQUAL(unbind_device_get_intel_info(gpu.device, &info), 0);
+        CHECK_EQUAL(info.flags, machines[i].flags);
+        intel_close(&gpu);
+        struct unbind_device_options options = UNBIND_DEVICE_OPTIONS_INIT;
+        struct unbind_intel_options intel = UNBIND_INTEL_OPTIONS_INIT;
+        options.log = keep_message;
+        for (unsigned flag = UNBIND_INTEL_LONG_RUNNING; flag <= UNBIND_INTEL_FAULT_MODE; flag *= 2) {
+            unbind_device *device = NULL;
+            intel.flags = flag;
+            last_message[0] = 0;
+            CHECK_EQUAL(unbind_device_open_intel(NULL, &intel, &options, &device), -EOPNOTSUPP);
+            CHECK(device == NULL && strstr(last_message, "long-running"));
+        }
+    }
+}
