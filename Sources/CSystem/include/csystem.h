@@ -111,7 +111,7 @@ static inline void csys_advise_huge_pages(void *memory, size_t size) { madvise(m
 /* The line that the address is in will be read soon. */
 static inline void csys_prefetch(const void *address) { __builtin_prefetch(address); }
 
-/* The next two functions by AVX2, where the processor has it: half the instructions. Set before main. */
+/* What an index node is searched by, with AVX2 where the processor has it: half the instructions. Set before main. */
 #ifdef __x86_64__
 __attribute__((visibility("hidden"))) extern bool csys_has_avx2;
 __attribute__((visibility("hidden"))) uint32_t csys_overlaps_30_avx2(const uint64_t *starts, const uint64_t *lasts,
@@ -120,11 +120,9 @@ __attribute__((visibility("hidden"))) uint32_t csys_count_below_30_avx2(const ui
 #endif
 
 /* A bit for each of 30 pairs with starts[i] < below and lasts[i] >= from. All below 2^63; 16-byte aligned. */
-static inline uint32_t csys_overlaps_30(const uint64_t *starts, const uint64_t *lasts, uint64_t below, uint64_t from) {
+static inline uint32_t csys_overlaps_30_plain(const uint64_t *starts, const uint64_t *lasts, uint64_t below,
+                                              uint64_t from) {
     uint32_t bits = 0;
-#ifdef __x86_64__
-    if (csys_has_avx2) return csys_overlaps_30_avx2(starts, lasts, below, from);
-#endif
 #ifdef __SSE2__
     typedef long long pair __attribute__((vector_size(16)));
     typedef float lanes __attribute__((vector_size(16)));
@@ -145,11 +143,15 @@ static inline uint32_t csys_overlaps_30(const uint64_t *starts, const uint64_t *
     return bits;
 }
 
-/* How many of 30 words are less than below. All below 2^63; 16-byte aligned. */
-static inline uint32_t csys_count_below_30(const uint64_t *words, uint64_t below) {
+static inline uint32_t csys_overlaps_30(const uint64_t *starts, const uint64_t *lasts, uint64_t below, uint64_t from) {
 #ifdef __x86_64__
-    if (csys_has_avx2) return csys_count_below_30_avx2(words, below);
+    if (csys_has_avx2) return csys_overlaps_30_avx2(starts, lasts, below, from);
 #endif
+    return csys_overlaps_30_plain(starts, lasts, below, from);
+}
+
+/* How many of 30 words are less than below. All below 2^63; 16-byte aligned. */
+static inline uint32_t csys_count_below_30_plain(const uint64_t *words, uint64_t below) {
 #ifdef __SSE2__
     typedef unsigned long long pair __attribute__((vector_size(16)));
     const pair below2 = {below, below};
@@ -161,6 +163,13 @@ static inline uint32_t csys_count_below_30(const uint64_t *words, uint64_t below
     for (int i = 0; i < 30; i++) count += words[i] < below;
     return count;
 #endif
+}
+
+static inline uint32_t csys_count_below_30(const uint64_t *words, uint64_t below) {
+#ifdef __x86_64__
+    if (csys_has_avx2) return csys_count_below_30_avx2(words, below);
+#endif
+    return csys_count_below_30_plain(words, below);
 }
 
 /* No signal is delivered to threads made between these two: they belong to the host program. */
