@@ -142,7 +142,7 @@ static void keep_message(void *user_data, uint32_t level, const char *message) {
     snprintf(last_message, sizeof last_message, "%s", message);
 }
 
-TEST(long_running, "what the kernel has of long-running address spaces is told, and using them is refused with a reason") {
+TEST(long_running, "what the kernel has of long-running address spaces is told, and they are refused with a reason") {
     static const struct {
         const char *machine;
         uint32_t flags;

@@ -15,12 +15,14 @@ static const struct expectation {
 } expectations[] = {
     {"tgl", 0, 1, 1, 0x9a49, "i915", 256 * MIB},
     {"adl", 0, 1, 1, 0x46a6, "i915", 256 * MIB},
+    {"mtl", 0, 1, 1, 0x7d55, "i915", 256 * MIB},
     {"dg2", 0, 1, 1, 0x56a0, "i915", 16384 * MIB},
     {"dg2-later", 0, 1, 1, 0x56a0, "i915", 16384 * MIB},
     {"dg2-xe", 0, 1, 1, 0x56a0, "xe", 16384 * MIB},
     {"ats-m", 0, 1, 1, 0x56c0, "i915", 16384 * MIB},
     {"lnl", 0, 1, 1, 0x64a0, "xe", 256 * MIB},
     {"bmg", 0, 1, 1, 0xe20b, "xe", 16384 * MIB},
+    {"pvc", 0, 1, 1, 0x0bd5, "xe", 65536 * MIB},
     {"two", 0, 2, 2, 0xe20b, "xe", 16384 * MIB},
     /* libdrm 2.4.114 reads four digits of a PCI domain, and so leaves this one out. */
     {"wide-domain", 0, 1, 0, 0xe20b, NULL, 16384 * MIB},

@@ -130,8 +130,9 @@ int unbind_fence_signal_syncobj(unbind_fence *fence, int syncobj_fd, uint64_t po
 /*
  * A fence that signals with what is in a sync object now: its fence at a point of
  * a timeline, or (0) the one of a binary one. What is put there later does not count. If
- * the device is closed before, it signals with -ENOENT. An error of the kernel's fence
- * does not get across. The descriptor may be closed after the call.
+ * the device is closed before, it signals with -ENOENT; but with xe the kernel may wait for it
+ * on behalf of jobs and unbinds by then, and the close waits for those. An error of the kernel's
+ * fence does not get across. The descriptor may be closed after the call.
  *
  * Blocks: no. Errors: -EINVAL (also: no sync object), -EAGAIN (there is no fence yet), -ENOENT (closed),
  * -EOPNOTSUPP, -ENOMEM. Since: 0.1

@@ -53,7 +53,7 @@ int xe_vm_create_ioctl(struct drm_file *file, void *data) {
     unsigned version = file->device->model->graphics_version;
     if (fault_mode && (!long_running || (version < 2000 && version != 1260))) return -EINVAL;
     // What drives DG2 works around its hardware with a scratch page in every VM.
-    bool scratch = (args->flags & UNBIND_DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE) || file->device->model->vram_page > PAGE;
+    bool scratch = (args->flags & UNBIND_DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE) || version == 1255;
     struct xe_vm *vm = calloc(1, sizeof *vm);
     if (!vm) return -ENOMEM;
     vm->references = 1;

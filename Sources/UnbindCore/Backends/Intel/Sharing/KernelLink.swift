@@ -37,8 +37,8 @@ struct KernelLink: BitwiseCopyable {
             _ takenContext: UnsafeMutableRawPointer?, _ token: OpaquePointer?
         ) -> Int32
 
-    /// Unmaps after `waits` (KernelWait): 0, and where to wait for that, or a negative errno. Not while another update of
-    /// the space is under way.
+    /// Unmaps after `waits` (KernelWait): 0, and where to wait for that, or a negative errno. Not while another update
+    /// of the space is under way.
     typealias Unmap =
         @convention(c) (
             _ backend: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?,

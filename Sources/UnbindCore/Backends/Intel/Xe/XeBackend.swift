@@ -2,8 +2,8 @@
 //
 // xe binds and unbinds by itself, in the background and in the order of its bind queues; each batch of ranges is one
 // VM_BIND, with a point of a timeline as its out-fence, which the SyncobjWaiter waits for. So no call here waits for
-// the GPU, and nothing has to be awaited in the kernel: what a batch depends on is over before the library hands it
-// over. The kernel invalidates the TLB as a part of each unbind.
+// the GPU. What a batch of ranges depends on is over before the library hands it over, or is left to the kernel with it
+// (XeSpace+Lanes, XeQueue+Jobs). The kernel invalidates the TLB as a part of each unbind.
 //
 // Life: make, then the calls of the vtable, then free once every space, buffer and queue is gone.
 //

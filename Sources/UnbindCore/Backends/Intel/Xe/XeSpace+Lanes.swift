@@ -1,9 +1,9 @@
 // XeSpace: unmaps that the kernel does after something it waits for by itself.
 //
-// A bind queue works in order, so what waits there delays all that comes after it. Therefore these have queues of their
-// own, the lanes, and a lane takes an unmap only if all that its predecessors there wait for comes before something that
-// this one waits for as well: then nothing is delayed by what it has nothing to do with. If no lane will do, the library
-// waits itself.
+// A bind queue works in order, so what waits there delays all that comes after it. Therefore these have queues of
+// their own, the lanes, and a lane takes an unmap only if all that its predecessors there wait for comes before
+// something that this one waits for as well: then nothing is delayed by what it has nothing to do with. If no lane will
+// do, the library waits itself.
 //
 // Used by one thread at a time, as updates are.
 
