@@ -49,16 +49,16 @@ count_program() { # STATUS LOG: its last line says "N passed, N failed"
 count_swift() { # STATUS LOG: "Test run with N tests in M suites passed"
     local total
     total=$(sed -n 's/.*Test run with \([0-9]*\) tests\? .*/\1/p' "$2" | tail -1)
-    bad=$(grep -cE '^[^A-Za-z]*Test .* failed after ' "$2")
+    bad=$(grep -E '^[^A-Za-z]*Test .* failed after ' "$2" | grep -vcE '^[^A-Za-z]*Test run with ')
     [ "$1" = 0 ] || [ "$bad" != 0 ] || bad=1
     [ "${total:=0}" != 0 ] || total=1 bad=1
     [ "$bad" != 0 ] || ! grep -qE 'WARNING: ThreadSanitizer|ERROR: (Address|Leak)Sanitizer' "$2" || bad=1
     good=$((total - bad))
     [ "$bad" != 0 ] || return 0
     { # What failed and how to replay it, and the end, which is where a process that was stopped says why.
-        grep -E 'error:|✘|↳|recorded an issue|replay:|Sanitizer|    #[0-9]|Fatal|failed' "$2" | head -200
-        echo "..."
-        tail -40 "$2"
+        grep -vE '^(◇|✔) ' "$2" | grep -E 'error:|✘|↳|recorded an issue|replay:|Sanitizer|of size|    #[0-9]|Fatal|failed' |
+            head -200
+        grep -q 'Test run with .* after ' "$2" || { echo "..." && tail -40 "$2"; }
     } > "$2.short"
     mv "$2.short" "$2"
 }
