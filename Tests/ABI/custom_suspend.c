@@ -347,7 +347,7 @@ TEST(random_programs, "whatever is bound, unbound and fails in between, what is 
                 CHECK_EQUAL(unbind_vm_suspend(toy.gpu.vm), 0);
                 is_suspended = true;
             } else {
-                uint64_t fails = draw(&random, 2) ? draw(&random, COUNT) : COUNT;
+                uint64_t fails = draw(&random, 2) ? draw(&random, COUNT) : (uint64_t)COUNT;
                 toy.fail_address = fails * SLOT * PAGE;
                 toy.fail_address_error = -EINVAL;
                 toy.most_ranges = draw(&random, 3);
