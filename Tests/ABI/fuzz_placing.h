@@ -59,7 +59,8 @@ static void evict(unbind_vm *vm) {
     struct unbind_evict_request request = UNBIND_EVICT_REQUEST_INIT;
     uint32_t flags = flags_of(UNBIND_EVICT_NONBLOCK | UNBIND_WAIT_INTERRUPTIBLE | UNBIND_EVICT_ASYNC);
     if (flags & UNBIND_EVICT_ASYNC && !one_in(16)) flags &= ~(uint32_t)UNBIND_WAIT_INTERRUPTIBLE;
-    if (!(flags & (UNBIND_EVICT_ASYNC | UNBIND_EVICT_NONBLOCK)) && !may_wait()) flags |= UNBIND_EVICT_ASYNC;
+    /* With NONBLOCK as well: a bind that is under way may be behind a hold. */
+    if (!(flags & UNBIND_EVICT_ASYNC) && !may_wait()) flags |= UNBIND_EVICT_ASYNC;
     if (fuzz.depth) flags |= UNBIND_EVICT_ASYNC, flags &= ~(uint32_t)UNBIND_WAIT_INTERRUPTIBLE;
     trace("evict flags %x", flags);
     switch (below(3)) {

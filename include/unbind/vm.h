@@ -229,7 +229,8 @@ int unbind_vm_get_stats(unbind_vm *vm, struct unbind_vm_stats *stats);
  * any VMA that is not bound. A call that fails has evicted nobody.
  */
 #define UNBIND_EVICT_ASYNC (1u << 8)    /* do not wait */
-#define UNBIND_EVICT_NONBLOCK (1u << 9) /* only VMAs that no GPU work uses */
+#define UNBIND_EVICT_NONBLOCK (1u << 9) /* only VMAs that no GPU work uses; without ASYNC the call
+                                           still waits for binds under way and for the unbinds */
 #define UNBIND_EVICT_HIGH (1u << 10)    /* unbind_vm_evict_something only: room as far up as the
                                            VMAs chosen allow, not where the fewest must go */
 
