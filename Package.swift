@@ -84,8 +84,8 @@ case "bench":
                 name: "UnbindBench", dependencies: coreDependencies, path: "Tests/bench",
                 exclude: [
                     "library/Backends/Software/SoftwareSpace/SoftwareSpace+Bindings.swift",
-                    "batches.c", "bench.h", "bench.map", "c_functions.c", "core.c", "main.c", "migrations.c", "peer.c",
-                    "report.c",
+                    "batches.c", "bench.h", "bench.map", "c_functions.c", "core.c", "lookups.c", "main.c",
+                    "migrations.c", "peer.c", "public.h", "ranges.c", "report.c", "software_gpu.c", "threads.c",
                 ],
                 sources: ["library", "core"],
                 swiftSettings: warnings + embedded,

@@ -39,6 +39,8 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         return 1
     }
 
+    func clearLocked(_ binding: Binding, near leaf: inout PageTablePointer?) -> UInt64 { clearLocked(binding) }
+
     var needsInvalidation: Bool { false }
 
     func cancel(_ binding: Binding) {}
