@@ -24,10 +24,13 @@ public final class Device: @unchecked Sendable {
         public var scratch: Bool
         /// i915: an unbind leaves the mapping to the kernel, which drops it when its place is wanted.
         public var lazyUnbind: Bool
+        /// xe: address spaces in which jobs may take as long as they like.
+        public var longRunning: Bool
 
-        public init(scratch: Bool = false, lazyUnbind: Bool = false) {
+        public init(scratch: Bool = false, lazyUnbind: Bool = false, longRunning: Bool = false) {
             self.scratch = scratch
             self.lazyUnbind = lazyUnbind
+            self.longRunning = longRunning
         }
     }
 
@@ -42,6 +45,7 @@ public final class Device: @unchecked Sendable {
             rawIntel.struct_size = structSize(of: unbind_intel_options.self)
             rawIntel.flags =
                 (intel.scratch ? UNBIND_INTEL_SCRATCH : 0) | (intel.lazyUnbind ? UNBIND_INTEL_LAZY_UNBIND : 0)
+                | (intel.longRunning ? UNBIND_INTEL_LONG_RUNNING : 0)
             rawIntel.fd = -1
             return unbind_device_open_intel(selector, &rawIntel, raw, out)
         }

@@ -73,10 +73,16 @@ static inline void log_check_clean(void) {
     CHECK_EQUAL(log_count("queue-destroyed", NULL), 0);
 }
 
+/* The runner asks for long-running address spaces. */
+static inline bool is_long_running(void) { return getenv("INTEL_LONG_RUNNING") != NULL; }
+
+/* Without options of its own: those that the runner asks for. */
 static inline int intel_try_open(struct gpu *gpu, const struct unbind_intel_options *intel, uint32_t executor) {
     struct unbind_allocator allocator;
     struct unbind_device_options options = gpu_options(gpu, executor, &allocator);
-    return unbind_device_open_intel(NULL, intel, &options, &gpu->device);
+    struct unbind_intel_options chosen = UNBIND_INTEL_OPTIONS_INIT;
+    if (is_long_running()) chosen.flags = UNBIND_INTEL_LONG_RUNNING;
+    return unbind_device_open_intel(NULL, intel ? intel : &chosen, &options, &gpu->device);
 }
 
 static inline void intel_open(struct gpu *gpu, uint32_t executor) {

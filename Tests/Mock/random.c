@@ -60,7 +60,7 @@ static struct unbind_drm_xe_vm_bind_op random_op(struct xe_buffer *buffers, uint
         for (unsigned i = 0; i < PAGES; i++)
             if ((*where)[i] == number + 1) oracle[i] = (*where)[i] = 0;
         return (struct unbind_drm_xe_vm_bind_op){.obj = buffers[number].handle,
-                                                 .op = UNBIND_DRM_XE_VM_BIND_OP_UNMAP_ALL};
+                                                 .op = UNBIND_DRM_XE_VM_BIND_OP_UNMAP_ALL, .pat_index = 1};
     }
     uint32_t offset = pick(BUFFER_PAGES - count + 1);
     for (uint32_t i = 0; i < count; i++) {

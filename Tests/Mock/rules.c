@@ -159,7 +159,7 @@ TEST(bind_rules, "operations that VM_BIND refuses, one by one; a refused array c
     typedef struct unbind_drm_xe_vm_bind_op operation;
     const operation map = xe_map_op(bo.handle, 0, VA, 4 * PAGE), unmap = xe_unmap_op(VA, PAGE);
     const operation user = {.userptr = (uintptr_t)bo.map, .addr = VA, .range = PAGE, .op = 2, .pat_index = 1};
-    const operation all = {.obj = bo.handle, .op = UNBIND_DRM_XE_VM_BIND_OP_UNMAP_ALL};
+    const operation all = {.obj = bo.handle, .op = UNBIND_DRM_XE_VM_BIND_OP_UNMAP_ALL, .pat_index = 1};
 #define WITH(good, member, value_) ({ operation changed = good; changed.member = value_; changed; })
     const struct {
         operation op;
@@ -168,6 +168,7 @@ TEST(bind_rules, "operations that VM_BIND refuses, one by one; a refused array c
         {map, 0},
         {user, 0},
         {all, 0},
+        {WITH(all, pat_index, 0), -EINVAL},
         {WITH(map, range, 0), -EINVAL},
         {WITH(map, range, 100), -EINVAL},
         {WITH(map, addr, VA + 1), -EINVAL},

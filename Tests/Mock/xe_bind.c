@@ -128,7 +128,7 @@ TEST(unmap_all, "UNMAP_ALL removes every mapping of an object and no other; unma
     CHECK_EQUAL(xe_bind_now(&xe, xe_map_op(bo.handle, 0, VA, PAGE)), 0);
     CHECK_EQUAL(xe_bind_now(&xe, xe_map_op(other.handle, 0, VA + PAGE, PAGE)), 0);
     CHECK_EQUAL(xe_bind_now(&xe, xe_map_op(bo.handle, 0, VA + 2 * PAGE, PAGE)), 0);
-    struct unbind_drm_xe_vm_bind_op all = {.obj = bo.handle, .op = UNBIND_DRM_XE_VM_BIND_OP_UNMAP_ALL};
+    struct unbind_drm_xe_vm_bind_op all = {.obj = bo.handle, .op = UNBIND_DRM_XE_VM_BIND_OP_UNMAP_ALL, .pat_index = 1};
     CHECK_EQUAL(xe_bind_now(&xe, all), 0);
     CHECK_EQUAL(xe_bind_now(&xe, xe_unmap_op(VA, PAGE)), 0);
     CHECK_EQUAL(xe_store(&xe, VA + PAGE, 7), 0);
@@ -287,6 +287,19 @@ TEST(huge_split, "splitting a huge page waits for all work in the VM; small page
     CHECK(signals(xe.fd, done, 5000));
 }
 
+static int wait_for_word(struct xe *xe, const void *word, uint64_t value, uint32_t queue, int64_t timeout) {
+    struct unbind_drm_xe_wait_user_fence wait = {.addr = (uintptr_t)word, .value = value, .mask = ~0ull,
+                                                 .op = UNBIND_DRM_XE_UFENCE_WAIT_OP_GTE, .timeout = timeout,
+                                                 .exec_queue_id = queue};
+    return call(xe->fd, UNBIND_DRM_IOCTL_XE_WAIT_USER_FENCE, &wait);
+}
+
+/* The kernel takes a user fence for signalled a moment after its word was written. */
+static void let_time_pass(struct xe *xe) {
+    uint64_t never = 0;
+    CHECK_EQUAL(wait_for_word(xe, &never, 1, 0, 1000000), -ETIME);
+}
+
 TEST(user_fences, "a mapping bound with a user fence stays until the fence has signalled") {
     machine("lnl", NULL);
     struct xe xe = xe_open(0);
@@ -300,7 +313,8 @@ TEST(user_fences, "a mapping bound with a user fence stays until the fence has s
     CHECK_EQUAL(xe_bind(&xe, 0, &op, 1, syncs, 2), 0);
     CHECK_EQUAL(xe_bind_now(&xe, xe_unmap_op(VA, PAGE)), -EBUSY);
     CHECK_EQUAL(xe_bind_now(&xe, op), -EBUSY);
-    CHECK_EQUAL(xe_bind_now(&xe, (struct unbind_drm_xe_vm_bind_op){.obj = bo.handle, .op = 3}), -EBUSY);
+    CHECK_EQUAL(xe_bind_now(&xe, (struct unbind_drm_xe_vm_bind_op){.obj = bo.handle, .op = 3, .pat_index = 1}),
+                -EBUSY);
     struct unbind_drm_xe_wait_user_fence wait = {.addr = (uintptr_t)&fence, .value = 42, .mask = ~0ull,
                                                  .timeout = 20000000};
     CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_WAIT_USER_FENCE, &wait), -ETIME);
@@ -310,6 +324,7 @@ TEST(user_fences, "a mapping bound with a user fence stays until the fence has s
     CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_WAIT_USER_FENCE, &wait), 0);
     CHECK(wait.timeout > 0 && wait.timeout < 5000000000);
     CHECK_EQUAL(__atomic_load_n(&fence, __ATOMIC_SEQ_CST), 42);
+    let_time_pass(&xe);
     CHECK_EQUAL(xe_bind_now(&xe, xe_unmap_op(VA, 4 * PAGE)), 0);
 }
 
@@ -437,4 +452,68 @@ TEST(long_running, "a long-running VM: user fences order a bind and a batch, scr
     wait.addr = (uintptr_t)&bo.map[16], wait.value = 3, wait.timeout = 5000000000;
     CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_WAIT_USER_FENCE, &wait), 0);
     CHECK_EQUAL(late.map[0], 1);
+}
+
+/* A long-running VM with its batches bound, and the word that its user fences are written to. */
+static struct xe open_long_running(uint64_t *fence) {
+    struct xe xe = xe_open(UNBIND_DRM_XE_VM_CREATE_FLAG_LR_MODE);
+    struct unbind_drm_xe_sync user = {.type = UNBIND_DRM_XE_SYNC_TYPE_USER_FENCE, .flags = 1,
+                                      .addr = (uintptr_t)fence, .timeline_value = 1};
+    struct unbind_drm_xe_vm_bind_op op = xe_map_op(xe.batch_bo, 0, BATCH_VA, 16 * PAGE);
+    CHECK_EQUAL(xe_bind(&xe, 0, &op, 1, &user, 1), 0);
+    return xe;
+}
+
+static int bind_with_fence(struct xe *xe, struct unbind_drm_xe_vm_bind_op op, uint64_t *fence, uint64_t value) {
+    struct unbind_drm_xe_sync user = {.type = UNBIND_DRM_XE_SYNC_TYPE_USER_FENCE, .flags = 1,
+                                      .addr = (uintptr_t)fence, .timeline_value = value};
+    return xe_bind(xe, 0, &op, 1, &user, 1);
+}
+
+TEST(never_killed, "a batch of a long-running VM runs for longer than others may, and its queue's end ends it") {
+    machine("lnl", "HANG_MS", "30", NULL);
+    unsigned hangs = log_lines("hang vm", "");
+    uint64_t fence = 0;
+    struct xe xe = open_long_running(&fence);
+    struct bo word = xe_bo(xe.fd, PAGE, 1);
+    CHECK_EQUAL(bind_with_fence(&xe, xe_map_op(word.handle, 0, VA, PAGE), &fence, 2), 0);
+    CHECK_EQUAL(wait_for_word(&xe, &fence, 2, 0, -1), 0);
+    for (unsigned round = 0; round < 2; round++) {
+        uint32_t queue = xe_queue(xe.fd, xe.vm, UNBIND_DRM_XE_ENGINE_CLASS_COPY);
+        struct unbind_drm_xe_sync user = {.type = UNBIND_DRM_XE_SYNC_TYPE_USER_FENCE, .flags = 1, .addr = VA + 64,
+                                          .timeline_value = 1 + round};
+        struct batch_text batch = {.count = 0};
+        batch_wait(&batch, VA, 1 + round);
+        batch_end(&batch);
+        CHECK_EQUAL(xe_exec(&xe, queue, &batch, &user, 1), 0);
+        CHECK_EQUAL(wait_for_word(&xe, &word.map[16], 1 + round, queue, 90000000), -ETIME);
+        CHECK(!xe_banned(&xe, queue));
+        if (round == 0) open_gate(&word);
+        struct unbind_drm_xe_exec_queue_destroy gone = {.exec_queue_id = queue};
+        if (round == 1) CHECK_EQUAL(call(xe.fd, UNBIND_DRM_IOCTL_XE_EXEC_QUEUE_DESTROY, &gone), 0);
+        CHECK_EQUAL(wait_for_word(&xe, &word.map[16], 1 + round, round ? 0 : queue, 50000000), round ? -ETIME : 0);
+    }
+    CHECK_EQUAL(log_lines("hang vm", ""), hangs);
+}
+
+TEST(cut_busy, "what is left of a mapping that an unmap with a user fence cut is busy until that has signalled") {
+    machine("lnl", "FENCE_LAG", "40000", NULL);
+    uint64_t fence = 0;
+    struct xe xe = open_long_running(&fence);
+    struct bo bo = xe_bo(xe.fd, 4 * PAGE, 1);
+    CHECK_EQUAL(bind_with_fence(&xe, xe_map_op(bo.handle, 0, VA, 4 * PAGE), &fence, 2), 0);
+    CHECK_EQUAL(wait_for_word(&xe, &fence, 2, 0, -1), 0);
+    // The word is there, and the fence has not signalled.
+    CHECK_EQUAL(bind_with_fence(&xe, xe_unmap_op(VA + PAGE, PAGE), &fence, 3), -EBUSY);
+    int result;
+    while ((result = bind_with_fence(&xe, xe_unmap_op(VA + PAGE, PAGE), &fence, 3)) == -EBUSY) let_time_pass(&xe);
+    CHECK_EQUAL(result, 0);
+    CHECK_EQUAL(wait_for_word(&xe, &fence, 3, 0, -1), 0);
+    CHECK_EQUAL(bind_with_fence(&xe, xe_unmap_op(VA, PAGE), &fence, 4), -EBUSY);
+    CHECK_EQUAL(bind_with_fence(&xe, xe_unmap_op(VA + 2 * PAGE, PAGE), &fence, 4), -EBUSY);
+    // Where nothing is there is nothing busy.
+    CHECK_EQUAL(bind_with_fence(&xe, xe_unmap_op(VA + PAGE, PAGE), &fence, 4), 0);
+    while ((result = bind_with_fence(&xe, xe_unmap_op(VA, 4 * PAGE), &fence, 5)) == -EBUSY) let_time_pass(&xe);
+    CHECK_EQUAL(result, 0);
+    CHECK_EQUAL(wait_for_word(&xe, &fence, 5, 0, -1), 0);
 }

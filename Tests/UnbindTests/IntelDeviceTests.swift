@@ -9,6 +9,12 @@ import Unbind
 struct IntelDeviceTests {
     private static let size: UInt64 = 64 << 10
 
+    /// With ordinary and with long-running address spaces, which only xe has.
+    private static var kinds: [Device.IntelOptions] {
+        let machine = ProcessInfo.processInfo.environment["UNBIND_MOCK_MACHINE"]
+        return machine == "lnl" ? [Device.IntelOptions(), Device.IntelOptions(longRunning: true)] : [.init()]
+    }
+
     /// One thread's part: its own range of the space, bound to one buffer after another, each written by a job.
     private static func work(_ space: AddressSpace, at address: UInt64, rounds: UInt64) throws {
         let queue = try Queue(in: space)
@@ -32,9 +38,9 @@ struct IntelDeviceTests {
         }
     }
 
-    @Test("threads bind, use and unbind ranges of one address space, and of their own", arguments: [false, true])
-    func threads(_ isShared: Bool) throws {
-        let device = try Device(intel: "pci:card=0")
+    @Test("threads bind, use and unbind ranges of one address space, and of their own", arguments: [false, true], kinds)
+    func threads(_ isShared: Bool, _ kind: Device.IntelOptions) throws {
+        let device = try Device(intel: "pci:card=0", kind)
         let shared = try AddressSpace(of: device)
         let failures = Mutex<[String]>([])
         let threads = (0..<4).map { index in
@@ -53,8 +59,9 @@ struct IntelDeviceTests {
         #expect(failures.withLock { $0 } == [])
     }
 
-    @Test("closing a device ends what threads have under way") func closing() throws {
-        let device = try Device(intel: "pci:card=0")
+    @Test("closing a device ends what threads have under way", arguments: kinds)
+    func closing(_ kind: Device.IntelOptions) throws {
+        let device = try Device(intel: "pci:card=0", kind)
         let thread = Thread {
             guard let space = try? AddressSpace(of: device) else { return }
             for _ in 0..<50 { _ = try? Self.work(space, at: 0x100_0000, rounds: 4) }

@@ -33,12 +33,31 @@ extern "C" {
                                               drops it when its place is wanted or the buffer is
                                               gone: without an ioctl, and without
                                               UNBIND_CAP_EXPLICIT_UNBIND. No effect with xe */
-#define UNBIND_INTEL_LONG_RUNNING (1u << 2) /* address spaces for jobs without an end. Refused with
-                                              -EOPNOTSUPP: in those of xe nothing has an out-fence but
-                                              words in memory, for which nobody can wait together with
-                                              others, nor hand them on; i915 has none */
+#define UNBIND_INTEL_LONG_RUNNING (1u << 2) /* xe: address spaces for jobs that take as long as they
+                                              like; see below. Refused with -EOPNOTSUPP with i915, and
+                                              where the kernel makes no such spaces */
 #define UNBIND_INTEL_FAULT_MODE (1u << 3)  /* address spaces whose page faults are served. Refused
-                                              likewise: they are long-running, too */
+                                              with -EOPNOTSUPP; whether the kernel has them is told */
+
+/*
+ * Long-running address spaces. In an ordinary one the kernel kills a job that has taken
+ * some seconds, and its queue fails the job; in a long-running one it lets jobs
+ * run. Memory is the kernel's all the same: when it is short, or pages of memory that was
+ * wrapped change, it stops the queues of the space for a moment (preempt fences),
+ * moves what it has to, and lets them go on, where in ordinary spaces it waits for the end of a job.
+ * For the program everything is as in ordinary spaces, but for what it costs:
+ *
+ *  - a thread for each address space and one for each queue: the kernel tells what has
+ *    ended by words in memory, for which a thread can wait one at a time;
+ *  - nothing is left to the kernel to wait for but imported fences that a job awaits: an unbind
+ *    behind jobs, a job behind a bind is handed over when those have ended, a few wake-ups later;
+ *  - what was bound a moment ago may be busy (-EBUSY) to the kernel although it has told that it is bound:
+ *    the library tries again, so that an unbind may take that much longer;
+ *  - whoever closes the device or the address space waits for jobs in flight, as ever, and nobody kills them.
+ *
+ * All address spaces of the device are of that kind. The one in which unbind_bo_migrate copies is not:
+ * a copy that takes too long is killed, and the CPU copies.
+ */
 
 struct unbind_intel_options {
     uint32_t struct_size; /* sizeof(struct unbind_intel_options) */
@@ -73,9 +92,9 @@ struct unbind_intel_options {
  * Blocks: yes: reads files, and may wait for a sleeping GPU to wake up.
  * Errors: -EINVAL (malformed selector, unknown flag), -ENODEV (no such GPU, or fd is
  * none of one), -EACCES (no permission to open its node), -ENOENT (it has no node),
- * -EOPNOTSUPP (simulated executor; LONG_RUNNING, FAULT_MODE; no driver that can be used; a kernel without
- * timeline sync objects), -EIO or what else its driver refused with, -E2BIG, -ENOMEM, -EAGAIN (no thread could be
- * started), -EMFILE, -ENFILE. Since: 0.1
+ * -EOPNOTSUPP (simulated executor; FAULT_MODE; LONG_RUNNING where there is none; no driver
+ * that can be used; a kernel without timeline sync objects), -EIO or what else its driver refused
+ * with, -E2BIG, -ENOMEM, -EAGAIN (no thread could be started), -EMFILE, -ENFILE. Since: 0.1
  */
 int unbind_device_open_intel(const char *selector, const struct unbind_intel_options *intel,
                              const struct unbind_device_options *options, unbind_device **out_device);

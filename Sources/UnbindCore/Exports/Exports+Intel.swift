@@ -37,7 +37,8 @@ private func checkedIntelOptions(
         guard options.reserved == 0, options.fd >= -1, options.fd < 0 || selector == nil else { throw Status.invalid }
         checked.usesScratch = options.flags & UNBIND_INTEL_SCRATCH != 0
         checked.unbindsLazily = options.flags & UNBIND_INTEL_LAZY_UNBIND != 0
-        checked.isLongRunning = options.flags & (UNBIND_INTEL_LONG_RUNNING | UNBIND_INTEL_FAULT_MODE) != 0
+        checked.isLongRunning = options.flags & UNBIND_INTEL_LONG_RUNNING != 0
+        checked.servesFaults = options.flags & UNBIND_INTEL_FAULT_MODE != 0
         checked.file = options.fd
     }
     if let selector {

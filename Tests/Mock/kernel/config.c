@@ -147,6 +147,7 @@ void config_read(void) {
     config.seed = number("UNBIND_MOCK_SEED", 1);
     config.hang_ns = number("UNBIND_MOCK_HANG_MS", 5000) * 1000000;
     config.system_memory = number("UNBIND_MOCK_SYSTEM_MIB", 16384) << 20;
+    config.fence_lag_ns = number("UNBIND_MOCK_FENCE_LAG", 0) * 1000;
     config.bind_limit = (unsigned)number("UNBIND_MOCK_BIND_LIMIT", 0);
     config.queue_limit = (unsigned)number("UNBIND_MOCK_QUEUE_LIMIT", 1000);
     random_state = config.seed;

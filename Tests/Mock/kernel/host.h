@@ -82,6 +82,7 @@ struct config {
     enum schedule schedule;
     uint64_t seed;
     uint64_t exec_delay_ns, bind_delay_ns;
+    uint64_t fence_lag_ns;   /* xe: a user fence of a bind signals so long after its word was written */
     bool delay_random;       /* delays are drawn from 0..the value */
     uint64_t hang_ns;        /* after this a batch that waits is killed */
     uint64_t system_memory;  /* what the system region reports */

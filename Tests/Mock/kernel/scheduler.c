@@ -94,6 +94,15 @@ static void run(struct job *job) {
     kernel_changed();
 }
 
+void job_queue_end(struct job_queue *queue) {
+    // One that has a second step is given it.
+    for (unsigned idle = 0; idle < 2 && queue->first && !queue->first->open_fences;) {
+        unsigned length = queue->length;
+        run(queue->first);
+        idle = queue->length == length ? idle + 1 : 0;
+    }
+}
+
 static bool nothing_left(void) {
     for (struct job_queue *queue = queues; queue; queue = queue->next)
         if (queue->first) return false;

@@ -39,6 +39,8 @@ struct job_queue {
 void job_queue_init(struct job_queue *queue);
 /* The queue must be empty. */
 void job_queue_remove(struct job_queue *queue);
+/* Runs what is ready, up to the first that has not ended then. */
+void job_queue_end(struct job_queue *queue);
 /* Makes the job wait for a fence (may be NULL) before it is added to its queue. */
 void job_await(struct job *job, struct fence *fence);
 /* Queues the job, whose done fence exists; the scheduler owns it from here on. */

@@ -121,3 +121,7 @@ bool space_write(struct space *space, uint64_t address, const void *from, size_t
     if (lies(LIE_LOSE_WRITE)) return true;
     return transfer(space, address, (uint8_t *)(uintptr_t)from, size, true);
 }
+
+bool space_write_fence(struct space *space, uint64_t address, uint64_t value) {
+    return transfer(space, address, (uint8_t *)&value, sizeof value, true);
+}

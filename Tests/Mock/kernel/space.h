@@ -43,5 +43,7 @@ void space_flush_all(struct space *space);
 /* Through the TLB, page by page; bits above va_bits do not count. false: a fault, which is noted. */
 bool space_read(struct space *space, uint64_t address, void *to, size_t size);
 bool space_write(struct space *space, uint64_t address, const void *from, size_t size);
+/* The same of what the kernel has an engine write: a fence. No lie is about that. */
+bool space_write_fence(struct space *space, uint64_t address, uint64_t value);
 
 #endif

@@ -114,7 +114,7 @@ int xe_wait_user_fence_ioctl(struct drm_file *file, void *data) {
         if (result) break;
         if (holds(args->op, memory & args->mask, args->value & args->mask)) break;
         now = monotonic_ns();
-        result = queue && queue->banned ? -EIO : now >= deadline ? -ETIME : 0;
+        result = queue && (queue->banned || queue->gone) ? -EIO : now >= deadline ? -ETIME : 0;
         if (result) break;
         if (!scheduler_step(deadline) &&
             kernel_wait(deadline - now < LOOK_AGAIN_NS ? deadline : now + LOOK_AGAIN_NS) == WAIT_INTERRUPTED) {

@@ -19,6 +19,7 @@ struct xe_vm {
     struct space space;
     struct range_map mappings;
     struct job_queue binds;        /* the default bind queue */
+    struct job_queue workers;      /* write user fences */
     struct xe_bind_job *pending;   /* of all bind queues, oldest first */
     struct fence **work;           /* of batches that may still run in the VM */
     unsigned work_count, work_capacity;
@@ -70,6 +71,9 @@ int xe_syncs_read(struct drm_file *file, struct xe_syncs *syncs, uint64_t addres
 /* In-fences to the job, out-fences into their sync objects. */
 void xe_syncs_attach(struct xe_syncs *syncs, struct job *job);
 void xe_syncs_free(struct xe_syncs *syncs);
+
+/* Writes a word of the process when a fence has signalled. A fence, with a reference, that signals a moment after that. */
+struct fence *xe_fence_write(struct xe_vm *vm, struct fence *after, uint64_t address, uint64_t value);
 
 /* ---- ioctls */
 

@@ -5,6 +5,8 @@
  * signals. Jobs of one queue run in order; a job also waits for earlier ones, of
  * any queue, that touch its ranges, and for nothing else but its in-fences. Only
  * a huge page that must be split makes it wait for all work in the VM.
+ *
+ * A user fence is written by a worker after that (xe_fence.c).
  */
 #include "xe.h"
 
@@ -26,8 +28,7 @@ struct xe_bind_job {
     unsigned count, capacity;
     bool written;
     bool split; /* a huge page */
-    uint64_t user_address, user_value;
-    bool user;
+    struct fence *user_fence; /* NULL: none */
 };
 
 /* ---- the job */
@@ -63,9 +64,6 @@ static enum job_result bind_run(struct job *job) {
         return JOB_AGAIN; // batches may run between the entries and the invalidation
     }
     invalidate(bind);
-    uint64_t probe;
-    if (bind->user && copy_from_user(&probe, bind->user_address, sizeof probe) == 0)
-        __atomic_store_n((uint64_t *)(uintptr_t)bind->user_address, bind->user_value, __ATOMIC_RELEASE);
     return JOB_DONE;
 }
 
@@ -76,6 +74,7 @@ static void bind_destroy(struct job *job) {
     if (*place) *place = bind->next;
     for (unsigned i = 0; i < bind->count; i++) gem_put(bind->changes[i].range.object);
     free(bind->changes);
+    fence_put(bind->user_fence);
     if (bind->queue) xe_queue_put(bind->queue);
     xe_vm_put(bind->vm);
     free(bind);
@@ -101,10 +100,10 @@ static int check_target(struct drm_file *file, struct xe_vm *vm, const struct un
     struct gem_object *object = gem_lookup(file, op->obj);
     if (!object) return -ENOENT;
     if (object->private_space && object->private_space != vm->space.id) return -EINVAL;
-    if (op->op != UNBIND_DRM_XE_VM_BIND_OP_MAP) return 0;
     uint64_t page = object->may_be_vram ? file->device->model->vram_page : PAGE;
     if (op->addr % page || op->range % page || op->obj_offset % page) return -EINVAL;
     if (op->range > object->size || op->obj_offset > object->size - op->range) return -EINVAL;
+    // Also of UNMAP_ALL, which has no use for it.
     bool cached = object->device != file->device || object->cpu_caching == UNBIND_DRM_XE_GEM_CPU_CACHING_WB;
     return cached && !pat_coherent(file->device->model, op->pat_index) ? -EINVAL : 0;
 }
@@ -172,11 +171,24 @@ static bool cuts_huge_page(const struct range_map *map, uint64_t address) {
            (range->offset + (block - range->start)) % HUGE_PAGE == 0;
 }
 
+/* What is left of a mapping that was cut here is busy until this call's user fence has signalled. */
+static void take_over(struct xe_bind_job *bind, uint64_t address) {
+    const struct range *range = range_map_at(&bind->vm->mappings, address);
+    if (!bind->user_fence || !range) return;
+    struct range left = *range;
+    left.user_fence = bind->user_fence;
+    range_map_set(&bind->vm->mappings, left);
+}
+
 static void clear(struct xe_bind_job *bind, uint64_t start, uint64_t end) {
     struct range_map *mappings = &bind->vm->mappings;
+    const struct range *at_start = range_map_at(mappings, start), *at_end = range_map_at(mappings, end);
+    bool cuts_start = at_start && at_start->start < start, cuts_end = at_end && at_end->start < end;
     if (cuts_huge_page(mappings, start) || cuts_huge_page(mappings, end)) bind->split = true;
     if (range_map_clear(mappings, start, end))
         add_change(bind, (struct change){.range = {.start = start, .end = end}, .invalidate = true});
+    if (cuts_start) take_over(bind, start - 1);
+    if (cuts_end) take_over(bind, end);
 }
 
 static void clear_all(struct xe_bind_job *bind, const struct gem_object *object) {
@@ -200,7 +212,7 @@ static void map(struct xe_bind_job *bind, const struct unbind_drm_xe_vm_bind_op 
     if (over) bind->count--;
     add_change(bind, (struct change){.range = range, .map = true,
                                      .invalidate = over || (vm->long_running && vm->space.scratch)});
-    if (bind->user) range.user_fence = bind->job.done;
+    range.user_fence = bind->user_fence;
     range_map_set(&vm->mappings, range);
 }
 
@@ -260,11 +272,7 @@ static void submit(struct drm_file *file, struct xe_vm *vm, struct xe_queue *que
     bind->job = (struct job){.run = bind_run, .destroy = bind_destroy, .done = fence_new()};
     bind->vm = xe_vm_get(vm);
     if (queue) bind->queue = xe_queue_get(queue);
-    if (syncs->user) {
-        bind->user = true;
-        bind->user_address = syncs->user->address;
-        bind->user_value = syncs->user->value;
-    }
+    if (syncs->user) bind->user_fence = xe_fence_write(vm, bind->job.done, syncs->user->address, syncs->user->value);
     for (unsigned i = 0; i < count; i++) carry_out(file, bind, &ops[i]);
     order(bind);
     xe_syncs_attach(syncs, &bind->job);

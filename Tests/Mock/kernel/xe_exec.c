@@ -19,9 +19,11 @@ struct exec_job {
 
 static void start_batch(struct exec_job *exec) {
     struct xe_vm *vm = exec->queue->vm;
+    // Jobs of a long-running VM may take for ever.
+    uint64_t deadline = vm->long_running ? UINT64_MAX : monotonic_ns() + config.hang_ns;
     exec->batch = (struct batch){.space = &vm->space, .next = exec->addresses[exec->current],
                                  .class = exec->queue->class, .version = vm->device->model->graphics_version,
-                                 .deadline_ns = monotonic_ns() + config.hang_ns};
+                                 .deadline_ns = deadline};
     exec->started = true;
 }
 
@@ -48,10 +50,11 @@ static enum job_result exec_run(struct job *job) {
             return failed(exec);
         }
     }
-    if (exec->user && !space_write(&vm->space, exec->user_address, &exec->user_value, 8)) {
+    if (exec->user && !space_write_fence(&vm->space, exec->user_address, exec->user_value)) {
         exec->queue->banned = true;
         return failed(exec);
     }
+    if (exec->user) kernel_changed();
     return JOB_DONE;
 }
 
@@ -93,6 +96,8 @@ int xe_exec_ioctl(struct drm_file *file, void *data) {
         }
         xe_vm_note_work(queue->vm, exec->job.done);
         xe_syncs_attach(&syncs, &exec->job);
+        if (exec->user && lies(LIE_SIGNAL_EARLY))
+            space_write_fence(&queue->vm->space, exec->user_address, exec->user_value);
         job_submit(&exec->job, &queue->jobs, args->num_batch_buffer ? config.exec_delay_ns : 0);
     }
     log_detail("queue=%u batches=%u syncs=%u", args->exec_queue_id, args->num_batch_buffer, args->num_syncs);

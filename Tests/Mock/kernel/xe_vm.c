@@ -17,6 +17,7 @@ void xe_vm_put(struct xe_vm *vm) {
     range_map_free(&vm->mappings);
     space_free(&vm->space);
     job_queue_remove(&vm->binds);
+    job_queue_remove(&vm->workers);
     drop_work(vm);
     free(vm);
 }
@@ -62,8 +63,9 @@ int xe_vm_create_ioctl(struct drm_file *file, void *data) {
     vm->fault_mode = fault_mode;
     space_init(&vm->space, file->device->model->va_bits, scratch);
     job_queue_init(&vm->binds);
+    job_queue_init(&vm->workers);
     args->vm_id = handles_add(&file->vms, vm);
-    log_detail("vm=%u space=%u", args->vm_id, vm->space.id);
+    log_detail("vm=%u space=%u flags=%u", args->vm_id, vm->space.id, args->flags);
     if (args->vm_id) return 0;
     xe_vm_put(vm);
     return -ENOMEM;
@@ -74,6 +76,7 @@ void xe_vm_close(struct xe_vm *vm) {
     range_map_free(&vm->mappings);
     range_map_free(&vm->space.pages);
     space_flush_all(&vm->space);
+    job_queue_end(&vm->workers);
     xe_vm_put(vm);
 }
 

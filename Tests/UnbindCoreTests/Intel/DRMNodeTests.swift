@@ -14,12 +14,12 @@ private func calls(_ kind: DRMNode.Request, _ error: Int32, times: Int = .max) -
 }
 
 @Suite struct DRMNodeTests {
-    @Test("a call that works is made once", arguments: [DRMNode.Request.ordinary, .submission])
+    @Test("a call that works is made once", arguments: [DRMNode.Request.ordinary, .submission, .binding])
     func works(kind: DRMNode.Request) {
         #expect(calls(kind, 0) == (1, 0))
     }
 
-    @Test("an interrupted call is repeated, but not for ever", arguments: [DRMNode.Request.ordinary, .submission])
+    @Test("an interrupted call is repeated, but not for ever", arguments: [DRMNode.Request.ordinary, .submission, .binding])
     func interrupted(kind: DRMNode.Request) {
         #expect(calls(kind, -EINTR, times: 900) == (901, 0))
         #expect(calls(kind, -EINTR) == (1000, -EINTR))
@@ -32,9 +32,20 @@ private func calls(_ kind: DRMNode.Request, _ error: Int32, times: Int = .max) -
         #expect(calls(.submission, -EAGAIN) == (8, -EAGAIN))
     }
 
+    @Test("what is busy for a moment only is repeated where that is known, and nowhere else")
+    func busy() {
+        #expect(calls(.binding, -EBUSY, times: 50) == (51, 0))
+        #expect(calls(.binding, -EBUSY) == (100, -EBUSY))
+        #expect(calls(.binding, -EAGAIN) == (8, -EAGAIN))
+        for kind in [DRMNode.Request.ordinary, .submission] { #expect(calls(kind, -EBUSY) == (1, -EBUSY)) }
+    }
+
     @Test("any other error is passed on at once")
     func others() {
-        for error in [-ENOMEM, -ENOBUFS, -EIO, -EINVAL, -ECANCELED] { #expect(calls(.ordinary, error) == (1, error)) }
+        for error in [-ENOMEM, -ENOBUFS, -EIO, -EINVAL, -ECANCELED] {
+            #expect(calls(.ordinary, error) == (1, error))
+            #expect(calls(.binding, error) == (1, error))
+        }
     }
 
     @Test("what ends something is tried until it has ended or was never there")

@@ -194,7 +194,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
     ) throws(Status) {
         if pointee.copier == nil { pointee.copier = try BufferCopierPointer.make(memory: pointee.memory) }
         try pointee.copier!.copy(source, to: target, size: size, completion: completion) { () throws(Status) in
-            let space = try makeSpace()
+            let space = try makeSpace(isLongRunning: false)
             do throws(Status) {
                 return .xe(space, try space.makeQueue())
             } catch {

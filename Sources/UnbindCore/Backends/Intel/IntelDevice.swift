@@ -12,8 +12,8 @@ struct IntelOptions {
     var file: Int32 = -1
     var usesScratch = false
     var unbindsLazily = false
-    /// With or without faults that are served.
     var isLongRunning = false
+    var servesFaults = false
 }
 
 enum IntelDevice {
@@ -27,8 +27,8 @@ enum IntelDevice {
             options.host.tell("an Intel GPU needs the pool or the manual executor: its time cannot be simulated")
             throw Status.unsupported
         }
-        if intel.isLongRunning {
-            options.host.tell("long-running address spaces have no fences that unbinds or jobs could signal")
+        if intel.servesFaults {
+            options.host.tell("long-running address spaces are there without page faults that are served only")
             throw Status.unsupported
         }
         guard let own = OpeningDevice.makeMemory(backendMemory) else { throw Status.noMemory }
@@ -74,8 +74,10 @@ enum IntelDevice {
         switch gpu.gpu.driver {
         case .xe:
             do throws(Status) {
-                let options = XeOptions(usesScratch: intel.usesScratch)
-                return try XeBackendPointer.make(gpu, options: options, memory: memory).description
+                let options = XeOptions(usesScratch: intel.usesScratch, isLongRunning: intel.isLongRunning)
+                let backend = try XeBackendPointer.make(gpu, options: options, memory: memory)
+                if !intel.isLongRunning || backend.pointee.supportsLongRunning { return backend.description }
+                backend.free()
             } catch {
                 host.tell(
                     error == .unsupported
@@ -83,7 +85,14 @@ enum IntelDevice {
                     of: gpu.gpu)
                 throw error
             }
+            host.tell("its kernel makes no long-running address spaces", of: gpu.gpu)
+            throw Status.unsupported
         case .i915:
+            if intel.isLongRunning {
+                host.tell("its driver has no long-running address spaces", of: gpu.gpu)
+                gpu.node.close()
+                throw Status.unsupported
+            }
             do throws(Status) {
                 let options = I915Options(unbindsLazily: intel.unbindsLazily, log: HostLog(host))
                 return try I915BackendPointer.make(gpu, options: options, memory: memory).description

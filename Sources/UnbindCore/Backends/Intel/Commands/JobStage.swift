@@ -2,6 +2,7 @@
 //
 // The buffer has the values that LOADs read, a marker that each batch writes last, and the batch. A batch without its
 // marker has not come to its end, whatever the kernel's fence says: that signals for batches that were killed, too.
+// And it has room for a word that is not the stage's: for a user fence of the kernel's.
 //
 // One thread at a time: who begins a job, and then whoever is told that a batch has ended.
 
@@ -22,6 +23,7 @@ struct JobStage {
 
     static var bufferBytes: UInt64 { 256 << 10 }
     static var batchOffset: UInt64 { 4096 }
+    static var fenceOffset: UInt64 { 3072 }
     private static var markerOffset: UInt64 { 2048 }
     private static var mostLoads: Int { 256 }
     private static var batchWords: Int { Int(bufferBytes - batchOffset) / 4 }

@@ -8,6 +8,7 @@
 //   EINTR    repeated, up to 1,000 times, then passed on
 //   EAGAIN   repeated with a pause of some microseconds; passed on after 100 times, and for a submission (EXEC and
 //            VM_BIND, where it says that the queue is full) after 8
+//   EBUSY    likewise 100 times where it means that the kernel is a moment behind itself (Request.binding)
 //   others   passed on at once. ENOMEM: unbinds come back later, all else fails. ENOBUFS: an array of binds was too
 //            long, and halves of it follow. What ends something (a handle, a queue) is tried 8 times
 
@@ -25,8 +26,12 @@ struct DRMNode: BitwiseCopyable {
         case ordinary
         /// The kernel has as much as it takes, and who asks has other things to do than to wait.
         case submission
+        /// As submission. What it changes was bound with a user fence, which is written a moment before the kernel
+        /// takes it for signalled: until then that is busy.
+        case binding
 
         fileprivate var attempts: Int { self == .ordinary ? 100 : 8 }
+        fileprivate var attemptsAtBusy: Int { self == .binding ? 100 : 1 }
     }
 
     private static var interruptions: Int { 1000 }
@@ -63,6 +68,7 @@ struct DRMNode: BitwiseCopyable {
     /// The policy: calls until what it answers is to be passed on.
     static func repeating(_ kind: Request, _ attempt: () -> Int32) -> Int32 {
         var attempts = kind.attempts
+        var attemptsAtBusy = kind.attemptsAtBusy
         var interruptions = Self.interruptions
         while true {
             let status = attempt()
@@ -70,6 +76,9 @@ struct DRMNode: BitwiseCopyable {
                 interruptions &-= 1
             } else if status == -EAGAIN, attempts > 1 {
                 attempts &-= 1
+                csys_nap()
+            } else if status == -EBUSY, attemptsAtBusy > 1 {
+                attemptsAtBusy &-= 1
                 csys_nap()
             } else {
                 return status

@@ -20,21 +20,19 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
             for index in 1..<count {
                 complete(arrays!.timelines[index]!, upTo: isSignalled ? arrays!.points[index] : 0, error: 0)
             }
-            if isSignalled { continue }
-            if failures == patience {
-                completeAllAsLost()
-                break
-            }
-            csys_nap()
+            if !isSignalled, failures < patience { csys_nap() }
         }
+        // When it has been stopped there is none.
+        completeAllAsLost()
         arrays?.free(memory: pointee.memory)
     }
 
-    /// What is to be waited for; nil at the end. The arrays are replaced by larger ones if there are.
+    /// What is to be waited for; nil at the end, or when the device is lost. The arrays are replaced by larger ones if
+    /// there are.
     private func gather(_ arrays: inout WaitArrays?) -> Int? {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
-        if pointee.isStopping { return nil }
+        if pointee.isStopping || pointee.isLost { return nil }
         if let larger = pointee.larger {
             // The memory seam is a leaf.
             arrays?.free(memory: pointee.memory)

@@ -254,6 +254,15 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
         sendKick(point)
     }
 
+    /// The kernel does not do what nothing here goes on without: the device is lost. Any thread.
+    func lose() {
+        pointee.lock.acquire()
+        pointee.isLost = true
+        let point = takeKick()
+        pointee.lock.release()
+        sendKick(point)
+    }
+
     // MARK: The kick
 
     /// Under the lock: the point to signal, if the thread has to be woken.

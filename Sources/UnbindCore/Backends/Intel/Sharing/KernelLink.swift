@@ -58,7 +58,8 @@ struct KernelLink: BitwiseCopyable {
     let flags: UInt32
     let exportBuffer: ExportBuffer
     let importBuffer: ImportBuffer
-    /// Nil: the library awaits everything.
+    // Nil: the library awaits what it would leave to the kernel, or what the kernel would be told to wait for.
+
     var submit: Submit?
     var update: Update?
     var unmap: Unmap?

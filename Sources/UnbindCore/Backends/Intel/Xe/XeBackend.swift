@@ -7,12 +7,9 @@
 //
 // Life: make, then the calls of the vtable, then free once every space, buffer and queue is gone.
 //
-// Address spaces are not of the long-running kind: there nothing has an out-fence but user fences, words in memory, of
-// which a thread can wait for one at a time (WAIT_USER_FENCE), and no sync object can be told by them. So neither is
-// fault mode used, which is for those spaces alone; both are told (supportsLongRunning, supportsFaultMode). Of the
-// operations of VM_BIND two have no use here: UNMAP_ALL takes the mappings of an object that VMAs and binds under way
-// have, too, when a batch asks for its own mappings' end, and those are ranges of one call anyway; PREFETCH moves
-// what may be in several places, and objects here are in one, from where the library moves them.
+// Address spaces are all of one kind: ordinary ones, or long-running ones, in which jobs may take for ever. In those
+// nothing has an out-fence but user fences, words in memory, for each of which a thread waits (UserFenceWaiter); nothing
+// is left to the kernel to wait for but fences from elsewhere, and one bind queue is enough. Fault mode is only told of.
 
 import CLibDRM
 import CSystem
@@ -20,6 +17,8 @@ import CSystem
 struct XeOptions: BitwiseCopyable {
     /// Access to what is not mapped reads zero and writes nothing, instead of ending the queue.
     var usesScratch = false
+    /// Of the address spaces of programs.
+    var isLongRunning = false
 }
 
 struct XeBackend: ~Copyable {

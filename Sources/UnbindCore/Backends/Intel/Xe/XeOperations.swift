@@ -9,10 +9,15 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         if pointee.options.usesScratch { flags |= UNBIND_INTEL_INFO_SCRATCH }
         if pointee.supportsLongRunning { flags |= UNBIND_INTEL_INFO_LONG_RUNNING }
         if pointee.supportsFaultMode { flags |= UNBIND_INTEL_INFO_FAULT_MODE }
-        let link = KernelLink(
+        var link = KernelLink(
             gpu: pointee.gpu, waiter: pointee.waiter, flags: flags, exportBuffer: xeBufferExport,
-            importBuffer: xeBufferImport, submit: xeSubmitAfter, update: xeUpdateTelling,
-            unmap: xeUnmapAfter, awaitUnmap: xeAwaitUnmap)
+            importBuffer: xeBufferImport, submit: xeSubmitAfter)
+        // Else it has no fence for what it has taken.
+        if !pointee.options.isLongRunning {
+            link.update = xeUpdateTelling
+            link.unmap = xeUnmapAfter
+            link.awaitUnmap = xeAwaitUnmap
+        }
         return BackendDescription(ops: operations, context: UnsafeMutableRawPointer(self), link: link)
     }
 
@@ -103,7 +108,9 @@ private func xeSpaceCreate(
     _ outSpace: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
 ) -> Int32 {
     cStatus { () throws(Status) in
-        outSpace!.pointee = UnsafeMutableRawPointer(try backend(context).makeSpace())
+        let backend = backend(context)
+        let space = try backend.makeSpace(isLongRunning: backend.pointee.options.isLongRunning)
+        outSpace!.pointee = UnsafeMutableRawPointer(space)
     }
 }
 

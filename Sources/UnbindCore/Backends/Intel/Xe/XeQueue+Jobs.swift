@@ -16,7 +16,28 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
         pointee.stage.begin(commands, count: count)
         pointee.completion = completion
         pointee.place = place
-        try runBatch(after: waits)
+        if pointee.isBound || pointee.fences == nil { return try runBatch(after: waits) }
+        // Its place in the timeline's ring is free: nothing has been awaited yet.
+        for index in 0..<waits.count { pointee.waits[index] = waits[index] }
+        pointee.waitCount = waits.count
+        let bound = PointCompletion(context: UnsafeMutableRawPointer(self), function: xeBufferBound)
+        pointee.timeline.watch(bound, at: 1)
+    }
+
+    /// On the waiter's thread.
+    fileprivate func bufferBound(error: Int32) {
+        if error != 0 { return endJob(error: error) }
+        pointee.isBound = true
+        let waits = pointee.waits
+        var status: Status?
+        waits.span.withUnsafeBufferPointer { waits in
+            do throws(Status) {
+                try runBatch(after: UnsafeBufferPointer(rebasing: waits[0..<pointee.waitCount]))
+            } catch {
+                status = error
+            }
+        }
+        if let status { endJob(error: status.raw) }
     }
 
     private func runBatch(after waits: UnsafeBufferPointer<KernelWait>) throws(Status) {
@@ -25,7 +46,12 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
         _ = try pointee.stage.encode()
         try execute(after: waits)
         pointee.isBound = true
-        if pointee.stage.isLastBatch { pointee.place?.publish(pointee.timeline, pointee.timeline.nextPoint) }
+        if let fences = pointee.fences {
+            fences.expect(pointee.timeline.nextPoint, of: pointee.id)
+        } else if pointee.stage.isLastBatch {
+            pointee.place?.publish(pointee.timeline, pointee.timeline.nextPoint)
+        }
+        // Last: once it is told, which may be at once, the queue may be gone.
         pointee.timeline.watch(PointCompletion(context: UnsafeMutableRawPointer(self), function: xeBatchEnded))
     }
 
@@ -34,7 +60,7 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
         let timeline = pointee.timeline
         var syncs = InlineArray<18, unbind_drm_xe_sync>(repeating: unbind_drm_xe_sync())
         invariant(waits.count + 2 <= syncs.count, "a batch awaits more than a call has room for")
-        syncs[0] = .signal(timeline, point: timeline.nextPoint)
+        syncs[0] = outFence
         var count = 1
         if !pointee.isBound {
             syncs[count] = .wait(KernelWait(syncobj: timeline.pointee.syncobj, point: 1))
@@ -61,6 +87,13 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
         // Banned by what another batch did.
         if status.raw == -ECANCELED { pointee.isBanned = true }
         if status.raw != 0 { throw status.raw == -ECANCELED ? Status.lost : status }
+    }
+
+    /// Of the timeline's next point.
+    private var outFence: unbind_drm_xe_sync {
+        let point = pointee.timeline.nextPoint
+        if pointee.fences == nil { return .signal(pointee.timeline, point: point) }
+        return .write(point, at: BatchWriter.canonical(pointee.stage.address &+ JobStage.fenceOffset))
     }
 
     private var node: DRMNode { pointee.space.pointee.backend.pointee.node }
@@ -100,4 +133,8 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
 
 private func xeBatchEnded(_ queue: UnsafeMutableRawPointer, _ error: Int32) {
     queue.assumingMemoryBound(to: XeQueue.self).batchEnded(error: error)
+}
+
+private func xeBufferBound(_ queue: UnsafeMutableRawPointer, _ error: Int32) {
+    queue.assumingMemoryBound(to: XeQueue.self).bufferBound(error: error)
 }

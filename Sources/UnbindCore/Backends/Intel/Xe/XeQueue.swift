@@ -5,6 +5,9 @@
 // out-fence; the first batch awaits that in the kernel. Likewise each job's first batch awaits there what of its waits
 // are the kernel's (KernelPoint).
 //
+// In a long-running space the out-fences of all that are a word in the buffer (UserFenceWaiter), and the kernel cannot
+// await the bind of the buffer: a first job that comes before its end begins with it.
+//
 // The kernel signals the out-fence of a batch that faulted or was killed all the same, and bans the queue: how a job
 // ended is what the stage knows. The kernel's queue is then replaced: the next job is not to pay for it.
 //
@@ -20,12 +23,17 @@ struct XeQueue: ~Copyable {
     let slot: Int
     let buffer: XeBufferPointer
     let timeline: KernelTimelinePointer
+    /// In a long-running space.
+    let fences: UserFenceWaiterPointer?
     /// The kernel's queue. Replaced when the kernel has banned it.
     var id: UInt32
     var isBanned = false
-    /// Some batch has awaited that the buffer is bound.
+    /// Some batch has awaited that the buffer is bound; in a long-running space: it is.
     var isBound = false
     var stage: JobStage
+    /// What the kernel is to await for a job that awaits that bind.
+    var waits = InlineArray<16, KernelWait>(repeating: KernelWait(syncobj: Syncobj(handle: 0), point: 0))
+    var waitCount = 0
     /// Of the job under way: who is told of its end, and where its last point is published.
     var completion: PointCompletion?
     var place: KernelPointPointer?
@@ -77,9 +85,9 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
     }
 
     /// Binds a queue's buffer at its place, or unbinds what is there.
-    fileprivate func bindSlot(_ slot: Int, to buffer: XeBufferPointer?, timeline: KernelTimelinePointer?)
-        throws(Status)
-    {
+    fileprivate func bindSlot(
+        _ slot: Int, to buffer: XeBufferPointer?, signalling outFence: unbind_drm_xe_sync?
+    ) throws(Status) {
         var operation = unbind_drm_xe_vm_bind_op()
         operation.addr = address(ofSlot: slot)
         operation.range = JobStage.bufferBytes
@@ -90,7 +98,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
             operation.pat_index = pointee.backend.pointee.configuration.pageAttributes.coherent
         }
         try withUnsafeMutablePointer(to: &operation) { operation throws(Status) in
-            try bind(operation, count: 1, on: 0, after: .none, signalling: timeline)
+            try bind(operation, count: 1, on: 0, after: .none, signalling: outFence)
         }
     }
 }
@@ -102,6 +110,7 @@ private struct QueueInTheMaking {
     var slot: Int?
     var buffer: XeBufferPointer?
     var timeline: KernelTimelinePointer?
+    var fences: UserFenceWaiterPointer?
     var id: UInt32?
 
     private var backend: XeBackendPointer { space.pointee.backend }
@@ -120,17 +129,34 @@ private struct QueueInTheMaking {
         let id = try makeXeQueue(
             backend.pointee.node, space: space.pointee.id, engines: backend.pointee.configuration.engines)
         self.id = id
-        try space.bindSlot(slot, to: buffer, timeline: timeline)
-        timeline.skip()
+        try bind(buffer, at: slot, timeline)
         queue.initialize(
             to: XeQueue(
-                space: space, slot: slot, buffer: buffer, timeline: timeline, id: id,
+                space: space, slot: slot, buffer: buffer, timeline: timeline, fences: fences, id: id,
                 stage: JobStage(engine: engine, cpu: buffer.pointee.cpu, address: space.address(ofSlot: slot))))
         return queue
     }
 
+    /// With the timeline's first point as out-fence.
+    private mutating func bind(
+        _ buffer: XeBufferPointer, at slot: Int, _ timeline: KernelTimelinePointer
+    ) throws(Status) {
+        if !space.pointee.isLongRunning {
+            try space.bindSlot(slot, to: buffer, signalling: .signal(timeline, point: timeline.nextPoint))
+            return timeline.skip()
+        }
+        let word = buffer.pointee.cpu + Int(JobStage.fenceOffset)
+        let fences = try UserFenceWaiterPointer.make(timeline, word: word)
+        self.fences = fences
+        let outFence = unbind_drm_xe_sync.write(timeline.nextPoint, at: UInt64(UInt(bitPattern: word)))
+        try space.bindSlot(slot, to: buffer, signalling: outFence)
+        timeline.skip()
+        fences.expect(timeline.pointee.lastPoint)
+    }
+
     func undo() {
         if let id { destroyXeQueue(id, backend.pointee.node) }
+        if let fences { fences.stop() }
         if let timeline { timeline.free() }
         if let buffer { backend.destroyBuffer(buffer) }
         if let slot { space.giveSlot(slot) }
@@ -144,8 +170,10 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
         let (space, slot) = (pointee.space, pointee.slot)
         let backend = space.pointee.backend
         destroyXeQueue(pointee.id, backend.pointee.node)
+        // The bind of the buffer may be all that is under way.
+        pointee.fences?.stop()
         // If it cannot be unbound now, the next queue at this place replaces it, or it goes with the space.
-        try? space.bindSlot(slot, to: nil, timeline: nil)
+        try? space.bindSlot(slot, to: nil, signalling: nil)
         pointee.timeline.free()
         backend.destroyBuffer(pointee.buffer)
         space.giveSlot(slot)

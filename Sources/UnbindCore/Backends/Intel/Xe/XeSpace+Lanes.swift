@@ -36,8 +36,10 @@ struct XeLane {
 }
 
 extension UnsafeMutablePointer where Pointee == XeBackend {
-    /// All or none.
-    func makeLanes(_ lanes: UnsafeMutablePointer<XeLane>, space: UInt32) throws(Status) {
+    func makeLanes(space: UInt32) throws(Status) -> UnsafeMutablePointer<XeLane> {
+        guard let lanes = pointee.memory.allocateArray(of: XeLane.self, count: XeLane.count) else {
+            throw Status.noMemory
+        }
         var made = 0
         do throws(Status) {
             while made < XeLane.count {
@@ -46,8 +48,15 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
             }
         } catch {
             for index in 0..<made { destroy(lanes[index].queue) }
+            pointee.memory.deallocateArray(lanes, count: XeLane.count)
             throw error
         }
+        return lanes
+    }
+
+    func freeLanes(_ lanes: UnsafeMutablePointer<XeLane>) {
+        for index in 0..<XeLane.count { destroy(lanes[index].queue) }
+        pointee.memory.deallocateArray(lanes, count: XeLane.count)
     }
 }
 
@@ -57,23 +66,27 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
     func unmap(
         _ ranges: UnsafePointer<unbind_backend_range>, count: Int, after waits: UnsafeBufferPointer<KernelWait>
     ) throws(Status) -> UInt64 {
-        guard count <= XeSpace.mostRanges, let index = chooseLane(for: waits) else { throw Status.again }
-        let lane = pointee.lanes + index
-        let timeline = lane.pointee.queue.timeline
+        guard let lanes = pointee.lanes, count <= XeSpace.mostRanges, let index = chooseLane(lanes, for: waits) else {
+            throw Status.again
+        }
+        let lane = lanes + index
+        let queue = lane.pointee.queue
         for index in 0..<count { (pointee.operations + index).initialize(to: operation(ranges[index])) }
-        try bind(pointee.operations, count: count, on: lane.pointee.queue.id, after: waits, signalling: timeline)
-        timeline.skip()
+        try bind(pointee.operations, count: count, on: queue.id, after: waits, signalling: queue.outFence)
+        queue.timeline.skip()
         for index in 0..<waits.count { lane.pointee.waits[index] = waits[index] }
         lane.pointee.waitCount = waits.count
-        return UInt64(index + 1) << 56 | timeline.pointee.lastPoint
+        return UInt64(index + 1) << 56 | queue.timeline.pointee.lastPoint
     }
 
-    private func chooseLane(for waits: UnsafeBufferPointer<KernelWait>) -> Int? {
+    private func chooseLane(
+        _ lanes: UnsafeMutablePointer<XeLane>, for waits: UnsafeBufferPointer<KernelWait>
+    ) -> Int? {
         var idle: Int?
         for index in 0..<XeLane.count {
-            if pointee.lanes[index].isIdle {
+            if lanes[index].isIdle {
                 idle = idle ?? index
-            } else if pointee.lanes[index].precedes(waits) {
+            } else if lanes[index].precedes(waits) {
                 return index
             }
         }
@@ -83,7 +96,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
     /// The completion follows when all has been unmapped up to there.
     /// - Failure: lost.
     func awaitUnmap(_ place: UInt64, completion: PointCompletion) throws(Status) {
-        let lane = pointee.lanes + (Int(place >> 56) - 1)
+        let lane = pointee.lanes.unsafelyUnwrapped + (Int(place >> 56) - 1)
         let point = place & (1 << 56 - 1)
         try lane.pointee.queue.timeline.reserve(growing: false)
         lane.pointee.awaitedPoint = max(lane.pointee.awaitedPoint, point)

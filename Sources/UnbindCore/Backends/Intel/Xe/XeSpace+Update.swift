@@ -19,22 +19,25 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         let queue = isUnmap ? pointee.unmaps : pointee.maps
         try queue.timeline.reserve(growing: !isUnmap)
         for index in 0..<count { (pointee.operations + index).initialize(to: operation(ranges[index])) }
-        try bind(pointee.operations, count: count, on: queue.id, after: .none, signalling: queue.timeline)
+        try bind(pointee.operations, count: count, on: queue.id, after: .none, signalling: queue.outFence)
         taken(queue.timeline)
+        queue.fences?.expect(queue.timeline.nextPoint)
+        // Last: once it is told, which may be at once, the space may be gone.
         queue.timeline.watch(completion)
     }
 
-    /// Hands operations to a bind queue (0: the space's default one), with a timeline's next point as out-fence.
+    /// Hands operations to a bind queue (0: the space's default one).
+    /// - Failure: again: what is to be changed is still being bound; others as the kernel has them.
     func bind(
         _ operations: UnsafePointer<unbind_drm_xe_vm_bind_op>, count: Int, on queue: UInt32,
-        after waits: UnsafeBufferPointer<KernelWait>, signalling timeline: KernelTimelinePointer?
+        after waits: UnsafeBufferPointer<KernelWait>, signalling outFence: unbind_drm_xe_sync?
     ) throws(Status) {
         var syncs = InlineArray<5, unbind_drm_xe_sync>(repeating: unbind_drm_xe_sync())
         invariant(waits.count < syncs.count, "binds await more than a call has room for")
         for index in 0..<waits.count { syncs[index] = .wait(waits[index]) }
         var syncCount = waits.count
-        if let timeline {
-            syncs[syncCount] = .signal(timeline, point: timeline.nextPoint)
+        if let outFence {
+            syncs[syncCount] = outFence
             syncCount += 1
         }
         var status = Status(raw: 0)
@@ -51,11 +54,13 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
             request.num_syncs = UInt32(syncCount)
             if syncCount > 0 { request.syncs = UInt64(UInt(bitPattern: syncs.baseAddress!)) }
             do throws(Status) {
-                try pointee.backend.pointee.node.call(UNBIND_DRM_IOCTL_XE_VM_BIND, &request, as: .submission)
+                try pointee.backend.pointee.node.call(
+                    UNBIND_DRM_IOCTL_XE_VM_BIND, &request, as: pointee.isLongRunning ? .binding : .submission)
             } catch {
                 status = error
             }
         }
+        if status == .busy, pointee.isLongRunning { throw Status.again }
         if status.raw != 0 { throw status }
     }
 
@@ -95,7 +100,25 @@ extension UnsafeBufferPointer where Element == KernelWait {
     static var none: UnsafeBufferPointer<KernelWait> { UnsafeBufferPointer(start: nil, count: 0) }
 }
 
+extension XeBindQueue {
+    /// Of the timeline's next point.
+    var outFence: unbind_drm_xe_sync {
+        guard let fences else { return .signal(timeline, point: timeline.nextPoint) }
+        return .write(timeline.nextPoint, at: UInt64(UInt(bitPattern: fences.word)))
+    }
+}
+
 extension unbind_drm_xe_sync {
+    /// A user fence: an address of the process for a VM_BIND, of the space for an EXEC.
+    static func write(_ value: UInt64, at address: UInt64) -> unbind_drm_xe_sync {
+        var sync = unbind_drm_xe_sync()
+        sync.type = UNBIND_DRM_XE_SYNC_TYPE_USER_FENCE
+        sync.flags = UNBIND_DRM_XE_SYNC_FLAG_SIGNAL
+        sync.addr = address
+        sync.timeline_value = value
+        return sync
+    }
+
     /// The kernel signals the point.
     static func signal(_ timeline: KernelTimelinePointer, point: UInt64) -> unbind_drm_xe_sync {
         var sync = wait(KernelWait(syncobj: timeline.pointee.syncobj, point: point))

@@ -3,6 +3,9 @@
 // matters, so that an unmap that has to wait (a huge page that is cut waits for all GPU work) delays no map. And a few
 // for unmaps that the kernel is to do after something else (XeSpace+Lanes).
 //
+// A long-running space has one bind queue for both, as nothing is left to the kernel to wait for, and each costs a
+// thread. It can only be destroyed when its queues are gone, which the library sees to anyway.
+//
 // One update at a time. What it needs (the array of operations, room to await a point) is there before.
 
 import CLibDRM
@@ -12,9 +15,12 @@ import Synchronization
 struct XeSpace: ~Copyable {
     let backend: XeBackendPointer
     let id: UInt32
+    let isLongRunning: Bool
     let maps: XeBindQueue
+    /// The same if the space is long-running.
     let unmaps: XeBindQueue
-    let lanes: UnsafeMutablePointer<XeLane>
+    /// Nil if the space is long-running.
+    let lanes: UnsafeMutablePointer<XeLane>?
     /// Of the update that is being handed over.
     let operations: UnsafeMutablePointer<unbind_drm_xe_vm_bind_op>
 
@@ -30,6 +36,8 @@ struct XeSpace: ~Copyable {
 struct XeBindQueue: BitwiseCopyable {
     let id: UInt32
     let timeline: KernelTimelinePointer
+    /// Of a long-running space.
+    let fences: UserFenceWaiterPointer?
 
     /// Points that are awaited at the same time, for which no memory is needed.
     static var room: Int { 256 }
@@ -38,8 +46,8 @@ struct XeBindQueue: BitwiseCopyable {
 typealias XeSpacePointer = UnsafeMutablePointer<XeSpace>
 
 extension UnsafeMutablePointer where Pointee == XeBackend {
-    func makeSpace() throws(Status) -> XeSpacePointer {
-        let (node, memory) = (pointee.node, pointee.memory)
+    func makeSpace(isLongRunning: Bool) throws(Status) -> XeSpacePointer {
+        let memory = pointee.memory
         guard let space = memory.allocateArray(of: XeSpace.self, count: 1) else { throw Status.noMemory }
         guard let operations = memory.allocateArray(of: unbind_drm_xe_vm_bind_op.self, count: XeSpace.mostRanges)
         else {
@@ -51,40 +59,22 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
             memory.deallocateArray(space, count: 1)
             throw Status.noMemory
         }
-        guard let lanes = memory.allocateArray(of: XeLane.self, count: XeLane.count) else {
-            memory.deallocateArray(slots, count: XeSpace.slotWords)
-            memory.deallocateArray(operations, count: XeSpace.mostRanges)
-            memory.deallocateArray(space, count: 1)
-            throw Status.noMemory
-        }
         for index in 0..<XeSpace.slotWords { (slots + index).initialize(to: Atomic(0)) }
         do throws(Status) {
-            let id = try makeXeSpace(
-                node, flags: pointee.options.usesScratch ? UNBIND_DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE : 0)
+            var flags: UInt32 = pointee.options.usesScratch ? UNBIND_DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE : 0
+            if isLongRunning { flags |= UNBIND_DRM_XE_VM_CREATE_FLAG_LR_MODE }
+            let id = try makeXeSpace(pointee.node, flags: flags)
             do throws(Status) {
-                let maps = try makeBindQueue(space: id)
-                do throws(Status) {
-                    let unmaps = try makeBindQueue(space: id)
-                    do throws(Status) {
-                        try makeLanes(lanes, space: id)
-                    } catch {
-                        destroy(unmaps)
-                        throw error
-                    }
-                    space.initialize(
-                        to: XeSpace(
-                            backend: self, id: id, maps: maps, unmaps: unmaps, lanes: lanes, operations: operations,
-                            slots: slots))
-                } catch {
-                    destroy(maps)
-                    throw error
-                }
+                let queues = try makeBindQueues(space: id, isLongRunning: isLongRunning)
+                space.initialize(
+                    to: XeSpace(
+                        backend: self, id: id, isLongRunning: isLongRunning, maps: queues.maps, unmaps: queues.unmaps,
+                        lanes: queues.lanes, operations: operations, slots: slots))
             } catch {
-                destroyXeSpace(id, node)
+                destroyXeSpace(id, pointee.node)
                 throw error
             }
         } catch {
-            memory.deallocateArray(lanes, count: XeLane.count)
             memory.deallocateArray(slots, count: XeSpace.slotWords)
             memory.deallocateArray(operations, count: XeSpace.mostRanges)
             memory.deallocateArray(space, count: 1)
@@ -93,11 +83,36 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         return space
     }
 
-    func makeBindQueue(space: UInt32, room: Int = XeBindQueue.room) throws(Status) -> XeBindQueue {
+    private func makeBindQueues(
+        space: UInt32, isLongRunning: Bool
+    ) throws(Status) -> (maps: XeBindQueue, unmaps: XeBindQueue, lanes: UnsafeMutablePointer<XeLane>?) {
+        let maps = try makeBindQueue(space: space, room: XeBindQueue.room, isLongRunning: isLongRunning)
+        if isLongRunning { return (maps, maps, nil) }
+        do throws(Status) {
+            let unmaps = try makeBindQueue(space: space, room: XeBindQueue.room)
+            do throws(Status) {
+                return (maps, unmaps, try makeLanes(space: space))
+            } catch {
+                destroy(unmaps)
+                throw error
+            }
+        } catch {
+            destroy(maps)
+            throw error
+        }
+    }
+
+    func makeBindQueue(space: UInt32, room: Int, isLongRunning: Bool = false) throws(Status) -> XeBindQueue {
         let id = try makeXeQueue(pointee.node, space: space, engines: .binds)
         do throws(Status) {
             let timeline = try KernelTimelinePointer.make(waiter: pointee.waiter, capacity: room)
-            return XeBindQueue(id: id, timeline: timeline)
+            do throws(Status) {
+                let fences = isLongRunning ? try UserFenceWaiterPointer.make(timeline) : nil
+                return XeBindQueue(id: id, timeline: timeline, fences: fences)
+            } catch {
+                timeline.free()
+                throw error
+            }
         } catch {
             destroyXeQueue(id, pointee.node)
             throw error
@@ -105,6 +120,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
     }
 
     func destroy(_ queue: XeBindQueue) {
+        queue.fences?.stop()
         queue.timeline.free()
         destroyXeQueue(queue.id, pointee.node)
     }
@@ -116,10 +132,9 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         let backend = pointee.backend
         let memory = backend.pointee.memory
         backend.destroy(pointee.maps)
-        backend.destroy(pointee.unmaps)
-        for index in 0..<XeLane.count { backend.destroy(pointee.lanes[index].queue) }
+        if !pointee.isLongRunning { backend.destroy(pointee.unmaps) }
+        if let lanes = pointee.lanes { backend.freeLanes(lanes) }
         destroyXeSpace(pointee.id, backend.pointee.node)
-        memory.deallocateArray(pointee.lanes, count: XeLane.count)
         memory.deallocateArray(pointee.slots, count: XeSpace.slotWords)
         memory.deallocateArray(pointee.operations, count: XeSpace.mostRanges)
         deinitialize(count: 1)
@@ -151,4 +166,17 @@ func destroyXeQueue(_ id: UInt32, _ node: DRMNode) {
     var destroy = unbind_drm_xe_exec_queue_destroy()
     destroy.exec_queue_id = id
     node.end(UNBIND_DRM_IOCTL_XE_EXEC_QUEUE_DESTROY, &destroy)
+}
+
+/// The queue was banned, or is gone: it does nothing any more.
+func isXeQueueDead(_ id: UInt32, _ node: DRMNode) -> Bool {
+    var request = unbind_drm_xe_exec_queue_get_property()
+    request.exec_queue_id = id
+    request.property = UNBIND_DRM_XE_EXEC_QUEUE_GET_PROPERTY_BAN
+    do throws(Status) {
+        try node.call(UNBIND_DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &request)
+    } catch {
+        return error == .closed
+    }
+    return request.value != 0
 }
