@@ -20,7 +20,7 @@ static bool last_bind_is(unsigned op, unsigned flags, unsigned pat) {
     return false;
 }
 
-enum { MAP, UNMAP, MAP_USERPTR };
+enum { MAP, UNMAP, MAP_USERPTR, UNMAP_ALL };
 enum { READ_ONLY = 1, NULL_PAGES = 4, DUMPABLE = 8 };
 
 static struct unbind_op op_map_cached(unbind_bo *bo, uint64_t address, uint32_t cache_level) {
@@ -91,17 +91,25 @@ TEST(local, "memory that the CPU does not cache is seen as the caller wants, in 
     }
 }
 
-TEST(prefetch, "a prefetch to where a buffer is asks nothing of the kernel") {
-    struct gpu gpu;
-    machine("bmg", NULL);
-    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
-    unbind_bo *bo = make_bo(&gpu, PAGE);
-    struct unbind_op op = {.op = UNBIND_OP_PREFETCH, .bo = bo, .region = UNBIND_REGION_SYSTEM};
-    log_forget();
-    apply(&gpu, op);
-    CHECK_EQUAL(log_count("ioctl XE_VM_BIND", NULL), 0);
-    unbind_bo_unref(bo);
-    intel_close(&gpu);
+TEST(objects, "what the library itself has mapped is unmapped as an object: a queue's buffer, what a move copied") {
+    for (unsigned i = 0; i < 4; i++) {
+        struct gpu gpu;
+        machine(attributes[i].machine, NULL);
+        intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+        unbind_queue_unref(make_queue(&gpu));
+        CHECK(last_bind_is(UNMAP_ALL, 0, attributes[i].coherent));
+        CHECK_EQUAL(log_count("ioctl XE_VM_BIND", "op=3"), 1);
+        if (unbind_device_capabilities(gpu.device) & UNBIND_CAP_MIGRATION) {
+            unbind_bo *bo = make_bo(&gpu, 16 * PAGE);
+            unbind_fence *moved = NULL;
+            REQUIRE(unbind_bo_migrate(bo, UNBIND_REGION_LOCAL, UNBIND_BO_MIGRATE_NO_CPU_COPY, &moved) == 0);
+            CHECK_EQUAL(finish(moved), 0);
+            CHECK(last_bind_is(UNMAP_ALL, 0, attributes[i].coherent));
+            CHECK_EQUAL(log_count("ioctl XE_VM_BIND", "binds=2 syncs=1 op=3"), 1);
+            unbind_bo_unref(bo);
+        }
+        intel_close(&gpu);
+    }
 }
 
 TEST(bind_queues, "an address space has bind queues for maps, for unmaps, and for what waits in the kernel") {

@@ -160,16 +160,28 @@ extension UnsafeMutablePointer where Pointee == BufferCopier {
 
     private func beginUnmap() {
         pointee.step = .unmap
-        for index in 0..<2 {
-            pointee.ranges[index].op = UNBIND_BACKEND_UNMAP
-            pointee.ranges[index].bo = nil
-        }
         do throws(Status) {
-            if !(try update()) { return }
+            if !(try unmap()) { return }
         } catch {
             pointee.isSpoilt = true
         }
         end(pointee.error)
+    }
+
+    /// True: it is done already.
+    private func unmap() throws(Status) -> Bool {
+        if case .xe(let space, _) = pointee.space! {
+            let (source, target) = (pointee.ranges[0].bo!, pointee.ranges[1].bo!)
+            try space.unmapAll(
+                source.assumingMemoryBound(to: XeBuffer.self), target.assumingMemoryBound(to: XeBuffer.self),
+                completion: ended)
+            return false
+        }
+        for index in 0..<2 {
+            pointee.ranges[index].op = UNBIND_BACKEND_UNMAP
+            pointee.ranges[index].bo = nil
+        }
+        return try update()
     }
 
     /// The next copy may begin as soon as this is told.

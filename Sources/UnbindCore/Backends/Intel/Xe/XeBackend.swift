@@ -8,8 +8,11 @@
 // Life: make, then the calls of the vtable, then free once every space, buffer and queue is gone.
 //
 // Address spaces are all of one kind: ordinary ones, or long-running ones, in which jobs may take for ever. In those
-// nothing has an out-fence but user fences, words in memory, for each of which a thread waits (UserFenceWaiter); nothing
-// is left to the kernel to wait for but fences from elsewhere, and one bind queue is enough. Fault mode is only told of.
+// nothing has an out-fence but user fences, words in memory, for each of which a thread waits (UserFenceWaiter). The
+// kernel is left to wait for nothing but fences from elsewhere, and one bind queue is enough. Fault mode is only told.
+//
+// What is unmapped are ranges, but for a queue's own buffer and for what a move has mapped in a space of its own: all
+// of an object is meant there (UNMAP_ALL). A batch's UNMAP_ALL must not take what VMAs and binds under way have of it.
 
 import CLibDRM
 import CSystem

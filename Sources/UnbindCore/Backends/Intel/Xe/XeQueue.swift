@@ -84,19 +84,28 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         pointee.backend.pointee.addressLimit &+ UInt64(slot) &* XeBackend.queueSlotBytes
     }
 
-    /// Binds a queue's buffer at its place, or unbinds what is there.
+    /// Binds a queue's buffer at its place.
     fileprivate func bindSlot(
-        _ slot: Int, to buffer: XeBufferPointer?, signalling outFence: unbind_drm_xe_sync?
+        _ slot: Int, to buffer: XeBufferPointer, signalling outFence: unbind_drm_xe_sync
     ) throws(Status) {
         var operation = unbind_drm_xe_vm_bind_op()
         operation.addr = address(ofSlot: slot)
         operation.range = JobStage.bufferBytes
-        operation.op = UNBIND_DRM_XE_VM_BIND_OP_UNMAP
-        if let buffer {
-            operation.op = UNBIND_DRM_XE_VM_BIND_OP_MAP
-            operation.obj = buffer.pointee.handle
-            operation.pat_index = pointee.backend.pointee.configuration.pageAttributes.coherent
-        }
+        operation.op = UNBIND_DRM_XE_VM_BIND_OP_MAP
+        operation.obj = buffer.pointee.handle
+        operation.pat_index = pointee.backend.pointee.configuration.pageAttributes.coherent
+        try bindSlot(operation, signalling: outFence)
+    }
+
+    /// Unbinds it, wherever it is.
+    fileprivate func unbindSlot(of buffer: XeBufferPointer) throws(Status) {
+        try bindSlot(unmapAll(buffer), signalling: nil)
+    }
+
+    private func bindSlot(
+        _ operation: unbind_drm_xe_vm_bind_op, signalling outFence: unbind_drm_xe_sync?
+    ) throws(Status) {
+        var operation = operation
         try withUnsafeMutablePointer(to: &operation) { operation throws(Status) in
             try bind(operation, count: 1, on: 0, after: .none, signalling: outFence)
         }
@@ -173,7 +182,7 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
         // The bind of the buffer may be all that is under way.
         pointee.fences?.stop()
         // If it cannot be unbound now, the next queue at this place replaces it, or it goes with the space.
-        try? space.bindSlot(slot, to: nil, signalling: nil)
+        try? space.unbindSlot(of: pointee.buffer)
         pointee.timeline.free()
         backend.destroyBuffer(pointee.buffer)
         space.giveSlot(slot)

@@ -19,6 +19,23 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         let queue = isUnmap ? pointee.unmaps : pointee.maps
         try queue.timeline.reserve(growing: !isUnmap)
         for index in 0..<count { (pointee.operations + index).initialize(to: operation(ranges[index])) }
+        try begin(count, on: queue, completion: completion, taken: taken)
+    }
+
+    /// Unmaps all that the space has of two buffers. The completion follows.
+    /// - Failure: as of update.
+    func unmapAll(
+        _ first: XeBufferPointer, _ second: XeBufferPointer, completion: PointCompletion
+    ) throws(Status) {
+        try pointee.unmaps.timeline.reserve(growing: false)
+        pointee.operations.initialize(to: unmapAll(first))
+        (pointee.operations + 1).initialize(to: unmapAll(second))
+        try begin(2, on: pointee.unmaps, completion: completion) { _ in }
+    }
+
+    private func begin(
+        _ count: Int, on queue: XeBindQueue, completion: PointCompletion, taken: (KernelTimelinePointer) -> Void
+    ) throws(Status) {
         try bind(pointee.operations, count: count, on: queue.id, after: .none, signalling: queue.outFence)
         taken(queue.timeline)
         queue.fences?.expect(queue.timeline.nextPoint)
@@ -62,6 +79,16 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         }
         if status == .busy, pointee.isLongRunning { throw Status.again }
         if status.raw != 0 { throw status }
+    }
+
+    /// For what is in the space by the backend's own doing: all that shows the buffer there is meant.
+    func unmapAll(_ buffer: XeBufferPointer) -> unbind_drm_xe_vm_bind_op {
+        var operation = unbind_drm_xe_vm_bind_op()
+        operation.op = UNBIND_DRM_XE_VM_BIND_OP_UNMAP_ALL
+        operation.obj = buffer.pointee.handle
+        // It has no meaning here, but has to fit the object.
+        operation.pat_index = pointee.backend.pointee.configuration.pageAttributes.coherent
+        return operation
     }
 
     func operation(_ range: unbind_backend_range) -> unbind_drm_xe_vm_bind_op {
