@@ -53,7 +53,10 @@ typedef struct unbind_bind_queue unbind_bind_queue;
 #define UNBIND_OP_UNMAP_ALL 4u /* bo: all mappings of it that batches made in this address space,
                                   earlier operations of this batch included */
 #define UNBIND_OP_PREFETCH 5u  /* bo, region: moves it there, as unbind_bo_migrate, before anything of
-                                  the batch is mapped; nothing happens if it is there. A buffer that
+                                  the batch is mapped; nothing happens if it is there, but that a kernel
+                                  that takes local memory away when it is short (xe) brings it back
+                                  for what is bound in this address space, and takes the pages of the caller's
+                                  memory (UNBIND_REGION_SYSTEM). A buffer that
                                   is mapped by batches already and would have to move: -EBUSY */
 #define UNBIND_OP_SYNC_ONLY 6u /* nothing: for the wait list, signal list and out fence alone */
 
@@ -183,7 +186,8 @@ struct unbind_batch {
  * with its guards; a mapping that would be split is held (unbind_vm_hold);
  * PREFETCH), -EAGAIN (a wait point that has not been added; PREFETCH of a pinned
  * buffer), -ENOBUFS (too many operations without SPLIT), -ENOENT (closed), -ENOMEM,
- * -EIO (a move has lost the buffer), -EOPNOTSUPP (PREFETCH of the caller's memory; an
+ * -EIO (a move has lost the buffer), -EFAULT (PREFETCH of the caller's memory, whose pages are
+ * gone), -EOPNOTSUPP (PREFETCH of the caller's memory to local memory; an
  * address space made with UNBIND_VM_GLOBAL, _CACHE_COLORING, _IPS or a guard; on a
  * custom backend also what its capabilities leave out: UNBIND_CAP_ALIASING for any batch,
  * _PARTIAL_UNBIND for a mapping that would be split, _NULL_MAPPINGS, _READ_ONLY,

@@ -143,7 +143,8 @@ uint32_t unbind_bo_region(const unbind_bo *bo);
  * If the copy fails the CPU copies instead. With NO_CPU_COPY the buffer is lost:
  * out_fence and the fences of binds carry -EIO, later binds and moves return it.
  *
- * region      UNBIND_REGION_*; nothing happens if the buffer is there
+ * region      UNBIND_REGION_*; nothing happens if the buffer is there, but that xe brings back what it
+ *             has taken away of it, for what is bound
  * out_fence   signals when the copy and all unbinds that this and earlier moves
  *             scheduled have finished. May be NULL
  *

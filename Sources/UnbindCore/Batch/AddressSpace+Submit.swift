@@ -50,7 +50,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         for index in 0..<request.count where request.operations[index].kind == .prefetch {
             let operation = request.operations[index]
             let bo = operation.bo!
-            if bo.region == operation.region { continue }
+            if bo.region == operation.region {
+                try bo.fetch(in: self)
+                continue
+            }
             let options = MigrationOptions(interruptible: request.interruptible)
             try bo.migrate(to: operation.region, options)?.drop()
         }

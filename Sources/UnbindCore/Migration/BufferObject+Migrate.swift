@@ -46,7 +46,7 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     }
 
     /// The fence for the copy and the unbinds, with a reference; of the last move if the buffer is in the region
-    /// already, nil if there was none.
+    /// already, and then it is fetched there; nil if there was none.
     ///
     /// - Locking: nothing may be held.
     /// - Failure: unsupported (the caller's memory, shared memory, no backend's that copies), lost, closed, noMemory,
@@ -58,7 +58,10 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
         if !device.tryBeginWork() { throw Status.closed }
         defer { device.workEnded() }
         if pointee.isLost.load(ordering: .relaxed) { throw Status.lost }
-        if self.region == region { return lastMove() }
+        if self.region == region {
+            try fetch()
+            return lastMove()
+        }
         let target = try makeTarget(in: region)
         var attempt = MigrationAttempt(of: self, to: target, options)
         do throws(Status) {

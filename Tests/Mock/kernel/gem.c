@@ -27,6 +27,17 @@ int gem_arena(void) {
     return arena;
 }
 
+static struct gem_object *objects;
+
+struct gem_object *gem_first(void) { return objects; }
+
+static void enlist(struct gem_object *object) {
+    object->next = objects;
+    object->place_in_list = &objects;
+    if (objects) objects->place_in_list = &object->next;
+    objects = object;
+}
+
 struct gem_object *gem_create(struct drm_device *device, uint64_t size, uint64_t vram, int *error) {
     *error = -ENOSPC;
     if (device->vram_used + vram > device->model->vram && vram) return NULL;
@@ -39,6 +50,7 @@ struct gem_object *gem_create(struct drm_device *device, uint64_t size, uint64_t
                                   .vram_charged = vram, .page = PAGE};
     arena_end += size;
     device->vram_used += vram;
+    enlist(object);
     return object;
 }
 
@@ -47,6 +59,7 @@ struct gem_object *gem_create_user(struct drm_device *device, uint64_t address, 
     if (!object) return NULL;
     *object = (struct gem_object){.references = 1, .size = size, .device = device, .page = PAGE,
                                   .user_address = address, .user_read_only = read_only};
+    enlist(object);
     return object;
 }
 
@@ -57,16 +70,27 @@ struct gem_object *gem_get(struct gem_object *object) {
 
 void gem_put(struct gem_object *object) {
     if (!object || --object->references) return;
+    *object->place_in_list = object->next;
+    if (object->next) object->next->place_in_list = object->place_in_list;
     if (object->bytes) munmap(object->bytes, object->size);
     // A mapping keeps its pages in the real kernel too; mappings are not counted here, so those bytes stay for good.
     if (!object->user_address && !object->shown)
         fallocate(arena, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)object->place, (off_t)object->size);
-    object->device->vram_used -= object->vram_charged;
+    if (!object->evicted) object->device->vram_used -= object->vram_charged;
     fence_put(object->writer);
     for (unsigned i = 0; i < object->reader_count; i++) fence_put(object->readers[i]);
     free(object->readers);
     free(object->reader_classes);
     free(object);
+}
+
+int gem_restore(struct gem_object *object) {
+    struct drm_device *device = object->device;
+    if (!object->evicted) return 0;
+    if (device->vram_used + object->vram_charged > device->model->vram) return -ENOSPC;
+    device->vram_used += object->vram_charged;
+    object->evicted = false;
+    return 0;
 }
 
 void gem_note_use(struct gem_object *object, struct fence *fence, bool write, unsigned class) {

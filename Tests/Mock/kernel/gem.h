@@ -16,6 +16,7 @@
 
 struct gem_object {
     int references;
+    struct gem_object *next, **place_in_list; /* of all there are */
     int handles;               /* in all open files */
     uint64_t size;
     uint64_t place;            /* in the arena; userptr: none */
@@ -25,6 +26,7 @@ struct gem_object {
     bool user_read_only;
     bool may_be_vram, vram_only;
     uint64_t vram_charged;
+    bool evicted;              /* xe: its local memory was taken away; nothing but that is different */
     uint64_t page;             /* alignment of its place in a GPU address space */
     unsigned cpu_caching;      /* xe */
     unsigned private_space;    /* xe: the number of the only VM that may map it, 0: any */
@@ -36,6 +38,8 @@ struct gem_object {
     struct i915_vma *vmas;     /* i915: where it is bound */
 };
 
+/* Of all objects. */
+struct gem_object *gem_first(void);
 /* NULL without memory. vram counts against the device's local memory: -ENOSPC through *error. */
 struct gem_object *gem_create(struct drm_device *device, uint64_t size, uint64_t vram, int *error);
 struct gem_object *gem_create_user(struct drm_device *device, uint64_t address, uint64_t size, bool read_only);
@@ -45,6 +49,9 @@ struct gem_object *gem_lookup(struct drm_file *file, uint32_t handle);
 /* A new handle; takes a reference of its own. 0 without memory. */
 uint32_t gem_handle(struct drm_file *file, struct gem_object *object);
 uint64_t gem_mmap_offset(const struct gem_object *object);
+
+/* Has an object's local memory again, or -ENOSPC. */
+int gem_restore(struct gem_object *object);
 
 /* Implicit fences: the last writer, and who reads since then. */
 void gem_note_use(struct gem_object *object, struct fence *fence, bool write, unsigned class);

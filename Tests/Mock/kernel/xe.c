@@ -74,6 +74,21 @@ int xe_gem_mmap_offset_ioctl(struct drm_file *file, void *data) {
     return 0;
 }
 
+/* A control of the tests': local memory is short for a moment, and all objects that are in it go to system memory. */
+void unbind_mock_evict(void);
+void unbind_mock_evict(void) {
+    unsigned count = 0;
+    kernel_lock();
+    for (struct gem_object *object = gem_first(); object; object = object->next) {
+        if (!object->may_be_vram || object->evicted) continue;
+        object->evicted = true;
+        object->device->vram_used -= object->vram_charged;
+        count++;
+    }
+    log_line("evicted objects=%u", count);
+    kernel_unlock();
+}
+
 /* ---- user fences */
 
 static bool holds(unsigned operation, uint64_t memory, uint64_t value) {

@@ -150,6 +150,36 @@ static int check_busy(struct drm_file *file, struct xe_vm *vm, const struct unbi
     return 0;
 }
 
+/* ---- PREFETCH: brings back what was evicted, takes the pages of the process; of what is not mapped it is nothing */
+
+static int fetch_pages(const struct range *range, uint64_t start, uint64_t end) {
+    uint64_t offset = range->offset - range->start + range->object->user_address;
+    char byte;
+    for (uint64_t at = start; at < end; at += PAGE)
+        if (copy_from_user(&byte, offset + at, 1)) return -EFAULT;
+    return 0;
+}
+
+static int fetch(struct xe_vm *vm, const struct unbind_drm_xe_vm_bind_op *op) {
+    unsigned region = op->prefetch_mem_region_instance, mapped = 0, moved = 0;
+    uint64_t end = op->addr + op->range;
+    int error = 0;
+    for (size_t i = range_map_from(&vm->mappings, op->addr); i < vm->mappings.count && !error; i++) {
+        const struct range *range = &vm->mappings.ranges[i];
+        struct gem_object *object = range->object;
+        if (range->start >= end) break;
+        mapped++;
+        if (!object) continue;
+        uint64_t from = range->start < op->addr ? op->addr : range->start, to = range->end < end ? range->end : end;
+        if (object->user_address) error = fetch_pages(range, from, to);
+        else if (region ? !object->may_be_vram : object->vram_only) error = -EINVAL;
+        else if (region && object->evicted) error = gem_restore(object), moved += !error;
+    }
+    log_line("prefetch vm=%u start=0x%llx end=0x%llx region=%u mapped=%u moved=%u result=%d", vm->space.id,
+             (unsigned long long)op->addr, (unsigned long long)end, region, mapped, moved, error);
+    return error;
+}
+
 /* ---- carrying it out */
 
 static void add_change(struct xe_bind_job *bind, struct change change) {
@@ -231,7 +261,7 @@ static void carry_out(struct drm_file *file, struct xe_bind_job *bind, const str
         break;
     case UNBIND_DRM_XE_VM_BIND_OP_UNMAP: clear(bind, op->addr, op->addr + op->range); break;
     case UNBIND_DRM_XE_VM_BIND_OP_UNMAP_ALL: clear_all(bind, gem_lookup(file, op->obj)); break;
-    default: break; // PREFETCH moves pages, which are where they are
+    default: break;
     }
 }
 
@@ -299,6 +329,8 @@ int xe_vm_bind_ioctl(struct drm_file *file, void *data) {
     if (!error) error = xe_syncs_read(file, &syncs, args->syncs, args->num_syncs, vm->long_running, true);
     if (!error && args->num_binds == 0 && syncs.user) error = -EOPNOTSUPP;
     if (!error && config.bind_limit && args->num_binds > config.bind_limit) error = -ENOBUFS;
+    for (uint32_t i = 0; i < args->num_binds && !error; i++)
+        if (ops[i].op == UNBIND_DRM_XE_VM_BIND_OP_PREFETCH) error = fetch(vm, &ops[i]);
     if (!error) submit(file, vm, queue, &syncs, ops, args->num_binds);
     log_detail("vm=%u queue=%u binds=%u syncs=%u op=%u flags=%u pat=%u", args->vm_id, args->exec_queue_id,
                args->num_binds, args->num_syncs, ops ? ops[0].op : 0, ops ? ops[0].flags : 0,

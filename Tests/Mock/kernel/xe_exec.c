@@ -64,6 +64,18 @@ static void exec_destroy(struct job *job) {
     free(exec);
 }
 
+/* What was evicted and is mapped here has its memory again before the job. */
+static int restore_all(struct xe_vm *vm) {
+    for (size_t i = 0; i < vm->mappings.count; i++) {
+        struct gem_object *object = vm->mappings.ranges[i].object;
+        if (!object || !object->evicted) continue;
+        int error = gem_restore(object);
+        if (error) return error;
+        log_line("restored vm=%u start=0x%llx", vm->space.id, (unsigned long long)vm->mappings.ranges[i].start);
+    }
+    return 0;
+}
+
 int xe_exec_ioctl(struct drm_file *file, void *data) {
     struct unbind_drm_xe_exec *args = data;
     if (args->extensions || !RESERVED_ZERO(args->pad) || !RESERVED_ZERO(args->reserved)) return -EINVAL;
@@ -82,6 +94,7 @@ int xe_exec_ioctl(struct drm_file *file, void *data) {
         scheduler_step(UINT64_MAX); // a caller that tries again at once gets on, also without a thread
         error = -EAGAIN;
     }
+    if (!error) error = restore_all(queue->vm);
     struct exec_job *exec = error ? NULL : calloc(1, sizeof *exec);
     if (!error && !exec) error = -ENOMEM;
     if (!error) {

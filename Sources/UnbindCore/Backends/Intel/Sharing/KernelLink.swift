@@ -52,6 +52,14 @@ struct KernelLink: BitwiseCopyable {
             _ token: OpaquePointer?
         ) -> Int32
 
+    /// Has the kernel bring what is mapped in these ranges (their addresses and sizes count) to a region
+    /// (UNBIND_REGION_*), where the library knows it to be. 0 or a negative errno. Any thread.
+    typealias Fetch =
+        @convention(c) (
+            _ backend: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?,
+            _ ranges: UnsafePointer<unbind_backend_range>?, _ count: UInt32, _ region: UInt32
+        ) -> Int32
+
     let gpu: IntelGPU
     let waiter: UnsafeMutablePointer<SyncobjWaiter>
     /// UNBIND_INTEL_INFO_*.
@@ -64,6 +72,9 @@ struct KernelLink: BitwiseCopyable {
     var update: Update?
     var unmap: Unmap?
     var awaitUnmap: AwaitUnmap?
+
+    /// Nil: memory stays where it is.
+    var fetch: Fetch?
 
     var node: DRMNode { gpu.node }
 }

@@ -90,6 +90,9 @@ struct XeRegion: BitwiseCopyable {
     /// Less than the size where the CPU sees only a part.
     var visibleSize: UInt64 = 0
 
+    /// What names it elsewhere.
+    var instance: UInt32 { UInt32(placement.trailingZeroBitCount) }
+
     init() {}
 
     init(_ region: unbind_drm_xe_mem_region) {

@@ -12,6 +12,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         var link = KernelLink(
             gpu: pointee.gpu, waiter: pointee.waiter, flags: flags, exportBuffer: xeBufferExport,
             importBuffer: xeBufferImport, submit: xeSubmitAfter)
+        link.fetch = xeFetch
         // Else it has no fence for what it has taken.
         if !pointee.options.isLongRunning {
             link.update = xeUpdateTelling
@@ -163,6 +164,16 @@ private func xeAwaitUnmap(
         return UNBIND_BACKEND_PENDING
     } catch {
         return error.raw
+    }
+}
+
+private func xeFetch(
+    _ context: UnsafeMutableRawPointer?, _ space: UnsafeMutableRawPointer?,
+    _ ranges: UnsafePointer<unbind_backend_range>?, _ count: UInt32, _ region: UInt32
+) -> Int32 {
+    cStatus { () throws(Status) in
+        let space = space!.assumingMemoryBound(to: XeSpace.self)
+        try space.fetch(ranges!, count: Int(count), isLocal: region == UNBIND_REGION_LOCAL)
     }
 }
 
