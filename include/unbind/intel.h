@@ -47,13 +47,14 @@ extern "C" {
  * moves what it has to, and lets them go on, where in ordinary spaces it waits for the end of a job.
  * For the program everything is as in ordinary spaces, but for what it costs:
  *
- *  - a thread for each address space and one for each queue: the kernel tells what has
- *    ended by words in memory, for which a thread can wait one at a time;
+ *  - a thread for each address space and one for each queue (-EAGAIN if none can be started): the
+ *    kernel tells what has ended by words in memory, for which a thread can wait one at a time;
  *  - nothing is left to the kernel to wait for but imported fences that a job awaits: an unbind
  *    behind jobs, a job behind a bind is handed over when those have ended, a few wake-ups later;
  *  - what was bound a moment ago may be busy (-EBUSY) to the kernel although it has told that it is bound:
  *    the library tries again, so that an unbind may take that much longer;
- *  - whoever closes the device or the address space waits for jobs in flight, as ever, and nobody kills them.
+ *  - whoever closes the device waits for jobs in flight, as ever, and nobody kills them. The kernel's own address
+ *    space goes after its queues, whatever the order in which a program drops its handles.
  *
  * All address spaces of the device are of that kind. The one in which unbind_bo_migrate copies is not:
  * a copy that takes too long is killed, and the CPU copies.

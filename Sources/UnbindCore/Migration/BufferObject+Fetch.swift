@@ -3,7 +3,8 @@
 // back now. So it is of the caller's own memory, whose pages it takes then.
 //
 // Asked for is what is bound, each binding as a range of one call for its address space. A bind under way is left out:
-// it brings the memory along; so is what came as a dma-buf, which its maker keeps. Nobody waits for the end.
+// it brings the memory along; so is system memory that is shared as a dma-buf, which may be another GPU's. Nobody waits
+// for the end.
 
 import CUnbind
 import Synchronization
@@ -21,7 +22,9 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     /// - Failure: noMemory; closed; what the kernel says.
     func fetch(in only: VMPointer? = nil) throws(Status) {
         let device = pointee.device
-        guard let link = device.pointee.backend?.pointee.link, let function = link.fetch else { return }
+        guard let backend = device.pointee.backend, let function = backend.pointee.link?.fetch, !backend.isLost else {
+            return
+        }
         let region = withPages { pages -> MemoryRegion? in
             pages.isShared && !pages.pointee.isLocal ? nil : pages.pointee.isLocal ? .local : .system
         }
@@ -57,8 +60,7 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
             }
             LockOrder.assertNoneHeld("a backend was called with a lock held")
             let space = vm.pointee.backendSpace.unsafelyUnwrapped.pointee.handle
-            let context = device.pointee.backend.unsafelyUnwrapped.pointee.context
-            let status = function(context, space, ranges, UInt32(gathered), region.rawValue)
+            let status = function(backend.pointee.context, space, ranges, UInt32(gathered), region.rawValue)
             if status != 0 { throw Status(raw: status) }
         }
     }

@@ -28,7 +28,7 @@ enum IntelDevice {
             throw Status.unsupported
         }
         if intel.servesFaults {
-            options.host.tell("long-running address spaces are there without page faults that are served only")
+            options.host.tell("of long-running address spaces there are none whose page faults are served")
             throw Status.unsupported
         }
         guard let own = OpeningDevice.makeMemory(backendMemory) else { throw Status.noMemory }
