@@ -136,7 +136,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
             resource.dropHold(at: time, recordsStart: false, &completed)
         }
         // Those that are held end later.
-        if completed.count > 0 { vm.pendingUnbindsEnded(completed) }
+        vm.pendingUnbindsEnded(completed)
         SignallingSection.end()
     }
 }

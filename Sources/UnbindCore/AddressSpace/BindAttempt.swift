@@ -98,7 +98,6 @@ struct BindAttempt {
 
         if vm.isClosed { throw Status.closed }
         if vma.pointee.bo.pointee.isLost.load(ordering: .relaxed) { throw Status.lost }
-        vm.pointee.pending.reap()
         let isMoving = vma.node.pointee.isAllocated
         if isMoving {
             if !vma.isMisplaced(for: request) { return try outcomeWhenBound() }
@@ -285,9 +284,9 @@ struct BindAttempt {
         let boID = vma.pointee.bo.pointee.id
         install(binding, boID: boID, isForLater: false).pointee.writtenIn = placed.generation
         count(now: waitedFor.awaited > 0 ? device.now : 0)
-        vm.pointee.history.record(
-            .bound, start: binding.start, size: binding.size, boID: boID,
-            time: device.pointee.executor.approximateNow, isApproximate: true)
+        vm.pointee.pending.reap(
+            recording: .bound, of: binding, boID: boID, time: device.pointee.executor.approximateNow,
+            isApproximate: true)
         return .done(entries: placed.entries)
     }
 
@@ -299,11 +298,10 @@ struct BindAttempt {
         let resource = install(binding, boID: boID, isForLater: isForLater)
         if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: isForLater) }
         count(now: now)
-        let history = vm.pointee.history
-        history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
+        vm.pointee.pending.reap(recording: .bindScheduled, of: binding, boID: boID, time: now)
         if isForLater { return .underWay(startWork(resource, at: now)) }
         let entries = resource.writeEntries(binding)
-        history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
+        vm.pointee.history.record(.bound, start: binding.start, size: binding.size, boID: boID, time: now)
         return .done(entries: entries)
     }
 

@@ -230,8 +230,8 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
             next = resource.pointee.next
             resource.dropHold(at: time, recordsStart: recordsStart, &completed)
         }
-        // Those that are held end later.
-        if completed.count > 0 { vm.pendingUnbindsEnded(completed) }
+        // Those that are held end later, and may have by now.
+        vm.pendingUnbindsEnded(completed)
     }
 
     private func completeWithPower(_ batch: ResourcePointer?, at time: UInt64) {

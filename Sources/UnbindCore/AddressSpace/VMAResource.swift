@@ -222,7 +222,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// True if it was the last hold; then the unbind counts as completed, and the history says so.
     @inline(__always)
-    private func endHold(at time: UInt64) -> Bool {
+    private func endHold(at time: UInt64, then last: () -> Void = {}) -> Bool {
         let vm = pointee.vm
         return vm.pointee.history.record(
             .unbindCompleted, start: pointee.start, size: pointee.size, boID: pointee.boID, time: time
@@ -231,18 +231,35 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
             pointee.holds.store(left, ordering: .releasing)
             if left != 0 { return false }
             vm.pointee.stats.pointee.completed.add(1)
+            last()
             return true
         }
     }
 
-    /// For the drain, of a device without power: as dropHold, but the unbind still counts as pending, until those that
-    /// it is added to do. If somebody holds it, and with `recordsStart`, this is when it started.
+    /// For the drain, of a device without power: as dropHold, but the unbind may still count as pending, until
+    /// `completed` is told to the VM. If somebody holds it, and with `recordsStart`, this is when it started.
     @inline(__always)
     func dropHold(at time: UInt64, recordsStart: Bool, _ completed: inout CompletedUnbinds) {
         if recordsStart, pointee.holds.load(ordering: .relaxed) != 1 { record(.unbindStarted, at: time) }
-        if !endHold(at: time) { return }
+        let vm = pointee.vm
+        var isOver = false
+        let hasEnded = endHold(at: time) {
+            isOver = endUnawaited(at: time)
+            if isOver { completed.stillPending = vm.pendingUnbindEndedLocked(self) }
+        }
+        if !hasEnded || isOver { return }
         finish(at: time)
         completed.add(self)
+    }
+
+    /// The end of an unbind for which nobody waits: nobody has to be told, so it may be at once, with the history's
+    /// lock held anyway. If false, `finish` is still to come.
+    @inline(__always)
+    private func endUnawaited(at time: UInt64) -> Bool {
+        if !pointee.isPublished || pointee.vm.pointee.stream != nil || pointee.writtenIn == VMAResource.lost {
+            return false
+        }
+        return fence.signalUnawaited(at: time) && pointee.pages.dropUnlessLast()
     }
 
     @inline(__always)
@@ -301,15 +318,39 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         retain()
     }
 
-    /// Whose fences have signalled. The VM may be gone after this.
+    /// Whose fences have signalled. The VM may be gone after this, and before it, unless there is one that counts as
+    /// pending still.
+    @inline(__always)
     func pendingUnbindsEnded(_ completed: CompletedUnbinds) {
-        let left = pointee.history.withLock {
-            pointee.pending.push(completed)
-            let left = pointee.pendingCount.load(ordering: .relaxed) &- completed.count
-            pointee.pendingCount.store(left, ordering: .releasing)
-            return left
+        var left = completed.stillPending
+        if completed.count > 0 {
+            left = pointee.history.withLock {
+                pointee.pending.push(completed)
+                return countPendingDown(by: completed.count)
+            }
         }
-        if left != 0 { return }
+        if left == 0 { lastPendingUnbindEnded() }
+    }
+
+    /// The same of one that is published. How many are pending still: if none, pendingUnbindsEnded is to follow.
+    /// - Locking: the history's lock is held.
+    @inline(__always)
+    fileprivate func pendingUnbindEndedLocked(_ resource: ResourcePointer) -> Int {
+        var completed = CompletedUnbinds()
+        completed.add(resource)
+        pointee.pending.push(completed)
+        return countPendingDown(by: 1)
+    }
+
+    @inline(__always)
+    private func countPendingDown(by count: Int) -> Int {
+        let left = pointee.pendingCount.load(ordering: .relaxed) &- count
+        pointee.pendingCount.store(left, ordering: .releasing)
+        return left
+    }
+
+    @inline(never)
+    private func lastPendingUnbindEnded() {
         let device = pointee.device
         device.retain()
         drop()

@@ -149,6 +149,21 @@ extension UnsafeMutablePointer where Pointee == Fence {
         pointee.word.store(FenceWord.signalled, ordering: .releasing)
     }
 
+    /// As signal, of own work for which nobody waits. False, and nothing changes, if somebody does, or if it has
+    /// signalled.
+    /// - Locking: any may be held, as there is nobody to be told.
+    @inline(__always)
+    func signalUnawaited(at time: UInt64) -> Bool {
+        if pointee.hasSleepers.load(ordering: .relaxed) || pointee.word.load(ordering: .relaxed) != 0 { return false }
+        pointee.timestamp = time
+        let isSignalled = pointee.word.compareExchange(
+            expected: 0, desired: FenceWord.signalled, ordering: .sequentiallyConsistent
+        ).exchanged
+        // Who went to sleep in between.
+        if isSignalled { wakeSleepers() }
+        return isSignalled
+    }
+
     /// As signal, for a piece of a relay: what this sets off comes after that piece, not inside it.
     @discardableResult
     func signalInTurn(error: Int32, at time: UInt64) -> Bool {

@@ -196,6 +196,20 @@ extension UnsafeMutablePointer where Pointee == PageList {
         if pointee.references.wrappingSubtract(count, ordering: .acquiringAndReleasing).oldValue == count { destroy() }
     }
 
+    /// Drops a reference. False, and nothing changes, if it is the last one.
+    /// - Locking: any may be held.
+    @inline(__always)
+    func dropUnlessLast() -> Bool {
+        var count = pointee.references.load(ordering: .relaxed)
+        while count > 1 {
+            let result = pointee.references.weakCompareExchange(
+                expected: count, desired: count - 1, successOrdering: .releasing, failureOrdering: .relaxed)
+            if result.exchanged { return true }
+            count = result.original
+        }
+        return false
+    }
+
     /// Drops a reference to a view of one piece, whose parent others keep. True if it was the last: then the caller has
     /// the view's reference to the parent. Any lock may be held.
     func dropView() -> Bool {

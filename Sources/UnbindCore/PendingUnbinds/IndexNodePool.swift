@@ -41,10 +41,13 @@ struct IndexNodePool {
 
     init(memory: UnsafeMutablePointer<Memory>) { self.memory = memory }
 
+    @inline(__always)
+    var isFullyReserved: Bool { reserved == reservable }
+
     /// One more interval may be inserted. False, and nothing changes, if there is no memory.
     @inline(__always)
     mutating func reserve() -> Bool {
-        if reserved == reservable, !addChunk() { return false }
+        if isFullyReserved, !addChunk() { return false }
         reserved &+= 1
         return true
     }

@@ -53,6 +53,10 @@ extension UnsafeMutablePointer where Pointee == IntervalIndex {
     @inline(__always)
     func reserve() -> Bool { pointee.pool.reserve() }
 
+    /// The next reservation needs memory.
+    @inline(__always)
+    var isFullyReserved: Bool { pointee.pool.isFullyReserved }
+
     /// Takes a reservation back; its interval must not be in the index (any more).
     @inline(__always)
     func unreserve() { pointee.pool.unreserve() }

@@ -2,8 +2,8 @@
 //
 // An unbind is published here before its range is handed out again, under the VM's lock, and a bind looks here under
 // the same lock: that is all the order there is between an old and a new owner of a range. Leaving is different: a
-// completed unbind is put on a list without that lock, and the next lookup takes it out. So completion never waits
-// for a thread that holds the lock (P31), and a lookup must tolerate fences that have signalled (P15).
+// completed unbind is put on a list without that lock, and the next thread that holds it takes it out. So completion
+// never waits for a thread that holds the lock (P31), and a lookup must tolerate fences that have signalled (P15).
 //
 // - Locking: the VM's lock, but for `push`. The list of the completed belongs to the history's lock.
 
@@ -25,6 +25,8 @@ struct PendingUnbinds: ~Copyable {
 
 /// Unbinds that have completed and do not count as such yet.
 struct CompletedUnbinds {
+    /// What counted as pending when the last one ended that is not among these; something, if there is none.
+    var stillPending = 1
     fileprivate(set) var count = 0
     /// Of them, those in the index, newest first. Each with the chain's reference.
     private var first: ResourcePointer?
@@ -59,7 +61,11 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
 
     /// Makes sure that one more unbind can be published. False, and nothing changes, if there is no memory.
     @inline(__always)
-    func reserve() -> Bool { index.reserve() }
+    func reserve() -> Bool {
+        // Those that have completed have reservations still.
+        if index.isFullyReserved { reap() }
+        return index.reserve()
+    }
 
     /// One that was reserved will not be published.
     @inline(__always)
@@ -86,11 +92,36 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
     /// Takes completed unbinds out of the index.
     func reap() {
         if pointee.completed.load(ordering: .relaxed) == nil { return }
-        var next = pointee.history.withLock {
-            let first = pointee.completed.load(ordering: .relaxed)
-            pointee.completed.store(nil, ordering: .relaxed)
-            return first
+        remove(pointee.history.withLock { takeCompleted() })
+    }
+
+    /// As reap, when a record is made: one hold of the history's lock is enough for both.
+    @inline(__always)
+    func reap(
+        recording operation: HistoryOperation, of binding: Binding, boID: UInt64, time: UInt64,
+        isApproximate: Bool = false
+    ) {
+        var completed: ResourcePointer?
+        _ = pointee.history.record(
+            operation, start: binding.start, size: binding.size, boID: boID, time: time, isApproximate: isApproximate
+        ) {
+            completed = takeCompleted()
+            return true
         }
+        remove(completed)
+    }
+
+    /// - Locking: the history's lock is held.
+    @inline(__always)
+    private func takeCompleted() -> ResourcePointer? {
+        let first = pointee.completed.load(ordering: .relaxed)
+        if first != nil { pointee.completed.store(nil, ordering: .relaxed) }
+        return first
+    }
+
+    @inline(__always)
+    private func remove(_ completed: ResourcePointer?) {
+        var next = completed
         while let resource = next {
             next = resource.pointee.next
             index.remove(resource.node)

@@ -92,7 +92,6 @@ struct BenchVM {
         let binding = Binding(
             start: start, size: size, physical: pages.pointee.physical, isLocal: false, isReadOnly: false)
         vm.pointee.lock.acquire()
-        vm.pointee.pending.reap()
         let unbinds = vm.pointee.pending.unfinished(in: start...(binding.end &- 1))
         invariant(unbinds.count == 0, "a benchmark bound a range with a pending unbind in it")
         invariant(vm.pointee.pending.reserve(), "there is not enough memory for the benchmark")
@@ -100,9 +99,8 @@ struct BenchVM {
             memory, vm: vm, pages: pages, binding: binding, boID: 1, timelineAwait: nil)
         vm.pointee.stats.pointee.binds &+= 1
         _ = resource.writeEntries(binding)
-        vm.pointee.history.record(
-            .bound, start: start, size: size, boID: 1, time: device.pointee.executor.approximateNow,
-            isApproximate: true)
+        vm.pointee.pending.reap(
+            recording: .bound, of: binding, boID: 1, time: device.pointee.executor.approximateNow, isApproximate: true)
         vm.pointee.lock.release()
         return resource
     }
