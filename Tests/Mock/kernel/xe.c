@@ -80,7 +80,7 @@ void unbind_mock_evict(void) {
     unsigned count = 0;
     kernel_lock();
     for (struct gem_object *object = gem_first(); object; object = object->next) {
-        if (!object->may_be_vram || object->evicted) continue;
+        if (object->device->model->driver != DRIVER_XE || !object->may_be_vram || object->evicted) continue;
         object->evicted = true;
         object->device->vram_used -= object->vram_charged;
         count++;
