@@ -32,5 +32,7 @@ extension Device {
         public static let asyncUpdates = Capabilities(rawValue: 1 << 10)
         /// Fences can be shared with the kernel and other processes.
         public static let sharedFences = Capabilities(rawValue: 1 << 11)
+        /// Queues run batches in the GPU's own commands.
+        public static let batchBuffers = Capabilities(rawValue: 1 << 12)
     }
 }

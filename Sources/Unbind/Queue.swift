@@ -22,6 +22,17 @@ public final class Queue: @unchecked Sendable {
         case delay(nanoseconds: UInt64)
         /// Stops the queue until the fence has signalled.
         case wait(Fence)
+        /// Runs the caller's own commands, in the form that the GPU has them, until they end: `Capabilities.batchBuffers`.
+        case batch(address: UInt64)
+    }
+
+    /// Which engines of the GPU run the jobs. Those of the software GPU are all alike.
+    public enum Engine: UInt32, Sendable {
+        case copy = 0
+        case render = 1
+        case compute = 2
+        case video = 3
+        case videoEnhance = 4
     }
 
     /// How a job uses a VMA.
@@ -34,9 +45,9 @@ public final class Queue: @unchecked Sendable {
     }
 
     /// Makes a queue that runs jobs in an address space.
-    public init(in addressSpace: AddressSpace) throws(UnbindError) {
+    public init(in addressSpace: AddressSpace, on engine: Engine = .copy) throws(UnbindError) {
         self.addressSpace = addressSpace
-        handle = try UnbindError.make { unbind_queue_create(addressSpace.handle, 0, $0) }
+        handle = try UnbindError.make { unbind_queue_create(addressSpace.handle, engine.rawValue, $0) }
     }
 
     deinit { unbind_queue_unref(handle) }
@@ -108,6 +119,9 @@ extension Queue.Command {
         case .wait(let fence):
             raw.op = UNBIND_COMMAND_WAIT
             raw.fence = fence.handle
+        case .batch(let address):
+            raw.op = UNBIND_COMMAND_BATCH
+            raw.address = address
         }
         return raw
     }

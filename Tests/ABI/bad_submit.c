@@ -17,7 +17,7 @@ TEST(commands_refuse, "submitting refuses every bad command") {
     uint64_t result = 77;
     const uint64_t at = 0x10000;
     stage_open(stage);
-    bad = command_fill(at, 8, 1), bad.op = 6;
+    bad = command_fill(at, 8, 1), bad.op = UNBIND_COMMAND_BATCH + 1;
     REFUSES(-EINVAL, one(stage, bad));
     bad = command_fill(at, 8, 1), bad.reserved = 1;
     REFUSES(-EINVAL, one(stage, bad));
@@ -51,6 +51,9 @@ TEST(commands_refuse, "submitting refuses every bad command") {
     bad = command_delay(1), bad.address = at;
     REFUSES(-EINVAL, one(stage, bad));
     bad = command_delay(1), bad.fence = stage->fence;
+    REFUSES(-EINVAL, one(stage, bad));
+    REFUSES(-EINVAL, one(stage, command_of(UNBIND_COMMAND_BATCH, at + 4)));
+    bad = command_of(UNBIND_COMMAND_BATCH, at), bad.size = 8;
     REFUSES(-EINVAL, one(stage, bad));
     REFUSES(-EINVAL, one(stage, command_wait(NULL)));
     REFUSES(-EINVAL, one(stage, command_wait(stage->other_fence)));
@@ -87,7 +90,8 @@ TEST(submit_refuses, "queue functions refuse every bad argument") {
     unbind_fence *null_fence = NULL;
     REFUSES(-EINVAL, unbind_queue_create(NULL, 0, &queue));
     REFUSES(-EINVAL, unbind_queue_create(WRONG(unbind_vm, stage->bo), 0, &queue));
-    REFUSES(-EINVAL, unbind_queue_create(stage->gpu.vm, 1, &queue));
+    REFUSES(-EINVAL, unbind_queue_create(stage->gpu.vm, UNBIND_QUEUE_VIDEO_ENHANCE + 1, &queue));
+    REFUSES(-EINVAL, unbind_queue_create(stage->gpu.vm, 1u << 31, &queue));
     REFUSES(-EINVAL, unbind_queue_create(stage->gpu.vm, 0, NULL));
     CHECK(queue == UNTOUCHED(unbind_queue));
     REFUSES(-EINVAL, unbind_queue_submit(NULL, &good, NULL));

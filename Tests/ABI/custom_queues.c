@@ -216,6 +216,38 @@ TEST(closing, "closing a device ends the jobs that a backend has begun, and thos
     }
 }
 
+TEST(batches, "a backend is told a queue's engine, and runs batches of its own form if it says that it can") {
+    FOR_EACH_WAY(executor, mode) {
+        for (int can = 0; can < 2; can++) {
+            struct toy toy;
+            const uint64_t content[2] = {0x10800, 0x1122334455667788};
+            toy_init(&toy, mode);
+            if (can) toy.ops.capabilities |= UNBIND_CAP_BATCH_BUFFERS;
+            toy_open(&toy, executor);
+            CHECK_EQUAL(!!(unbind_device_capabilities(toy.gpu.device) & UNBIND_CAP_BATCH_BUFFERS), can);
+            unbind_queue *queue = NULL;
+            REQUIRE(unbind_queue_create(toy.gpu.vm, UNBIND_QUEUE_VIDEO, &queue) == 0);
+            CHECK_EQUAL(toy.queue_flags, UNBIND_QUEUE_VIDEO);
+            unbind_bo *bo = make_bo(&toy.gpu, PAGE);
+            unbind_vma *vma = make_vma(&toy.gpu, bo, 0x10000);
+            unbind_fence *done = NULL;
+            CHECK_EQUAL(unbind_vma_bind(vma, 0), 0);
+            char *bytes = (char *)unbind_bo_cpu_pointer(bo);
+            memcpy(bytes + 64, content, sizeof content);
+            struct unbind_command command = command_of(UNBIND_COMMAND_BATCH, 0x10040);
+            CHECK_EQUAL(submit(queue, &command, 1, vma, NULL, &done), can ? 0 : -EOPNOTSUPP);
+            if (can) CHECK_EQUAL(finish(done), 0);
+            uint64_t stored;
+            memcpy(&stored, bytes + 0x800, sizeof stored);
+            CHECK_EQUAL(stored, can ? content[1] : 0);
+            unbind_vma_unref(vma);
+            unbind_bo_unref(bo);
+            unbind_queue_unref(queue);
+            toy_close(&toy);
+        }
+    }
+}
+
 TEST(no_memory, "a queue and a job that find no memory are not there") {
     for (uint64_t fail = 1; fail < 12; fail++) {
         struct toy toy;

@@ -87,6 +87,30 @@ TEST(policies_wait, "ranges awaits what overlaps, timeline awaits everything, sy
     }
 }
 
+TEST(engines, "queues of every kind of engine are alike on the software GPU, and take no batch of the caller's") {
+    struct gpu gpu;
+    gpu_open(&gpu, UNBIND_EXECUTOR_POOL);
+    CHECK_EQUAL(unbind_device_capabilities(gpu.device) & UNBIND_CAP_BATCH_BUFFERS, 0);
+    unbind_vma *vma = bind_new(&gpu, PAGE, 0x100000);
+    for (uint32_t kind = UNBIND_QUEUE_COPY; kind <= UNBIND_QUEUE_VIDEO_ENHANCE; kind++) {
+        unbind_queue *queue = NULL;
+        unbind_fence *fence = NULL;
+        uint64_t value = 0;
+        REQUIRE(unbind_queue_create(gpu.vm, kind, &queue) == 0);
+        struct unbind_command commands[] = {command_fill(0x100000, 64, 5 + kind), command_load(0x100000, &value)};
+        REQUIRE(submit(queue, commands, 2, vma, NULL, &fence) == 0);
+        CHECK_EQUAL(finish(fence), 0);
+        CHECK_EQUAL(value, (UINT64_C(5) + kind) << 32 | (5 + kind));
+        struct unbind_command batch = command_of(UNBIND_COMMAND_BATCH, 0x100000);
+        fence = NULL;
+        CHECK_EQUAL(submit(queue, &batch, 1, vma, NULL, &fence), -EOPNOTSUPP);
+        CHECK(fence == NULL);
+        unbind_queue_unref(queue);
+    }
+    unbind_vma_unref(vma);
+    gpu_close(&gpu);
+}
+
 TEST(no_threads, "the manual and simulated executors start no thread, the pool as many as asked for") {
     for (uint32_t executor = 1; executor < 3; executor++) {
         struct gpu gpu;

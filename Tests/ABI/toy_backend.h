@@ -77,7 +77,7 @@ struct toy {
     uint32_t most_ranges; /* -ENOBUFS above it; 0: none */
     /* What was called. */
     uint32_t updates, maps, unmaps, ranges, largest, invalidations, calls[TOY_FUNCTIONS];
-    uint32_t submits, commands;
+    uint32_t submits, commands, queue_flags;
     int32_t bos, vms, queues;
     uint32_t destroyed;
     int64_t mapped; /* pages, everywhere */
@@ -248,8 +248,21 @@ static inline char *toy_byte(struct toy_vm *vm, uint64_t address, bool writes) {
     return page->bo->memory + page->offset + address % PAGE;
 }
 
+/* What is in a batch, of which the toy has this form: an address and the 64 bits to store there. */
+static inline struct unbind_command toy_batch(struct toy_vm *vm, const struct unbind_command *batch) {
+    struct unbind_command store = command_of(UNBIND_COMMAND_STORE, 0);
+    for (unsigned i = 0; batch->op == UNBIND_COMMAND_BATCH && i < 16; i++) {
+        const char *byte = toy_byte(vm, batch->address + i, false);
+        REQUIRE(byte != NULL);
+        ((char *)(i < 8 ? &store.address : &store.value))[i % 8] = *byte;
+    }
+    return store;
+}
+
 /* 0 or -EFAULT; then says where. */
 static inline int toy_run(struct toy_vm *vm, const struct unbind_command *command, struct unbind_backend_fault *fault) {
+    const struct unbind_command batch = toy_batch(vm, command);
+    if (command->op == UNBIND_COMMAND_BATCH) command = &batch;
     uint64_t size = command->op == UNBIND_COMMAND_STORE || command->op == UNBIND_COMMAND_LOAD ? 8 : command->size;
     CHECK(command->op < UNBIND_COMMAND_DELAY && command->fence == NULL && command->reserved == 0);
     for (uint64_t i = 0; i < size; i++) {
@@ -429,7 +442,7 @@ static inline int toy_queue_create(void *backend, void *vm, uint32_t flags, void
     struct toy *toy = (struct toy *)backend;
     pthread_mutex_lock(&toy->lock);
     int error = toy_fails(toy, TOY_QUEUE_CREATE);
-    CHECK_EQUAL(flags, 0);
+    toy->queue_flags = flags;
     if (error == 0) {
         struct toy_queue *queue = (struct toy_queue *)calloc(1, sizeof *queue);
         REQUIRE(queue != NULL);

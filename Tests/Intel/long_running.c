@@ -141,6 +141,100 @@ TEST(endless, "unbinds and binds behind jobs that end when they are let to: no c
     intel_close(&gpu);
 }
 
+/* A batch of the caller's that tells that it has begun, ends when the CPU lets it, and tells that, too. */
+#define BATCH (BASE + MIB)
+
+struct endless {
+    struct gpu gpu;
+    struct binding data, batch;
+    unbind_queue *queue;
+    unbind_fence *job;
+    volatile uint32_t *words; /* begun; over; 16: the CPU lets it end */
+};
+
+static void begin_endless(struct endless *endless) {
+    static const uint64_t begun = BASE, over = BASE + 4, gate = BASE + 64;
+    machine(name(), "HANG_MS", "30", NULL);
+    open_long_running(&endless->gpu, UNBIND_EXECUTOR_POOL);
+    endless->data = bind_buffer(&endless->gpu, PAGE, BASE);
+    endless->batch = bind_buffer(&endless->gpu, PAGE, BATCH);
+    endless->words = (volatile uint32_t *)unbind_bo_cpu_pointer(endless->data.bo);
+    // MI_STORE_DATA_IMM, MI_SEMAPHORE_WAIT for equality, MI_STORE_DATA_IMM, MI_BATCH_BUFFER_END.
+    const uint32_t commands[] = {0x10000002, (uint32_t)begun, begun >> 32, 1, 0x0e00c002, 1, (uint32_t)gate, gate >> 32,
+                                 0x10000002, (uint32_t)over,  over >> 32,  2, 0x05000000};
+    memcpy(unbind_bo_cpu_pointer(endless->batch.bo), commands, sizeof commands);
+    REQUIRE(unbind_queue_create(endless->gpu.vm, UNBIND_QUEUE_COMPUTE, &endless->queue) == 0);
+    struct unbind_command command = command_of(UNBIND_COMMAND_BATCH, BATCH);
+    REQUIRE(submit(endless->queue, &command, 1, endless->data.vma, endless->batch.vma, &endless->job) == 0);
+    for (unsigned tries = 0; tries < 5000 && endless->words[0] != 1; tries++) sleep_ms(1);
+    CHECK_EQUAL(endless->words[0], 1);
+}
+
+static void *let_end(void *words) {
+    sleep_ms(100);
+    ((volatile uint32_t *)words)[16] = 1;
+    return NULL;
+}
+
+TEST(endless_batch, "a batch that the kernel kills elsewhere runs until the CPU lets it end, and unbinds wait") {
+    struct endless endless;
+    unbind_fence *unbound[2] = {NULL, NULL}, *bound = NULL;
+    begin_endless(&endless);
+    CHECK_EQUAL(unbind_vma_unbind_async(endless.data.vma, 0, &unbound[0]), 0);
+    CHECK_EQUAL(unbind_vma_unbind_async(endless.batch.vma, 0, &unbound[1]), 0);
+    unbind_bo *bo = make_bo(&endless.gpu, PAGE);
+    unbind_vma *over = make_vma(&endless.gpu, bo, BASE);
+    CHECK_EQUAL(unbind_vma_bind_async(over, 0, &bound), 0);
+    // Others bind, work and unbind meanwhile.
+    struct binding beside = bind_buffer(&endless.gpu, PAGE, 2 * BASE);
+    unbind_queue *queue = make_queue(&endless.gpu);
+    CHECK_EQUAL(store(queue, beside.vma, 2 * BASE, 6), 0);
+    CHECK_EQUAL(unbind_vma_unbind(beside.vma, 0), 0);
+    sleep_ms(120);
+    CHECK_EQUAL(unbind_fence_is_signaled(endless.job), 0);
+    CHECK_EQUAL(unbind_fence_is_signaled(unbound[0]), 0);
+    CHECK_EQUAL(unbind_fence_is_signaled(bound), 0);
+    CHECK_EQUAL(endless.words[1], 0);
+    endless.words[16] = 1;
+    CHECK_EQUAL(finish(endless.job), 0);
+    CHECK_EQUAL(endless.words[1], 2);
+    for (unsigned i = 0; i < 2; i++) CHECK_EQUAL(finish(unbound[i]), 0);
+    CHECK_EQUAL(finish(bound), 0);
+    CHECK_EQUAL(store(queue, over, BASE, 7), 0);
+    CHECK_EQUAL(cpu_read(bo, 0), 7);
+    CHECK_EQUAL(log_count("hang vm", NULL) + log_count("fault vm", NULL), 0);
+    unbind_queue_unref(queue);
+    unbind_queue_unref(endless.queue);
+    unbind_vma_unref(over);
+    unbind_bo_unref(bo);
+    drop_binding(&beside);
+    drop_binding(&endless.data);
+    drop_binding(&endless.batch);
+    intel_close(&endless.gpu);
+}
+
+TEST(closed_over, "closing a device waits for its batches, however long they take, and ends the unbinds behind them") {
+    struct endless endless;
+    unbind_fence *unbound[2] = {NULL, NULL};
+    pthread_t thread;
+    begin_endless(&endless);
+    CHECK_EQUAL(unbind_vma_unbind_async(endless.data.vma, 0, &unbound[0]), 0);
+    CHECK_EQUAL(unbind_vma_unbind_async(endless.batch.vma, 0, &unbound[1]), 0);
+    REQUIRE(pthread_create(&thread, NULL, let_end, (void *)endless.words) == 0);
+    CHECK_EQUAL(unbind_device_close(endless.gpu.device, NULL), 0);
+    pthread_join(thread, NULL);
+    CHECK_EQUAL(endless.words[1], 2);
+    CHECK_EQUAL(finish(endless.job), 0);
+    for (unsigned i = 0; i < 2; i++) CHECK_EQUAL(finish(unbound[i]), 0);
+    unbind_queue_unref(endless.queue);
+    drop_binding(&endless.data);
+    drop_binding(&endless.batch);
+    unbind_vm_unref(endless.gpu.vm);
+    unbind_device_unref(endless.gpu.device);
+    CHECK_EQUAL(endless.gpu.hooks.blocks, 0);
+    log_check_clean();
+}
+
 TEST(early_job, "making a queue waits for nothing, and a job that comes before its buffer is bound runs after that") {
     enum { COUNT = 2 };
     struct gpu gpu;

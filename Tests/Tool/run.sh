@@ -418,7 +418,7 @@ if command -v python3 >/dev/null; then
 fi
 expect 'a selftest without patience is refused' 64 'must be at least 1' selftest --timeout 0
 on none 'a selftest of a GPU that is not there' 69 'no such Intel GPU' selftest --device discrete
-for machine in tgl adl mtl dg2 dg2-later lnl bmg dg2-xe pvc unknown-id; do
+for machine in tgl adl skl mtl dg2 dg2-later lnl bmg dg2-xe pvc unknown-id; do
     on $machine "the selftest of $machine passes" 0 '^1\.\.[1-9][0-9]*$' selftest --device pci:card=0
 done
 for machine in dg2 bmg; do

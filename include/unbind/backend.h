@@ -85,6 +85,7 @@ struct unbind_backend_range {
 #define UNBIND_CAP_ASYNC_UPDATES (UINT64_C(1) << 10)  /* the GPU's driver itself maps and unmaps in the
                                                          background */
 #define UNBIND_CAP_SHARED_FENCES (UINT64_C(1) << 11)  /* syncobjs and sync_files in and out */
+#define UNBIND_CAP_BATCH_BUFFERS (UINT64_C(1) << 12)  /* UNBIND_COMMAND_BATCH */
 
 /*
  * The functions of a backend. Each gets the pointer that was given to
@@ -108,7 +109,7 @@ struct unbind_backend_ops {
     uint32_t max_ranges;       /* most ranges of one update; 0 = no limit */
     uint64_t capabilities;     /* UNBIND_CAP_*, of those that the functions here can give: EXPLICIT_UNBIND,
                                   PARTIAL_UNBIND, ALIASING, NULL_MAPPINGS, READ_ONLY, USER_MEMORY,
-                                  LOCAL_MEMORY, FAULT_REPORTS, ASYNC_UPDATES */
+                                  LOCAL_MEMORY, FAULT_REPORTS, ASYNC_UPDATES, BATCH_BUFFERS */
     uint64_t page_sizes;       /* mask of UNBIND_PAGE_SIZE_* that VMs may be made with, not 0 */
     uint64_t address_limit;    /* largest size of a VM in bytes, at least 4096; 0 or more than that = 2^48 */
 
@@ -154,7 +155,8 @@ struct unbind_backend_ops {
      */
     int (*invalidate)(void *backend, void *vm, uint64_t address, uint64_t size, unbind_backend_token *token);
 
-    /* A queue that runs jobs in order. NULL: the device has no queues (-EOPNOTSUPP). */
+    /* A queue that runs jobs in order. flags: UNBIND_QUEUE_*; -EOPNOTSUPP: there is no such engine. NULL: the
+       device has no queues (-EOPNOTSUPP). */
     int (*queue_create)(void *backend, void *vm, uint32_t flags, void **out_queue);
     /* None of its submits is under way. */
     void (*queue_destroy)(void *backend, void *queue);

@@ -25,6 +25,9 @@ extern "C" {
 #define UNBIND_COMMAND_DELAY 4u /* value: nanoseconds that the queue is busy, beside the time
                                    that the cost model gives every command */
 #define UNBIND_COMMAND_WAIT 5u  /* fence: the queue stops until it has signalled */
+#define UNBIND_COMMAND_BATCH 6u /* address (multiple of 8): the engine runs the caller's own commands
+                                   there, in the form that the GPU has them, until they end. With
+                                   UNBIND_CAP_BATCH_BUFFERS alone; see below */
 
 /* Members that a command does not use must be 0. */
 struct unbind_command {
@@ -37,6 +40,17 @@ struct unbind_command {
     uint64_t *result;  /* LOAD: must stay valid until the job's fence has signalled */
     unbind_fence *fence;
 };
+
+/*
+ * A BATCH is called: it ends with the GPU's own end of a batch (Intel:
+ * MI_BATCH_BUFFER_END), after which the job's next command runs; it may jump, but
+ * call no other batch. What it wrote is seen by the commands after it and, once the
+ * job's fence has signalled, by everybody. The library does not look into it. It
+ * reaches what the job lists, which has to have the batch itself, too: what it
+ * touches beside that may be gone, and with i915 is never there. One that faults, is
+ * no good, or goes on for longer than the driver allows ends the job with -EFAULT or
+ * -EIO.
+ */
 
 /* How a job uses a VMA it lists. */
 #define UNBIND_USE_READ (1u << 0)
@@ -62,12 +76,25 @@ struct unbind_submit {
 #define UNBIND_SUBMIT_INIT { sizeof(struct unbind_submit), 0, NULL, NULL, NULL, 0, 0, 0, 0 }
 
 /*
+ * Which engines of the GPU a queue's jobs run on, one of these. Those of the
+ * software GPU are all alike. On an Intel GPU all but the copy engines lack FILL and
+ * COPY: such a job's fence carries -EOPNOTSUPP. With i915 the copy engines of
+ * graphics version 9 lack BATCH, as the driver lets no batch jump to another buffer
+ * there.
+ */
+#define UNBIND_QUEUE_COPY 0u          /* any one of the copy engines */
+#define UNBIND_QUEUE_RENDER 1u
+#define UNBIND_QUEUE_COMPUTE 2u
+#define UNBIND_QUEUE_VIDEO 3u         /* decoding and encoding */
+#define UNBIND_QUEUE_VIDEO_ENHANCE 4u
+
+/*
  * Makes a queue that runs jobs in an address space.
  *
- * flags       0
+ * flags       UNBIND_QUEUE_*
  *
- * Blocks: no. Errors: -EINVAL, -ENOENT (closed), -ENOMEM; -EIO (lost), -EOPNOTSUPP and
- * others from a custom backend. Since: 0.1
+ * Blocks: no. Errors: -EINVAL, -ENOENT (closed), -ENOMEM; -EOPNOTSUPP (the GPU has no such
+ * engine); -EIO (lost) and others from a custom backend. Since: 0.1
  */
 int unbind_queue_create(unbind_vm *vm, uint32_t flags, unbind_queue **out_queue);
 

@@ -32,7 +32,7 @@ private func checkedOps(_ pointer: UnsafePointer<unbind_backend_ops>) throws(Sta
     let possible =
         Capability.explicitUnbind | Capability.partialUnbind | Capability.aliasing | Capability.nullMappings
         | Capability.readOnly | Capability.userMemory | Capability.localMemory | Capability.faultReports
-        | Capability.asyncUpdates
+        | Capability.asyncUpdates | Capability.batchBuffers
     guard ops.capabilities & ~possible == 0, (ops.capabilities & Capability.userMemory == 0) || ops.bo_wrap != nil
     else { throw Status.invalid }
     guard ops.page_sizes != 0, ops.page_sizes & ~PageSize.all == 0,

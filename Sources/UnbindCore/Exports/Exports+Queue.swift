@@ -9,8 +9,8 @@ public func unbind_queue_create(
     cStatus { () throws(Status) in
         let vm: VMPointer = try object(vmHandle)
         let out = try required(outQueue)
-        try check(flags, allowed: 0)
-        out.pointee = OpaquePointer(try QueuePointer.make(vm: vm))
+        guard flags <= UNBIND_QUEUE_VIDEO_ENHANCE else { throw Status.invalid }
+        out.pointee = OpaquePointer(try QueuePointer.make(vm: vm, flags: flags))
     }
 }
 
@@ -53,9 +53,13 @@ public func unbind_queue_submit(
         let job = try queue.makeJob(commandCount: Int(submit.command_count))
         do throws(Status) {
             let device = queue.pointee.vm.pointee.device
+            var callsBatch = false
             for index in 0..<Int(submit.command_count) {
-                try job.add(checkedCommand(submit.commands[index], device: device))
+                let command = try checkedCommand(submit.commands[index], device: device)
+                if command.kind == .batch { callsBatch = true }
+                try job.add(command)
             }
+            if callsBatch { try queue.prepareUses(of: job, count: count) }
             for index in 0..<Int(submit.wait_fence_count) {
                 let fence: FencePointer = try object(submit.wait_fences[index])
                 guard fence.device == device else { throw Status.invalid }
@@ -114,6 +118,9 @@ private func checkedCommand(_ command: unbind_command, device: DevicePointer) th
         guard isAligned(command.address, to: 8) else { throw Status.invalid }
     case .load:
         guard isAligned(command.address, to: 8), command.result != nil else { throw Status.invalid }
+    case .batch:
+        guard isAligned(command.address, to: 8) else { throw Status.invalid }
+        if device.capabilities & Capability.batchBuffers == 0 { throw Status.unsupported }
     case .delay: break
     case .move: throw Status.invalid
     case .wait:

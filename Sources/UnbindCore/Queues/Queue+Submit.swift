@@ -23,6 +23,13 @@ extension UnsafeMutablePointer where Pointee == Queue {
         return job
     }
 
+    /// The job is to tell its backend what it uses, if that wants to know.
+    /// - Failure: noMemory.
+    func prepareUses(of job: JobPointer, count: Int) throws(Status) {
+        if pointee.vm.pointee.device.pointee.backend?.pointee.link?.declare == nil { return }
+        try job.makeRoomForUses(count)
+    }
+
     /// Appends the job. Its fence, with a reference. The job is not discarded on failure.
     ///
     /// - Locking: nothing may be held.
@@ -63,6 +70,7 @@ extension UnsafeMutablePointer where Pointee == Queue {
             pointee.engine!.pointee.lastAdmitted = job.pointee.seqno &- 1
             throw error
         }
+        for use in uses { job.addUse(of: use.vma.node.pointee.start, use.vma.node.pointee.size, usage: use.usage) }
         // One for the caller: the engine's own goes when the job ends.
         fence.retain()
         retain()

@@ -20,7 +20,8 @@ struct Queue: ~Copyable {
 }
 
 extension UnsafeMutablePointer where Pointee == Queue {
-    static func make(vm: VMPointer) throws(Status) -> QueuePointer {
+    /// - Parameter flags: UNBIND_QUEUE_*.
+    static func make(vm: VMPointer, flags: UInt32) throws(Status) -> QueuePointer {
         if vm.isClosed { throw Status.closed }
         let device = vm.pointee.device
         guard let memory = device.cache(.queue).take() else { throw Status.noMemory }
@@ -30,7 +31,7 @@ extension UnsafeMutablePointer where Pointee == Queue {
             let (gpu, id, timeline) = (device.pointee.gpu, queue.pointee.id, device.nextContext())
             if let backend = vm.pointee.backendSpace {
                 queue.pointee.engine = try gpu.makeEngine(
-                    backend: backend.pointee.backend, space: backend, id: id, timeline: timeline,
+                    backend: backend.pointee.backend, space: backend, flags: flags, id: id, timeline: timeline,
                     jobEnding: queueJobEnding, jobEnded: queueJobEnded, context: memory)
             } else {
                 queue.pointee.engine = try gpu.makeEngine(

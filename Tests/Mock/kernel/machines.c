@@ -88,6 +88,11 @@ static const struct gpu_model mtl = {
     .name = "Meteor Lake", .driver = DRIVER_I915, .device = 0x7d55, .revision = 8, .graphics_version = 1270,
     .va_bits = 48, .gt_count = 2, .engines = engines_mtl, .engine_count = COUNT(engines_mtl),
 };
+/* The driver parses what its copy engine runs. */
+static const struct gpu_model skl = {
+    .name = "Skylake", .driver = DRIVER_I915, .device = 0x1916, .revision = 7, .graphics_version = 900, .va_bits = 48,
+    .llc = true, .gt_count = 1, .engines = engines_gen12, .engine_count = COUNT(engines_gen12),
+};
 static const struct gpu_model radeon = {.name = "another vendor's", .driver = DRIVER_OTHER, .device = 0x73bf};
 
 #define FLAGS_MMIO 0x140204 /* 64-bit memory */
@@ -130,6 +135,7 @@ static const struct gpu_model radeon = {.name = "another vendor's", .driver = DR
 static const struct machine machines[] = {
     {.name = "tgl", .devices = {HOST_BRIDGE, ISA_BRIDGE, INTEGRATED(tgl, "i915"), NVME}, .count = 4},
     {.name = "adl", .devices = {HOST_BRIDGE, ISA_BRIDGE, INTEGRATED(adl, "i915"), NVME}, .count = 4},
+    {.name = "skl", .devices = {HOST_BRIDGE, ISA_BRIDGE, INTEGRATED(skl, "i915"), NVME}, .count = 4},
     {.name = "mtl", .devices = {HOST_BRIDGE, ISA_BRIDGE, INTEGRATED(mtl, "i915"), NVME}, .count = 4},
     DISCRETE_MACHINE("dg2", 0, 0x030000, dg2, "i915", GIB(16), 0x4fa1, 0x4fa4),
     DISCRETE_MACHINE("dg2-later", 0, 0x030000, dg2_later, "i915", GIB(16), 0x4fa1, 0x4fa4),

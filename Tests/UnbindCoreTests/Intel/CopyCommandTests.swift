@@ -5,12 +5,15 @@ import Testing
 
 /// A batch of one platform as it would lie in memory.
 struct TestBatch {
-    let engine: CopyEngine
+    let engine: JobEngine
     var words: [UInt32] = []
     var loads = 0
 
-    init(_ version: UInt32, _ commands: [unbind_command], results: UInt64 = 0x7000) throws {
-        engine = try #require(CopyEngine(version: version))
+    init(
+        _ version: UInt32, _ commands: [unbind_command], results: UInt64 = 0x7000, on kind: EngineKind = .copy,
+        callsBatches: Bool = true
+    ) throws {
+        engine = try #require(JobEngine(kind, version: version, callsBatches: callsBatches))
         var failure: Status?
         commands.withUnsafeBufferPointer { commands in
             do throws(Status) {
@@ -78,6 +81,13 @@ func load(_ address: UInt64) -> unbind_command {
     return command
 }
 
+func call(_ address: UInt64) -> unbind_command {
+    var command = unbind_command()
+    command.op = UInt32(UNBIND_COMMAND_BATCH)
+    command.address = address
+    return command
+}
+
 @Suite struct CopyCommandTests {
     private let high: UInt64 = 0x8000_1234_5000
 
@@ -111,6 +121,30 @@ func load(_ address: UInt64) -> unbind_command {
             batch.words
                 == TestBatch.ending(after: head + TestBatch.flush + first + TestBatch.flush + second))
         #expect(batch.loads == 2)
+    }
+
+    @Test("a batch of the caller's is called, after all that precedes it and before all that follows")
+    func batches() throws {
+        let words: [UInt32] = [0x18c0_0101, 0x1234_5000, 0xffff_8000]
+        for kind in [EngineKind.copy, .video, .videoEnhance] {
+            let batch = try TestBatch(1255, [call(high), call(high)], on: kind)
+            #expect(batch.words == TestBatch.ending(after: words + TestBatch.flush + words))
+        }
+        #expect(throws: Status.unsupported) { try TestBatch(900, [call(high)], callsBatches: false) }
+        #expect(throws: Status.invalid) { try TestBatch(1200, [call(high + 4)]) }
+    }
+
+    @Test("engines that draw or compute wait for what precedes by PIPE_CONTROL, and neither fill nor copy")
+    func pipeControl() throws {
+        for (kind, flags) in [(EngineKind.render, 0x0010_1020 as UInt32), (.compute, 0x0010_0020)] {
+            let batch = try TestBatch(2004, [store(8, 1), call(16)], on: kind)
+            let flush: [UInt32] = [0x7a00_0004, flags, 0, 0, 0, 0]
+            let ends: [UInt32] = [0x0500_0000]
+            let words = [0x1020_0003, 8, 0, 1, 0] + flush + [0x18c0_0101, 16, 0] + flush + ends
+            #expect(batch.words == (words.count % 2 == 0 ? words : words + [0]))
+            #expect(throws: Status.unsupported) { try TestBatch(2004, [fill(0x1000, 64, 1)], on: kind) }
+            #expect(throws: Status.unsupported) { try TestBatch(2004, [copy(to: 0, from: 0x1000, 64)], on: kind) }
+        }
     }
 
     @Test("generation 8 copies with XY_SRC_COPY_BLT at 8 bits, from bases at multiples of 64")

@@ -12,7 +12,7 @@ private struct StagedGPU {
     var stage: JobStage
 
     init(version: UInt32) throws {
-        let engine = try #require(CopyEngine(version: version))
+        let engine = try #require(JobEngine(.copy, version: version))
         memset(buffer, 0xee, Int(JobStage.bufferBytes))
         stage = JobStage(engine: engine, cpu: buffer, address: UInt64(Self.bufferAddress))
     }
@@ -63,6 +63,8 @@ private struct StagedGPU {
             if gpu.stage.finishBatch() { break }
         }
         #expect(batches == 3 && taken == commands.count)
+        // What is the kernel's in the buffer is nobody else's.
+        #expect(gpu.buffer.load(fromByteOffset: Int(JobStage.fenceOffset), as: UInt64.self) == 0xeeee_eeee_eeee_eeee)
         for index in 0..<count { #expect(results[index] == UInt64(index) + 1) }
     }
 
@@ -81,11 +83,11 @@ private struct StagedGPU {
         }
     }
 
-    @Test("a command that no batch has room for is refused, and so is one that no GPU has")
+    @Test("a command that no batch has room for is refused, and so is one that is not for a GPU")
     func refused() throws {
         var gpu = try StagedGPU(version: 1200)
         defer { gpu.buffer.deallocate() }
-        for (command, expected) in [(copy(to: 0, from: 1 << 40, 1 << 40), Status.tooBig), (delay, .unsupported)] {
+        for (command, expected) in [(copy(to: 0, from: 1 << 40, 1 << 40), Status.tooBig), (delay, .invalid)] {
             var command = command
             var failure: Status?
             gpu.stage.begin(&command, count: 1)

@@ -58,6 +58,7 @@ enum Capability {
     static var migration: UInt64 { 1 << 9 }
     static var asyncUpdates: UInt64 { 1 << 10 }
     static var sharedFences: UInt64 { 1 << 11 }
+    static var batchBuffers: UInt64 { 1 << 12 }
 
     /// The software GPU's.
     static var software: UInt64 {

@@ -29,7 +29,9 @@ struct BackendQueue: ~Copyable {
 extension UnsafeMutablePointer where Pointee == BackendQueue {
     /// For the engine, whose item has its place already.
     /// - Failure: lost, unsupported, noMemory, and whatever the backend says.
-    static func make(_ space: BackendSpacePointer, for engine: EnginePointer) throws(Status) -> BackendQueuePointer {
+    static func make(
+        _ space: BackendSpacePointer, flags: UInt32, for engine: EnginePointer
+    ) throws(Status) -> BackendQueuePointer {
         let backend = space.pointee.backend
         try backend.checkNotLost()
         guard let create = backend.pointee.ops.queue_create else { throw Status.unsupported }
@@ -39,7 +41,7 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
         }
         var handle: UnsafeMutableRawPointer?
         LockOrder.assertNoneHeld("a backend was called with a lock held")
-        let status = create(backend.pointee.context, space.pointee.handle, 0, &handle)
+        let status = create(backend.pointee.context, space.pointee.handle, flags, &handle)
         if status != 0 {
             device.pointee.memory.deallocateArray(queue, count: 1)
             throw status < 0 ? Status(raw: status) : Status.unsupported
@@ -65,7 +67,8 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
             to: BackendQueue(
                 backend: backend,
                 token: BackendToken(
-                    executor: device.pointee.executor, item: engine.itemPointer, isAwaited: backend.pointee.link != nil),
+                    executor: device.pointee.executor, item: engine.itemPointer,
+                    isAwaited: backend.pointee.link != nil),
                 handle: nil, space: nil))
         return queue
     }
@@ -115,7 +118,11 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
             let target = UnsafeMutableRawPointer(bitPattern: UInt(commands.pointee.address))
             return ops.copy(context, source, target, commands.pointee.size, token.handle)
         }
-        guard let submit = pointee.backend.pointee.link?.submit else {
+        let link = pointee.backend.pointee.link
+        if let declare = link?.declare {
+            declare(context, pointee.handle, job.pointee.uses, UInt32(job.pointee.useCount))
+        }
+        guard let submit = link?.submit else {
             return ops.submit(context, pointee.handle, commands, UInt32(count), token.handle)
         }
         var waits = InlineArray<16, KernelWait>(repeating: KernelWait(syncobj: Syncobj(handle: 0), point: 0))

@@ -2,8 +2,8 @@
 // which are no matter of the backend's: for so long the engine gives it nothing.
 //
 // What the kernel behind a backend can await by itself is handed over with the commands that come after it, and has
-// to signal here, too, before the job has ended. Gates, order, WAITs and the end of a job are the same as everywhere. While a submit is under way the engine counts as
-// scheduled; its completion submits it.
+// to signal here, too, before the job has ended. Gates, order, WAITs and the end of a job are the same as everywhere.
+// While a submit is under way the engine counts as scheduled; its completion submits it.
 
 import CUnbind
 import Synchronization
@@ -109,7 +109,8 @@ extension UnsafeMutablePointer where Pointee == Engine {
 }
 
 extension UnsafeMutablePointer where Pointee == Job {
-    /// Writes the commands up to the next WAIT or DELAY as the backend gets them. The result is where that is, or the end.
+    /// Writes the commands up to the next WAIT or DELAY as the backend gets them. The result is where that is, or the
+    /// end.
     fileprivate func translate(from first: Int) -> Int {
         let native = pointee.nativeCommands.unsafelyUnwrapped
         var index = first

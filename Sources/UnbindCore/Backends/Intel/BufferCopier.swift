@@ -208,7 +208,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         try pointee.copier!.copy(source, to: target, size: size, completion: completion) { () throws(Status) in
             let space = try makeSpace(isLongRunning: false)
             do throws(Status) {
-                return .xe(space, try space.makeQueue())
+                return .xe(space, try space.makeQueue(UNBIND_QUEUE_COPY))
             } catch {
                 space.free()
                 throw error
@@ -227,7 +227,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
         try pointee.copier!.copy(source, to: target, size: size, completion: completion) { () throws(Status) in
             let space = try makeSpace()
             do throws(Status) {
-                return .i915(space, try space.makeQueue())
+                return .i915(space, try space.makeQueue(UNBIND_QUEUE_COPY))
             } catch {
                 space.free()
                 throw error

@@ -8,12 +8,14 @@ enum CommandKind: UInt32 {
     case load = 3
     case delay = 4
     case wait = 5
+    /// Of the caller's own commands; a backend's alone.
+    case batch = 6
     /// The library's own: moves a buffer's memory, both addresses being the host's.
     case move = 256
 }
 
-/// Checked by whoever makes it: FILL has address and size in multiples of 4, STORE and LOAD an address in multiples
-/// of 8.
+/// Checked by whoever makes it: FILL has address and size in multiples of 4, STORE, LOAD and BATCH an address in
+/// multiples of 8.
 struct Command {
     var kind: CommandKind
     var address: UInt64 = 0

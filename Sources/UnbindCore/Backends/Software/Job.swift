@@ -36,6 +36,10 @@ struct Job: ~Copyable {
     fileprivate var commandCapacity: Int
     /// Where a backend runs them: room for the commands as it gets them.
     fileprivate(set) var nativeCommands: UnsafeMutablePointer<unbind_command>?
+    /// What it uses, for a backend that has to know and cannot tell from its commands.
+    fileprivate(set) var uses: UnsafeMutablePointer<JobUse>?
+    fileprivate(set) var useCount = 0
+    fileprivate var useCapacity = 0
     /// To hang up when the job is appended.
     fileprivate var awaits: AwaitPointer?
     /// The same, for what only has to end, whatever becomes of it.
@@ -67,6 +71,13 @@ struct Job: ~Copyable {
     }
 
     static var kernelPointOffset: Int { MemoryLayout<OrderedFence>.stride }
+}
+
+/// A range that a job uses.
+struct JobUse: BitwiseCopyable {
+    let address: UInt64
+    let size: UInt64
+    let isWritten: Bool
 }
 
 extension UnsafeMutablePointer where Pointee == SoftwareGPU {
@@ -112,6 +123,23 @@ extension UnsafeMutablePointer where Pointee == Job {
         }
         (pointee.commands.unsafelyUnwrapped + pointee.commandCount).initialize(to: command)
         pointee.commandCount = pointee.commandCount &+ 1
+    }
+
+    /// - Failure: .noMemory.
+    func makeRoomForUses(_ count: Int) throws(Status) {
+        guard let uses = pointee.gpu.pointee.memory.allocateArray(of: JobUse.self, count: count) else {
+            throw .noMemory
+        }
+        pointee.uses = uses
+        pointee.useCapacity = count
+    }
+
+    /// Nothing, if no room was made.
+    func addUse(of address: UInt64, _ size: UInt64, usage: FenceUsage) {
+        if pointee.useCount == pointee.useCapacity { return }
+        (pointee.uses.unsafelyUnwrapped + pointee.useCount).initialize(
+            to: JobUse(address: address, size: size, isWritten: usage == .write))
+        pointee.useCount = pointee.useCount &+ 1
     }
 
     /// The job is not to start before the fence has signalled.
@@ -252,6 +280,10 @@ extension UnsafeMutablePointer where Pointee == Job {
             gpu.pointee.awaits.give(wait)
         }
         while let edge = takeHandedOver() { gpu.pointee.awaits.give(edge) }
+        if let uses = pointee.uses {
+            gpu.pointee.memory.deallocateArray(uses, count: pointee.useCapacity)
+            pointee.uses = nil
+        }
         guard let commands = pointee.commands else { return }
         for index in 0..<pointee.commandCount { commands[index].fence?.drop() }
         gpu.pointee.memory.deallocateArray(commands, count: pointee.commandCapacity)

@@ -1,4 +1,4 @@
-// BatchEncoder: turns the commands of a job (struct unbind_command) into a batch for a copy engine.
+// BatchEncoder: turns the commands of a job (struct unbind_command) into a batch for an engine.
 //
 //     let need = try BatchEncoder.measure(commands, count, engine: engine)     words, and places for LOADs
 //     var batch = BatchEncoder(BatchWriter(memory, capacity: need.words), engine: engine, results: address)
@@ -12,13 +12,13 @@ import CUnbind
 
 struct BatchEncoder {
     private(set) var writer: BatchWriter
-    let engine: CopyEngine
+    let engine: JobEngine
     /// GPU address of the values that LOADs read, a multiple of 8.
     let results: UInt64
     private(set) var loadCount = 0
     private var last: CommandKind?
 
-    init(_ writer: BatchWriter, engine: CopyEngine, results: UInt64) {
+    init(_ writer: BatchWriter, engine: JobEngine, results: UInt64) {
         self.writer = writer
         self.engine = engine
         self.results = results
@@ -27,7 +27,7 @@ struct BatchEncoder {
     /// How many words a batch of the commands has, and how many LOADs are among them.
     /// - Failure: as add.
     static func measure(
-        _ commands: UnsafePointer<unbind_command>, _ count: Int, engine: CopyEngine
+        _ commands: UnsafePointer<unbind_command>, _ count: Int, engine: JobEngine
     ) throws(Status) -> (words: Int, loads: Int) {
         var encoder = BatchEncoder(BatchWriter(), engine: engine, results: 0)
         try encoder.add(commands, count)
@@ -35,34 +35,35 @@ struct BatchEncoder {
         return (encoder.writer.count, encoder.loadCount)
     }
 
-    /// - Failure: .unsupported: a command that no GPU has (DELAY); .invalid: one that is against its rules, or a WAIT,
-    ///   which is not for the GPU; .tooBig: the batch would be longer than any may be.
+    /// - Failure: .unsupported: a command that this engine does not have; .invalid: one that is against its rules, or
+    ///   not for a GPU (WAIT, DELAY); .tooBig: the batch would be longer than any may be.
     mutating func add(_ commands: UnsafePointer<unbind_command>, _ count: Int) throws(Status) {
         for index in 0..<count { try add(commands[index]) }
     }
 
     /// After the last command, once.
     mutating func finish() {
-        if last != nil { writer.flush() }
+        if last != nil { writer.flush(engine.kind) }
         writer.end()
     }
 
     private mutating func add(_ command: unbind_command) throws(Status) {
-        guard let kind = CommandKind(rawValue: command.op), kind != .wait, kind != .move else { throw .invalid }
-        if kind == .delay { throw .unsupported }
+        guard let kind = CommandKind(rawValue: command.op) else { throw .invalid }
         if writer.count > BatchWriter.limit { throw .tooBig }
-        if let last, last != .store || kind != .store { writer.flush() }
+        if let last, last != .store || kind != .store { writer.flush(engine.kind) }
         last = kind
         switch kind {
         case .fill:
             guard isAligned(command.address | command.size, to: 4), fits(command.address, command.size) else {
                 throw .invalid
             }
+            guard let copy = engine.copy else { throw .unsupported }
             let pattern = UInt32(truncatingIfNeeded: command.value)
-            try writer.fill(command.address, size: command.size, with: pattern, engine: engine)
+            try writer.fill(command.address, size: command.size, with: pattern, engine: copy)
         case .copy:
             guard fits(command.address, command.size), fits(command.source, command.size) else { throw .invalid }
-            try writer.copy(from: command.source, to: command.address, size: command.size, engine: engine)
+            guard let copy = engine.copy else { throw .unsupported }
+            try writer.copy(from: command.source, to: command.address, size: command.size, engine: copy)
         case .store:
             guard isAligned(command.address, to: 8), fits(command.address, 8) else { throw .invalid }
             writer.store(command.value, at: command.address)
@@ -70,7 +71,11 @@ struct BatchEncoder {
             guard isAligned(command.address, to: 8), fits(command.address, 8) else { throw .invalid }
             writer.copyQuad(from: command.address, to: results &+ UInt64(loadCount) &* 8)
             loadCount &+= 1
-        case .delay, .wait, .move: break
+        case .batch:
+            guard isAligned(command.address, to: 8), fits(command.address, 8) else { throw .invalid }
+            if !engine.callsBatches { throw .unsupported }
+            writer.call(command.address)
+        case .delay, .wait, .move: throw .invalid
         }
     }
 

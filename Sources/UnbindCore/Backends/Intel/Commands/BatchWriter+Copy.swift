@@ -92,7 +92,7 @@ extension BatchWriter {
         while done < size {
             if count > Self.limit { throw .tooBig }
             // What is copied has to be there. From 8 MiB on the first 8 MiB, which are, serve all that follows.
-            if done <= mostBytes { flush() }
+            if done <= mostBytes { flush(.copy) }
             let bytes = min(done, size &- done, mostBytes)
             memoryCopy(from: address, to: address &+ done, size: bytes, engine: engine)
             done &+= bytes

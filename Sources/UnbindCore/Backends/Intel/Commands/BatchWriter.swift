@@ -75,12 +75,23 @@ extension BatchWriter {
         put(address: source)
     }
 
-    /// MI_FLUSH_DW without a write, which copy engines have: what was begun is done before the next command.
-    mutating func flush() {
-        put(0x1300_0002)
-        put(0)
-        put(0)
-        put(0)
+    /// What was begun is done before the next command: MI_FLUSH_DW without a write, or where there is none,
+    /// PIPE_CONTROL that waits for all before it and writes back the data caches, with the render targets if there are.
+    mutating func flush(_ engine: EngineKind) {
+        guard engine == .render || engine == .compute else {
+            put(0x1300_0002)
+            for _ in 0..<3 { put(0) }
+            return
+        }
+        put(0x7a00_0004)
+        put(1 &<< 20 | 1 &<< 5 | (engine == .render ? 1 &<< 12 : 0))
+        for _ in 0..<4 { put(0) }
+    }
+
+    /// MI_BATCH_BUFFER_START of the second level: runs a batch elsewhere, whose end comes back here.
+    mutating func call(_ address: UInt64) {
+        put(0x18c0_0101)
+        put(address: address)
     }
 
     /// MI_BATCH_BUFFER_END, and MI_NOOP to an even number of words.

@@ -9,7 +9,7 @@
 import CUnbind
 
 struct JobStage {
-    let engine: CopyEngine
+    let engine: JobEngine
     /// The buffer, as the CPU and as the GPU see it.
     let cpu: UnsafeMutableRawPointer
     let address: UInt64
@@ -30,7 +30,7 @@ struct JobStage {
     /// What the marker and the end of a batch need.
     private static var endWords: Int { 16 }
 
-    init(engine: CopyEngine, cpu: UnsafeMutableRawPointer, address: UInt64) {
+    init(engine: JobEngine, cpu: UnsafeMutableRawPointer, address: UInt64) {
         self.engine = engine
         self.cpu = cpu
         self.address = address

@@ -15,9 +15,8 @@ struct I915Configuration: BitwiseCopyable {
     let probesUserMemory: Bool
     let isDiscrete: Bool
     var local = I915Region()
-    /// Runs jobs.
-    var copyEngine = unbind_i915_engine_class_instance()
-    var hasCopyEngine = false
+    /// Run jobs: the first of each class, at the place of its number.
+    private var engines = InlineArray<5, unbind_i915_engine_class_instance?>(repeating: nil)
     /// Runs the empty batches of binds and unbinds: not the one that jobs keep busy, if there is another.
     var bindEngine = unbind_i915_engine_class_instance()
 
@@ -47,6 +46,16 @@ struct I915Configuration: BitwiseCopyable {
         if isDiscrete { try readRegions(query) }
     }
 
+    func engine(_ kind: EngineKind) -> unbind_i915_engine_class_instance? { engines[Int(kind.rawValue)] }
+
+    /// What jobs on an engine of a class can do; nil: there is none.
+    func jobEngine(_ kind: EngineKind) -> JobEngine? {
+        if engine(kind) == nil { return nil }
+        // The driver itself checks what these run, and lets a batch jump within its own buffer only.
+        let isParsed = kind == .copy && version / 100 == 9
+        return JobEngine(kind, version: version, callsBatches: !isParsed)
+    }
+
     private mutating func readEngines(_ query: I915Query) throws(Status) {
         typealias Engine = unbind_drm_i915_engine_info
         let answer = try query.ask(UNBIND_DRM_I915_QUERY_ENGINE_INFO)
@@ -57,9 +66,8 @@ struct I915Configuration: BitwiseCopyable {
         for index in 0..<count {
             let engine = answer.load(Engine.self, at: header + index * MemoryLayout<Engine>.stride).engine
             let kind = UInt32(engine.engine_class)
-            if kind == UNBIND_I915_ENGINE_CLASS_COPY, !hasCopyEngine {
-                copyEngine = engine
-                hasCopyEngine = true
+            if let place = EngineKind(rawValue: engine.engine_class)?.rawValue, engines[Int(place)] == nil {
+                engines[Int(place)] = engine
             }
             guard let rank = Self.bindRank(kind), rank < best ?? .max else { continue }
             bindEngine = engine

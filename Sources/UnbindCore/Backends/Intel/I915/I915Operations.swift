@@ -7,7 +7,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
     var description: BackendDescription {
         let link = KernelLink(
             gpu: pointee.gpu, waiter: pointee.waiter, flags: UNBIND_INTEL_INFO_SCRATCH, exportBuffer: i915BufferExport,
-            importBuffer: i915BufferImport)
+            importBuffer: i915BufferImport, declare: i915Declare)
         return BackendDescription(ops: operations, context: UnsafeMutableRawPointer(self), link: link)
     }
 
@@ -16,7 +16,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
         var operations = unbind_backend_ops()
         operations.struct_size = UInt32(MemoryLayout<unbind_backend_ops>.size)
         operations.max_ranges = UInt32(I915Backend.dummyCount)
-        operations.capabilities = Capability.userMemory
+        operations.capabilities = Capability.userMemory | Capability.batchBuffers
         if !pointee.options.unbindsLazily { operations.capabilities |= Capability.explicitUnbind }
         if configuration.local.size > 0 { operations.capabilities |= Capability.localMemory }
         operations.page_sizes = PageSize.all
@@ -31,7 +31,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
         operations.queue_create = i915QueueCreate
         operations.queue_destroy = i915QueueDestroy
         operations.submit = i915Submit
-        if configuration.hasCopyEngine { operations.copy = i915Copy }
+        if configuration.engine(.copy) != nil { operations.copy = i915Copy }
         return operations
     }
 }
@@ -125,12 +125,19 @@ private func i915QueueCreate(
 ) -> Int32 {
     cStatus { () throws(Status) in
         let space = space!.assumingMemoryBound(to: I915Space.self)
-        outQueue!.pointee = UnsafeMutableRawPointer(try space.makeQueue())
+        outQueue!.pointee = UnsafeMutableRawPointer(try space.makeQueue(flags))
     }
 }
 
 private func i915QueueDestroy(_ context: UnsafeMutableRawPointer?, _ queue: UnsafeMutableRawPointer?) {
     queue!.assumingMemoryBound(to: I915Queue.self).free()
+}
+
+private func i915Declare(
+    _ context: UnsafeMutableRawPointer?, _ queue: UnsafeMutableRawPointer?, _ uses: UnsafeRawPointer?, _ count: UInt32
+) {
+    let uses = UnsafeBufferPointer(start: uses?.assumingMemoryBound(to: JobUse.self), count: Int(count))
+    queue!.assumingMemoryBound(to: I915Queue.self).pointee.uses = uses
 }
 
 private func i915Submit(

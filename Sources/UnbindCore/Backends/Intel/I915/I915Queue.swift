@@ -1,7 +1,8 @@
-// I915Queue: runs jobs on the copy engine in an address space, one at a time, as the library hands them over.
+// I915Queue: runs jobs on an engine in an address space, one at a time, as the library hands them over.
 //
 // A context of its own, and a buffer in the library's part of the address space (JobStage). Each batch lists the buffer
-// and all that its commands touch; what they touch where nothing is bound is a scratch page.
+// and all that its commands touch, or for batches of the caller's, all that the job uses; what they touch where nothing
+// is bound is a scratch page.
 //
 // Life: make, jobs, free when none is under way.
 
@@ -18,6 +19,9 @@ struct I915Queue: ~Copyable {
     /// Of the job under way.
     var completion: PointCompletion?
 
+    /// Of the job under way: what batches of the caller's use.
+    var uses = UnsafeBufferPointer<JobUse>(start: nil, count: 0)
+
     /// What the present batch lists.
     var touched: UnsafeMutablePointer<I915MappingPointer>
     var capacity: Int
@@ -27,13 +31,13 @@ struct I915Queue: ~Copyable {
 typealias I915QueuePointer = UnsafeMutablePointer<I915Queue>
 
 extension UnsafeMutablePointer where Pointee == I915Space {
-    /// - Failure: unsupported: no copy engine, or one that is not known; again: as many queues as there is room for;
+    /// - Parameter flags: UNBIND_QUEUE_*.
+    /// - Failure: unsupported: no such engine, or one that is not known; again: as many queues as there is room for;
     ///   noMemory; what the driver said.
-    func makeQueue() throws(Status) -> I915QueuePointer {
-        let configuration = pointee.backend.pointee.configuration
-        guard configuration.hasCopyEngine, let engine = CopyEngine(version: configuration.version) else {
-            throw Status.unsupported
-        }
+    func makeQueue(_ flags: UInt32) throws(Status) -> I915QueuePointer {
+        guard let kind = EngineKind(queueFlags: flags),
+            let engine = pointee.backend.pointee.configuration.jobEngine(kind)
+        else { throw Status.unsupported }
         var making = I915QueueInTheMaking(space: self)
         do throws(Status) {
             return try making.make(engine)
@@ -55,7 +59,7 @@ private struct I915QueueInTheMaking {
     static var capacity: Int { 32 }
     private var backend: I915BackendPointer { space.pointee.backend }
 
-    mutating func make(_ engine: CopyEngine) throws(Status) -> I915QueuePointer {
+    mutating func make(_ engine: JobEngine) throws(Status) -> I915QueuePointer {
         let memory = backend.pointee.memory
         queue = memory.allocateArray(of: I915Queue.self, count: 1)
         touched = memory.allocateArray(of: I915MappingPointer.self, count: Self.capacity)
@@ -65,7 +69,7 @@ private struct I915QueueInTheMaking {
         let buffer = try backend.buffers.make(size: JobStage.bufferBytes, isLocal: false)
         self.buffer = buffer
         let context = try I915ContextPointer.make(
-            backend, space: space.pointee.id, engine: backend.pointee.configuration.copyEngine,
+            backend, space: space.pointee.id, engine: backend.pointee.configuration.engine(engine.kind)!,
             capacity: Self.capacity, points: 1)
         let stage = JobStage(engine: engine, cpu: buffer.pointee.cpu, address: space.address(ofSlot: slot))
         queue.initialize(
@@ -118,7 +122,8 @@ extension UnsafeMutablePointer where Pointee == I915Queue {
             bytes = try pointee.stage.encode()
         } catch {
             if error == .unsupported {
-                pointee.space.pointee.backend.pointee.options.log.error("no GPU has the command DELAY")
+                pointee.space.pointee.backend.pointee.options.log.error(
+                    "a queue's engine lacks a command: only copy engines FILL and COPY, and in version 9 lack BATCH")
             }
             throw error
         }
@@ -166,6 +171,10 @@ extension UnsafeMutablePointer where Pointee == I915Queue {
         defer { space.pointee.lock.release() }
         space.pointee.listSerial = space.pointee.listSerial &+ 1
         for command in pointee.stage.batch {
+            if command.op == UNBIND_COMMAND_BATCH {
+                for use in pointee.uses { try list(use.address, use.size, isWritten: use.isWritten) }
+                continue
+            }
             let isCopy = command.op == UNBIND_COMMAND_COPY
             let size = isCopy || command.op == UNBIND_COMMAND_FILL ? command.size : 8
             try list(command.address, size, isWritten: command.op != UNBIND_COMMAND_LOAD)

@@ -24,6 +24,14 @@ struct KernelLink: BitwiseCopyable {
             _ waitCount: UInt32, _ place: UnsafeMutableRawPointer?, _ token: OpaquePointer?
         ) -> Int32
 
+    /// What the batches of the caller's that the next `submit` has may use (JobUse), in an array that stays until that
+    /// is complete.
+    typealias Declare =
+        @convention(c) (
+            _ backend: UnsafeMutableRawPointer?, _ queue: UnsafeMutableRawPointer?, _ uses: UnsafeRawPointer?,
+            _ count: UInt32
+        ) -> Void
+
     /// The kernel has taken something that ends with a point of a KernelTimeline.
     typealias Taken =
         @convention(c) (
@@ -72,6 +80,8 @@ struct KernelLink: BitwiseCopyable {
     var update: Update?
     var unmap: Unmap?
     var awaitUnmap: AwaitUnmap?
+    /// Nil: what is mapped can be used.
+    var declare: Declare?
 
     /// Nil: memory stays where it is.
     var fetch: Fetch?

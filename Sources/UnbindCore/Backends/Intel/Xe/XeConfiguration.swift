@@ -10,9 +10,16 @@ struct XeConfiguration: BitwiseCopyable {
     var system = XeRegion()
     /// Nothing in it: the GPU has none.
     var local = XeRegion()
-    /// Those that queues use, and the kernel picks one for each job: all of the first graphics tile that copy.
-    var engines = XeEngines()
-    var hasEngine: Bool { engines.count > 0 }
+    /// Those that queues use, and the kernel picks one for each job: of each class all of the first tile that has any,
+    /// at the place of the class's number.
+    private var engines = InlineArray<5, XeEngines>(repeating: XeEngines())
+
+    func engines(_ kind: EngineKind) -> XeEngines { engines[Int(kind.rawValue)] }
+
+    /// What jobs on engines of a class can do; nil: there is none.
+    func jobEngine(_ kind: EngineKind) -> JobEngine? {
+        engines(kind).count == 0 ? nil : JobEngine(kind, version: version)
+    }
 
     init(_ gpu: IntelGPU, memory: UnsafeMutablePointer<Memory>) throws(Status) {
         version = UInt32(gpu.gpu.versionMajor) * 100 + UInt32(gpu.gpu.versionMinor)
@@ -47,7 +54,7 @@ struct XeConfiguration: BitwiseCopyable {
             claimed: answer.load(UInt32.self, at: 0), header: XeQuery.header, stride: MemoryLayout<Engine>.stride)
         for index in 0..<count {
             let engine = answer.load(Engine.self, at: XeQuery.header + index * MemoryLayout<Engine>.stride).instance
-            if UInt32(engine.engine_class) == UNBIND_DRM_XE_ENGINE_CLASS_COPY { engines.add(engine) }
+            if let kind = EngineKind(rawValue: engine.engine_class) { engines[Int(kind.rawValue)].add(engine) }
         }
     }
 

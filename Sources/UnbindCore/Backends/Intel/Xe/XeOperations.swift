@@ -28,7 +28,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         operations.max_ranges = UInt32(XeSpace.mostRanges)
         operations.capabilities =
             Capability.explicitUnbind | Capability.partialUnbind | Capability.aliasing | Capability.nullMappings
-            | Capability.readOnly | Capability.userMemory | Capability.asyncUpdates
+            | Capability.readOnly | Capability.userMemory | Capability.asyncUpdates | Capability.batchBuffers
         if pointee.configuration.local.placement != 0 { operations.capabilities |= Capability.localMemory }
         operations.page_sizes = PageSize.small | PageSize.medium | PageSize.large
         operations.address_limit = pointee.addressLimit
@@ -42,7 +42,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         operations.queue_create = xeQueueCreate
         operations.queue_destroy = xeQueueDestroy
         operations.submit = xeSubmit
-        if pointee.configuration.hasEngine { operations.copy = xeCopy }
+        if pointee.configuration.jobEngine(.copy) != nil { operations.copy = xeCopy }
         return operations
     }
 }
@@ -182,7 +182,8 @@ private func xeQueueCreate(
     _ outQueue: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
 ) -> Int32 {
     cStatus { () throws(Status) in
-        outQueue!.pointee = UnsafeMutableRawPointer(try space!.assumingMemoryBound(to: XeSpace.self).makeQueue())
+        let space = space!.assumingMemoryBound(to: XeSpace.self)
+        outQueue!.pointee = UnsafeMutableRawPointer(try space.makeQueue(flags))
     }
 }
 

@@ -101,7 +101,8 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
     private func replaceQueue() throws(Status) {
         let backend = pointee.space.pointee.backend
         let id = try makeXeQueue(
-            node, space: pointee.space.pointee.id, engines: backend.pointee.configuration.engines)
+            node, space: pointee.space.pointee.id,
+            engines: backend.pointee.configuration.engines(pointee.stage.engine.kind))
         destroyXeQueue(pointee.id, node)
         pointee.id = id
         pointee.isBanned = false

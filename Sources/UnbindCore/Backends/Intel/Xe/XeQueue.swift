@@ -1,4 +1,4 @@
-// XeQueue: runs jobs on a copy engine in an address space, one job at a time, as the library hands them over.
+// XeQueue: runs jobs on an engine in an address space, one job at a time, as the library hands them over.
 //
 // A queue has a buffer of its own (JobStage), at the top of its address space, which programs cannot use. It is bound
 // on the space's default bind queue, which nothing else uses, with the first point of the queue's timeline as
@@ -42,13 +42,13 @@ struct XeQueue: ~Copyable {
 typealias XeQueuePointer = UnsafeMutablePointer<XeQueue>
 
 extension UnsafeMutablePointer where Pointee == XeSpace {
-    /// - Failure: unsupported: the GPU has no copy engine, or one that is not known; again: as many queues as there
+    /// - Parameter flags: UNBIND_QUEUE_*.
+    /// - Failure: unsupported: the GPU has no such engine, or one that is not known; again: as many queues as there
     ///   is room for; noMemory; what the driver said.
-    func makeQueue() throws(Status) -> XeQueuePointer {
-        let configuration = pointee.backend.pointee.configuration
-        guard configuration.hasEngine, let engine = CopyEngine(version: configuration.version) else {
-            throw Status.unsupported
-        }
+    func makeQueue(_ flags: UInt32) throws(Status) -> XeQueuePointer {
+        guard let kind = EngineKind(queueFlags: flags),
+            let engine = pointee.backend.pointee.configuration.jobEngine(kind)
+        else { throw Status.unsupported }
         var making = QueueInTheMaking(space: self)
         do throws(Status) {
             return try making.make(engine)
@@ -124,7 +124,7 @@ private struct QueueInTheMaking {
 
     private var backend: XeBackendPointer { space.pointee.backend }
 
-    mutating func make(_ engine: CopyEngine) throws(Status) -> XeQueuePointer {
+    mutating func make(_ engine: JobEngine) throws(Status) -> XeQueuePointer {
         guard let queue = backend.pointee.memory.allocateArray(of: XeQueue.self, count: 1) else {
             throw Status.noMemory
         }
@@ -136,7 +136,7 @@ private struct QueueInTheMaking {
         let timeline = try KernelTimelinePointer.make(waiter: backend.pointee.waiter, capacity: 1)
         self.timeline = timeline
         let id = try makeXeQueue(
-            backend.pointee.node, space: space.pointee.id, engines: backend.pointee.configuration.engines)
+            backend.pointee.node, space: space.pointee.id, engines: backend.pointee.configuration.engines(engine.kind))
         self.id = id
         try bind(buffer, at: slot, timeline)
         queue.initialize(

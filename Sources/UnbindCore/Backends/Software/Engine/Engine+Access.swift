@@ -43,7 +43,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
         case .fill, .copy: chunk = transfer(command, from: offset, &counts)
         case .store, .load: chunk = accessWord(command, &counts)
         case .move: chunk = move(command, from: offset)
-        case .delay, .wait: chunk = Engine.Chunk()
+        case .delay, .wait, .batch: chunk = Engine.Chunk()
         }
         pointee.lock.release()
         let counters = pointee.gpu

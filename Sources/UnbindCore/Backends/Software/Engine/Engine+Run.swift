@@ -81,14 +81,14 @@ extension UnsafeMutablePointer where Pointee == Engine {
         case .fill, .copy, .move: return costs.commandNanoseconds.addingSaturating(costs.bytes(command.size))
         case .store, .load: return costs.commandNanoseconds.addingSaturating(costs.bytes(8))
         case .delay: return costs.commandNanoseconds.addingSaturating(command.value)
-        case .wait: return costs.commandNanoseconds
+        case .wait, .batch: return costs.commandNanoseconds
         }
     }
 
     /// One step of a command.
     private func execute(_ command: Command, of job: JobPointer, at time: UInt64) -> Engine.Step {
         switch command.kind {
-        case .delay: break
+        case .delay, .batch: break
         case .wait:
             if !pointee.progress.hasWaited, !wait(job) { return .blocked }
             pointee.progress.error = pointee.progress.waitError

@@ -110,11 +110,11 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         return engine
     }
 
-    /// Makes an engine whose jobs a backend runs: see Engine+Backend. Parameters as above; without a space it is for
-    /// moves.
+    /// Makes an engine whose jobs a backend runs: see Engine+Backend. Parameters as above; `flags` are UNBIND_QUEUE_*;
+    /// without a space it is for moves.
     /// - Failure: lost, unsupported, noMemory, and whatever the backend says.
     func makeEngine(
-        backend: BackendPointer, space: BackendSpacePointer?, id: UInt64, timeline: UInt64,
+        backend: BackendPointer, space: BackendSpacePointer?, flags: UInt32 = 0, id: UInt64, timeline: UInt64,
         jobEnding: Engine.JobEnded? = nil, jobEnded: Engine.JobEnded?, context: UnsafeMutableRawPointer?
     ) throws(Status) -> EnginePointer {
         guard let engine = pointee.memory.allocateArray(of: Engine.self, count: 1) else { throw .noMemory }
@@ -123,7 +123,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         do throws(Status) {
             let queue =
                 if let space {
-                    try BackendQueuePointer.make(space, for: engine)
+                    try BackendQueuePointer.make(space, flags: flags, for: engine)
                 } else {
                     try BackendQueuePointer.makeForMoves(backend, engine: engine)
                 }
