@@ -41,10 +41,11 @@ extern "C" {
 
 /*
  * Long-running address spaces. In an ordinary one the kernel kills a job that has taken
- * some seconds, and its queue fails the job; in a long-running one it lets jobs
- * run. Memory is the kernel's all the same: when it is short, or pages of memory that was
- * wrapped change, it stops the queues of the space for a moment (preempt fences),
- * moves what it has to, and lets them go on, where in ordinary spaces it waits for the end of a job.
+ * some seconds; in a long-running one it lets jobs run, such as a batch of the caller's
+ * that ends when the CPU says so (UNBIND_COMMAND_BATCH). Memory is the kernel's all the same:
+ * when it is short, or pages of memory that was wrapped change, it stops the queues of the space
+ * for a moment (preempt fences), moves what it has to, and lets them go on, where in ordinary
+ * spaces it waits for the end of a job. A batch that cannot be stopped is killed then.
  * For the program everything is as in ordinary spaces, but for what it costs:
  *
  *  - a thread for each address space and one for each queue (-EAGAIN if none can be started): the
