@@ -111,7 +111,7 @@ extension UnsafeMutablePointer where Pointee == I915Buffer {
         let (one, two) = (try gpu.buffer(65536), try gpu.buffer(65536))
         #expect(gpu.map(one, at: base) == 0)
         #expect(gpu.map(two, at: 0x7fff_0000_0000) == 0)
-        let queue = try gpu.space.makeQueue()
+        let queue = try gpu.space.makeQueue(UNBIND_QUEUE_COPY)
         #expect(gpu.run(queue, []) == 0)
         var (first, second): (UInt64, UInt64) = (0, 0)
         withUnsafeMutablePointer(to: &first) { first in
@@ -140,7 +140,7 @@ extension UnsafeMutablePointer where Pointee == I915Buffer {
         let gpu = try TestI915(isLazy: isLazy)
         let buffers = try (0..<3).map { _ in try gpu.buffer(8192) }
         for (index, buffer) in buffers.enumerated() { #expect(gpu.map(buffer, at: base + UInt64(index) * 8192) == 0) }
-        let queue = try gpu.space.makeQueue()
+        let queue = try gpu.space.makeQueue(UNBIND_QUEUE_COPY)
         #expect(gpu.unmap(base + 8192, 8192) == 0)
         let stores = (0..<6).map { store(base + UInt64($0) * 4096, 7) }
         #expect(gpu.run(queue, stores) == 0)
