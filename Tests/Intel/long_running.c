@@ -264,11 +264,12 @@ TEST(early_job, "making a queue waits for nothing, and a job that comes before i
 }
 
 /* What the kernel's workers are late with is over. */
-static void let_workers_end(void) { sleep_ms(20); }
+static void let_workers_end(void) { sleep_ms(30); }
 
 TEST(short_life, "a queue or a space that goes at once waits for the word that the kernel still writes") {
     struct gpu gpu;
-    machine(name(), "DELAY", "bind:10000", "FENCE_LAG", "2000", NULL);
+    // A busy kernel comes to it later than one call to unbind waits.
+    machine(name(), "DELAY", "bind:10000", "FENCE_LAG", "20000", NULL);
     open_long_running(&gpu, UNBIND_EXECUTOR_POOL);
     for (unsigned i = 0; i < 5; i++) unbind_queue_unref(make_queue(&gpu));
     // Each has ended, and was unbound again.
@@ -410,7 +411,7 @@ TEST(moved, "moves have an ordinary space of their own, beside long-running ones
 /* As in i915.c: what was unbound is looked for, every byte and every job's end. */
 static bool notices(const char *lie) {
     struct gpu gpu;
-    machine(name(), "LIE", lie, "SCHEDULE", "fifo", "DELAY", "exec:2000,bind:2000", NULL);
+    machine(name(), "LIE", lie, "SCHEDULE", "fifo", "DELAY", "exec:30000,bind:2000", NULL);
     open_long_running(&gpu, UNBIND_EXECUTOR_POOL);
     bool wrong = false;
     struct binding one = bind_buffer(&gpu, PAGE, BASE), two = bind_buffer(&gpu, PAGE, BASE + MIB);

@@ -53,7 +53,8 @@ extern "C" {
  *  - nothing is left to the kernel to wait for but imported fences that a job awaits: an unbind
  *    behind jobs, a job behind a bind is handed over when those have ended, a few wake-ups later;
  *  - what was bound a moment ago may be busy (-EBUSY) to the kernel although it has told that it is bound:
- *    the library tries again, so that an unbind may take that much longer;
+ *    the library tries again, so that an unbind may take that much longer, and the end of a queue or an
+ *    address space, which without that waits for nothing, a moment;
  *  - whoever closes the device waits for jobs in flight, as ever, and nobody kills them. The kernel's own address
  *    space goes after its queues, whatever the order in which a program drops its handles.
  *

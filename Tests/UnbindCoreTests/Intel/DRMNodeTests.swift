@@ -36,6 +36,7 @@ private func calls(_ kind: DRMNode.Request, _ error: Int32, times: Int = .max) -
     func busy() {
         #expect(calls(.binding, -EBUSY, times: 50) == (51, 0))
         #expect(calls(.binding, -EBUSY) == (100, -EBUSY))
+        #expect(calls(.ending, -EBUSY, times: 200) == (201, 0))
         #expect(calls(.binding, -EAGAIN) == (8, -EAGAIN))
         for kind in [DRMNode.Request.ordinary, .submission] { #expect(calls(kind, -EBUSY) == (1, -EBUSY)) }
     }

@@ -8,7 +8,8 @@
 //   EINTR    repeated, up to 1,000 times, then passed on
 //   EAGAIN   repeated with a pause of some microseconds; passed on after 100 times, and for a submission (EXEC and
 //            VM_BIND, where it says that the queue is full) after 8
-//   EBUSY    likewise 100 times where it means that the kernel is a moment behind itself (Request.binding)
+//   EBUSY    likewise 100 times where it means that the kernel is a moment behind itself (Request.binding), and 10,000
+//            times if nobody would come back for it (Request.ending)
 //   others   passed on at once. ENOMEM: unbinds come back later, all else fails. ENOBUFS: an array of binds was too
 //            long, and halves of it follow. What ends something (a handle, a queue) is tried 8 times
 
@@ -29,9 +30,11 @@ struct DRMNode: BitwiseCopyable {
         /// As submission. What it changes was bound with a user fence, which is written a moment before the kernel
         /// takes it for signalled: until then that is busy.
         case binding
+        /// As binding, of what would be left as it is.
+        case ending
 
         fileprivate var attempts: Int { self == .ordinary ? 100 : 8 }
-        fileprivate var attemptsAtBusy: Int { self == .binding ? 100 : 1 }
+        fileprivate var attemptsAtBusy: Int { self == .binding ? 100 : self == .ending ? 10_000 : 1 }
     }
 
     private static var interruptions: Int { 1000 }

@@ -97,7 +97,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         try bindSlot(operation, signalling: outFence)
     }
 
-    /// Unbinds it, wherever it is.
+    /// Unbinds it, wherever it is. May wait for a moment.
     fileprivate func unbindSlot(of buffer: XeBufferPointer) throws(Status) {
         try bindSlot(unmapAll(buffer), signalling: nil)
     }
@@ -107,7 +107,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
     ) throws(Status) {
         var operation = operation
         try withUnsafeMutablePointer(to: &operation) { operation throws(Status) in
-            try bind(operation, count: 1, on: 0, after: .none, signalling: outFence)
+            try bind(operation, count: 1, on: 0, after: .none, signalling: outFence, isLast: outFence == nil)
         }
     }
 }

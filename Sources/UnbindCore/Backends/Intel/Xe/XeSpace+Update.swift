@@ -44,11 +44,13 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
     }
 
     /// Hands operations to a bind queue (0: the space's default one).
+    /// - Parameter isLast: nobody would come back.
     /// - Failure: again: what is to be changed is still being bound; others as the kernel has them.
     func bind(
         _ operations: UnsafePointer<unbind_drm_xe_vm_bind_op>, count: Int, on queue: UInt32,
-        after waits: UnsafeBufferPointer<KernelWait>, signalling outFence: unbind_drm_xe_sync?
+        after waits: UnsafeBufferPointer<KernelWait>, signalling outFence: unbind_drm_xe_sync?, isLast: Bool = false
     ) throws(Status) {
+        let kind: DRMNode.Request = !pointee.isLongRunning ? .submission : isLast ? .ending : .binding
         var syncs = InlineArray<5, unbind_drm_xe_sync>(repeating: unbind_drm_xe_sync())
         invariant(waits.count < syncs.count, "binds await more than a call has room for")
         for index in 0..<waits.count { syncs[index] = .wait(waits[index]) }
@@ -71,8 +73,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
             request.num_syncs = UInt32(syncCount)
             if syncCount > 0 { request.syncs = UInt64(UInt(bitPattern: syncs.baseAddress!)) }
             do throws(Status) {
-                try pointee.backend.pointee.node.call(
-                    UNBIND_DRM_IOCTL_XE_VM_BIND, &request, as: pointee.isLongRunning ? .binding : .submission)
+                try pointee.backend.pointee.node.call(UNBIND_DRM_IOCTL_XE_VM_BIND, &request, as: kind)
             } catch {
                 status = error
             }
