@@ -76,7 +76,8 @@ static inline void log_check_clean(void) {
 /* The runner asks for long-running address spaces. */
 static inline bool is_long_running(void) { return getenv("INTEL_LONG_RUNNING") != NULL; }
 
-/* Without options of its own: those that the runner asks for. */
+/* Without options of its own: those that the runner asks for. In long-running spaces what was bound a moment ago is
+ * busy: a call of VM_BIND may be in the log several times, once with result=0. */
 static inline int intel_try_open(struct gpu *gpu, const struct unbind_intel_options *intel, uint32_t executor) {
     struct unbind_allocator allocator;
     struct unbind_device_options options = gpu_options(gpu, executor, &allocator);

@@ -80,7 +80,7 @@ TEST(calls, "one bind queue and user fences are asked for; only the threads that
     unbind_queue *queue = make_queue(&gpu);
     for (unsigned i = 0; i < 5; i++) CHECK_EQUAL(store(queue, buffer.vma, BASE, i), 0);
     CHECK_EQUAL(unbind_vma_unbind(buffer.vma, 0), 0);
-    CHECK_EQUAL(log_count("ioctl XE_VM_BIND", "syncs=1"), 3);
+    CHECK_EQUAL(log_count("result=0", "binds=1 syncs=1"), 3);
     CHECK_EQUAL(log_count("ioctl XE_EXEC ", "syncs=1"), 5);
     // The buffer's bind and unbind, that of the queue's buffer, and the jobs.
     CHECK(log_comes_to(8, "ioctl XE_WAIT_USER_FENCE", "result=0"));

@@ -321,10 +321,10 @@ TEST(suspend, "a suspend takes all out of the kernel's page tables, and a resume
         buffers[i] = bind_buffer(&gpu, PAGE, BASE + i * 2 * PAGE);
         CHECK_EQUAL(store(queue, buffers[i].vma, buffers[i].address, i + 1), 0);
     }
-    size_t unbinds = log_count("unbind vm=", NULL), binds = log_count("ioctl XE_VM_BIND", NULL);
+    size_t unbinds = log_count("unbind vm=", NULL), binds = log_count("ioctl XE_VM_BIND", "result=0");
     CHECK_EQUAL(unbind_vm_suspend(gpu.vm), 0);
     if (is_i915(&gpu)) CHECK_EQUAL(log_count("unbind vm=", NULL), unbinds + COUNT);
-    else CHECK_EQUAL(log_count("ioctl XE_VM_BIND", NULL), binds + 1);
+    else CHECK_EQUAL(log_count("ioctl XE_VM_BIND", "result=0"), binds + 1);
     struct unbind_command command = command_store(BASE, 1);
     CHECK_EQUAL(submit(queue, &command, 1, buffers[0].vma, NULL, NULL), -EAGAIN);
     CHECK_EQUAL(unbind_vma_unbind(buffers[1].vma, 0), 0);
@@ -332,7 +332,7 @@ TEST(suspend, "a suspend takes all out of the kernel's page tables, and a resume
     size_t batches_before = batches();
     CHECK_EQUAL(unbind_vm_resume(gpu.vm), 0);
     if (is_i915(&gpu)) CHECK_EQUAL(batches(), batches_before + 1);
-    else CHECK_EQUAL(log_count("ioctl XE_VM_BIND", NULL), binds + 2);
+    else CHECK_EQUAL(log_count("ioctl XE_VM_BIND", "result=0"), binds + 2);
     for (unsigned i = 0; i < COUNT; i++) {
         if (i == 1) continue;
         CHECK_EQUAL(unbind_vma_state(buffers[i].vma), UNBIND_VMA_BOUND);

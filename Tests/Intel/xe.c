@@ -35,7 +35,7 @@ static size_t binds_to_unbind(unsigned count, uint64_t stride, uint32_t executor
     CHECK_EQUAL(log_count("op=1", "XE_VM_BIND"), 0);
     signal_and_drop(user);
     for (unsigned i = 0; i < count; i++) CHECK_EQUAL(finish(fences[i]), 0);
-    size_t binds = log_count("XE_VM_BIND", "op=1");
+    size_t binds = log_count("result=0", " op=1");
     // Only those threads wait that are there for it.
     CHECK_EQUAL(log_count("waited=1", NULL), log_count("waited=1", "SYNCOBJ_TIMELINE_WAIT") +
                                                  log_count("waited=1", "XE_WAIT_USER_FENCE"));

@@ -76,6 +76,8 @@ void xe_vm_close(struct xe_vm *vm) {
     range_map_free(&vm->mappings);
     range_map_free(&vm->space.pages);
     space_flush_all(&vm->space);
+    // What nobody waits for has not to be left when the process ends.
+    job_queue_end(&vm->binds);
     job_queue_end(&vm->workers);
     xe_vm_put(vm);
 }
