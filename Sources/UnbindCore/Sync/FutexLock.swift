@@ -92,10 +92,13 @@ struct FutexLock: ~Copyable {
 
     @inline(never)
     private func acquireSlowly() {
-        // A short spin covers the usual case, a holder that is about to leave.
-        for _ in 0..<64 {
+        // A holder is about to leave, as a rule. Looking seldom lets one that comes back at once get on: what the lock
+        // guards is in its cache, and passing it on costs more than some of the work under the lock.
+        var pauses = 4
+        for _ in 0..<12 {
+            for _ in 0..<pauses { csys_pause() }
             if word.load(ordering: .relaxed) == 0, take() { return }
-            csys_pause()
+            if pauses < 256 { pauses = pauses &* 2 }
         }
         _ = sleepers.wrappingAdd(1, ordering: .sequentiallyConsistent)
         while !take() {
