@@ -62,7 +62,7 @@ static unbind_vma *vma_at(unbind_device *device, unbind_vm *vm, uint64_t address
 }
 
 void thread_benchmarks(void) {
-    const uint64_t cycles = bench_operations(2e5);
+    const uint64_t cycles = bench_operations(8e5);
     struct unbind_device_options options = UNBIND_DEVICE_OPTIONS_INIT;
     struct unbind_vm_options vm_options = UNBIND_VM_OPTIONS_INIT;
     unbind_device *device;

@@ -318,7 +318,6 @@ struct BindAttempt {
         vma.pointee.address.store(binding.start, ordering: .relaxed)
         let state = isForLater ? VMAState.binding : VMAState.bound
         vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
-        _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
         return resource
     }
 

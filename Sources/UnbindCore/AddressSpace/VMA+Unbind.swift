@@ -391,7 +391,6 @@ extension UnsafeMutablePointer where Pointee == VMA {
     func detachBinding() {
         pointee.vm.leaveByRecency(self)
         pointee.vm.pointee.ranges.remove(node)
-        _ = pointee.bo.pointee.boundCount.wrappingSubtract(1, ordering: .relaxed)
         pointee.pinCount = 0
         if isMapping {
             pointee.bo.mappingEnds()

@@ -91,7 +91,6 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         vma.pointee.pinCount = 1
         let state = isBound ? VMAState.bound : VMAState.binding
         vma.pointee.stateHint.store(state.rawValue, ordering: .releasing)
-        _ = vma.pointee.bo.pointee.boundCount.wrappingAdd(1, ordering: .relaxed)
         pointee.batches.mappingBegan()
     }
 }

@@ -139,7 +139,6 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         // The buffer has another one, and so has each VMA of the buffer.
         if views > 0 { run.bo.pages.drop(views) }
         for _ in kept..<run.count { pointee.pending.unreserve() }
-        _ = run.bo.pointee.boundCount.wrappingSubtract(run.count, ordering: .relaxed)
         _ = run.bo.pointee.mappingCount.wrappingSubtract(run.count, ordering: .relaxed)
         _ = pointee.batches.pointee.mappings.wrappingSubtract(run.count, ordering: .relaxed)
     }

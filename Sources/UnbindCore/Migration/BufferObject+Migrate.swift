@@ -91,6 +91,16 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
         return pointee.lastMove
     }
 
+    /// - Locking: the reservation's is held.
+    private var isBound: Bool {
+        var isBound = false
+        forEachBinding { _, _ in
+            isBound = true
+            return false
+        }
+        return isBound
+    }
+
     /// False if the buffer was in the region already.
     private func moveByCPU(to target: PageListPointer, interruptible: Bool) throws(Status) -> Bool {
         let device = pointee.device
@@ -116,7 +126,7 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
             }
             // The unbinds too: the fence of the move before, or none, stands for this one.
             let blocker = reservation.anyUnsignalled(usage: .bookkeep)
-            if blocker != nil || pointee.boundCount.load(ordering: .relaxed) != 0 {
+            if blocker != nil || isBound {
                 reservation.pointee.lock.release()
                 guard let blocker else { continue }
                 defer { blocker.drop() }

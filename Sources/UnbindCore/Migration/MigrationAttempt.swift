@@ -87,7 +87,7 @@ struct MigrationAttempt {
             bo.pointee.reservation.pointee.lock.acquire()
             guard let power = device.pointee.power else { return }
             var missing = -powerReferences
-            forEachBinding { vma, _ in
+            bo.forEachBinding { vma, _ in
                 if vma.pointee.vm.power != nil { missing += 1 }
                 return true
             }
@@ -95,17 +95,6 @@ struct MigrationAttempt {
             bo.pointee.reservation.pointee.lock.release()
             for _ in 0..<missing { power.get() }
             powerReferences += missing
-        }
-    }
-
-    /// Calls body with every bound VMA, its VM's lock held, until it answers false.
-    private func forEachBinding(_ body: (VMAPointer, ResourcePointer) -> Bool) {
-        var goesOn = true
-        bo.forEachVMA { vma in
-            if !goesOn { return }
-            vma.pointee.vm.pointee.lock.acquire()
-            if let resource = vma.pointee.resource { goesOn = body(vma, resource) }
-            vma.pointee.vm.pointee.lock.release()
         }
     }
 
@@ -137,7 +126,11 @@ struct MigrationAttempt {
     }
 
     private mutating func collectBoundVMAs() throws(Status) {
-        let expected = bo.pointee.boundCount.load(ordering: .relaxed)
+        var expected = 0
+        bo.forEachBinding { _, _ in
+            expected += 1
+            return true
+        }
         if expected == 0 { return }
         guard let memory = device.pointee.memory.allocateArray(of: BoundVMA.self, count: expected) else {
             throw Status.noMemory
@@ -146,11 +139,12 @@ struct MigrationAttempt {
         boundCapacity = expected
         var failure: Status?
         // References are dropped when the lock has been: the last one frees.
-        forEachBinding { vma, resource in
+        bo.forEachBinding { vma, resource in
             if vma.pointee.pinCount != 0 {
                 failure = .again
                 return false
             }
+            invariant(boundCount < expected, "a buffer was bound under the lock of its reservation")
             vma.retain()
             resource.fence.retain()
             (memory + boundCount).initialize(to: BoundVMA(vma: vma, resource: resource))
@@ -158,7 +152,6 @@ struct MigrationAttempt {
             return true
         }
         if let failure { throw failure }
-        invariant(boundCount <= expected, "a buffer has more bindings than it counts")
     }
 
     private func makeWhole(_ copy: FencePointer) throws(Status) -> FencePointer {

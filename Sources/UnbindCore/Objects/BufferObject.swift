@@ -23,8 +23,6 @@ struct BufferObject: ~Copyable {
 
     // Under the reservation's lock.
 
-    /// Of its VMAs, those that have a range: grows under the reservation's lock, shrinks under that of a VM.
-    let boundCount = Atomic<Int>(0)
     /// Its mappings by batches, also those that a batch is about to make, for which it stays where it is: grows under the
     /// reservation's lock, shrinks anywhere.
     let mappingCount = Atomic<Int>(0)
@@ -176,6 +174,19 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
             next = vma.pointee.nextInBO
         }
         pointee.listLock.release()
+    }
+
+    /// Calls body with every bound VMA, its VM's lock held, until it answers false. With the reservation's lock held
+    /// there are none that come to be bound meanwhile.
+    /// - Locking: the list's and a VM's are taken.
+    func forEachBinding(_ body: (VMAPointer, ResourcePointer) -> Bool) {
+        var goesOn = true
+        forEachVMA { vma in
+            if !goesOn { return }
+            vma.pointee.vm.pointee.lock.acquire()
+            if let resource = vma.pointee.resource { goesOn = body(vma, resource) }
+            vma.pointee.vm.pointee.lock.release()
+        }
     }
 
     /// The next VMA of the list, or the first, with a reference. The one before must be held by a reference too: then
