@@ -27,6 +27,41 @@ extension Engine {
         var bytes: UInt64
     }
 
+    /// What is copied or filled in one go: pages that follow each other on the host, too. One call for 64 KiB takes
+    /// two thirds of the time of sixteen for 4 KiB.
+    fileprivate struct Run {
+        /// Where there is no source.
+        let pattern: UInt32
+        private var target: UnsafeMutableRawPointer?
+        private var source: UnsafeMutableRawPointer?
+        private var bytes = 0
+
+        init(pattern: UInt32) { self.pattern = pattern }
+
+        /// Without a target: what is written vanishes.
+        mutating func add(_ target: UnsafeMutableRawPointer?, _ source: UnsafeMutableRawPointer?, _ bytes: Int) {
+            if let last = self.target, last + self.bytes == target, self.source.map({ $0 + self.bytes }) == source {
+                self.bytes += bytes
+                return
+            }
+            end()
+            self.target = target
+            self.source = source
+            self.bytes = bytes
+        }
+
+        func end() {
+            guard let target else { return }
+            if let source {
+                memmove(target, source, bytes)
+            } else if pattern == (pattern & 0xFF) &* 0x0101_0101 {
+                memset(target, Int32(truncatingIfNeeded: pattern & 0xFF), bytes)
+            } else {
+                target.assumingMemoryBound(to: UInt32.self).update(repeating: pattern, count: bytes / 4)
+            }
+        }
+    }
+
     fileprivate struct TLBCounts {
         var hits: UInt64 = 0
         var misses: UInt64 = 0
@@ -54,29 +89,24 @@ extension UnsafeMutablePointer where Pointee == Engine {
 
     private func transfer(_ command: Command, from offset: UInt64, _ counts: inout Engine.TLBCounts) -> Engine.Chunk {
         var chunk = Engine.Chunk()
+        var run = Engine.Run(pattern: command.kind == .copy ? 0 : UInt32(truncatingIfNeeded: command.value))
         let limit = Swift.min(command.size &- offset, Engine.chunkBytes)
         while chunk.bytes < limit {
             let position = offset &+ chunk.bytes
             var bytes = limit &- chunk.bytes
             var source: UnsafeMutableRawPointer?
-            let isCopy = command.kind == .copy
-            if isCopy {
+            if command.kind == .copy {
                 let address = command.source &+ position
-                guard let range = translate(address, .read, &chunk, &counts) else { return chunk }
+                guard let range = translate(address, .read, &chunk, &counts) else { break }
                 bytes = Swift.min(bytes, range.bytes)
                 source = range.memory
             }
-            guard let target = translate(command.address &+ position, .write, &chunk, &counts) else { return chunk }
+            guard let target = translate(command.address &+ position, .write, &chunk, &counts) else { break }
             bytes = Swift.min(bytes, target.bytes)
-            if let memory = target.memory {
-                if let source {
-                    memmove(memory, source, Int(truncatingIfNeeded: bytes))
-                } else {
-                    fill(memory, bytes, isCopy ? 0 : UInt32(truncatingIfNeeded: command.value))
-                }
-            }
+            run.add(target.memory, source, Int(truncatingIfNeeded: bytes))
             chunk.bytes &+= bytes
         }
+        run.end()
         return chunk
     }
 
@@ -87,15 +117,6 @@ extension UnsafeMutablePointer where Pointee == Engine {
         let source = UnsafeRawPointer(bitPattern: UInt(truncatingIfNeeded: command.source &+ offset))
         memmove(target.unsafelyUnwrapped, source.unsafelyUnwrapped, Int(truncatingIfNeeded: bytes))
         return Engine.Chunk(bytes: bytes)
-    }
-
-    private func fill(_ memory: UnsafeMutableRawPointer, _ bytes: UInt64, _ pattern: UInt32) {
-        if pattern == (pattern & 0xFF) &* 0x0101_0101 {
-            memset(memory, Int32(truncatingIfNeeded: pattern & 0xFF), Int(truncatingIfNeeded: bytes))
-            return
-        }
-        let count = Int(truncatingIfNeeded: bytes / 4)
-        memory.assumingMemoryBound(to: UInt32.self).update(repeating: pattern, count: count)
     }
 
     /// One access, so that a CPU or another engine that polls the word sees it whole.
