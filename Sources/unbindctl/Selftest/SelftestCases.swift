@@ -169,6 +169,31 @@ extension SelftestRun {
             try run.expect(buffer, 0, holds: 7, "of the first queue")
             try run.expect(buffer, 8, holds: 7, "of the second queue")
         },
+        SelftestCase("an unbind waits for a batch that runs until the CPU says so") { run in
+            let queue = try run.queueForBatches()
+            let (buffer, code) = (try run.makeBuffer(), try run.makeBuffer())
+            let (bound, batch) = (try run.bind(buffer), try run.bind(code))
+            let gate: UInt64 = 4096
+            var commands = SelftestBatch()
+            commands.store(1, at: bound.address)
+            commands.wait(until: 1, at: batch.address + gate)
+            commands.store(2, at: bound.address + 8)
+            commands.end()
+            commands.write(to: code)
+            func open() { code.contents.storeBytes(of: 1, toByteOffset: Int(gate), as: UInt64.self) }
+            defer { open() }
+            let job = try queue.submit(
+                [.batch(address: batch.address)], using: [(vma: bound.vma, use: .write), (vma: batch.vma, use: .read)])
+            try run.wait("the batch did not begin") { run.word(buffer) == 1 }
+            // Nothing is left to wait for but the GPU: a driver that can wait for it itself is told to.
+            let unbound = try bound.vma.unbindAsync()
+            try run.expectPending(unbound, "the unbind of what a running batch uses")
+            try run.expect(buffer, 8, holds: 0, "while the batch waits")
+            open()
+            try run.finish(job, "the batch")
+            try run.finish(unbound, "the unbind")
+            try run.expect(buffer, 8, holds: 2, "after the batch")
+        },
         SelftestCase("256 neighbours are unbound at once and their range is bound as one") { run in
             let count: UInt64 = 256
             let first = try run.bind(run.makeBuffer(size: bufferSize * count))

@@ -113,7 +113,30 @@ final class SelftestRun {
         try expect(!fence.isSignaled, "\(what) has ended already")
     }
 
+    /// Looks again and again until it is so.
+    func wait(_ message: String, until condition: () -> Bool) throws {
+        let clock = ContinuousClock()
+        let end = clock.now + timeout
+        while !condition() {
+            if clock.now > end { throw Mismatch(message: message) }
+            usleep(100)
+        }
+    }
+
     // MARK: Doing
+
+    /// Of the first class that runs batches of the caller's.
+    func queueForBatches() throws -> Queue {
+        if !device.capabilities.contains(.batchBuffers) { throw Unsupported(reason: "the device runs no batches") }
+        for engine in [Queue.Engine.compute, .render] {
+            do throws(UnbindError) {
+                return try Queue(in: space, on: engine)
+            } catch {
+                if error != .notSupported { throw error }
+            }
+        }
+        return try Queue(in: space)
+    }
 
     func makeBuffer(_ region: BufferObject.Region = .system, size: UInt64 = bufferSize) throws -> BufferObject {
         try BufferObject(of: device, size: size, in: region)
