@@ -273,21 +273,25 @@ import Testing
         check(unbind_bo_migrate(lease.buffer, UInt32(random.below(2)), flags, &fence), [0, -EIO])
     }
 
-    /// A job that writes through the VMA, if it is bound at this moment; or where nothing ever is.
+    /// A job that writes through the VMA, if it is bound at this moment; or where nothing ever is. Jobs of both VMs write
+    /// to the same buffers, in no order: so each write is one access.
     private static func submit(
         _ lease: Lease, isStray: Bool, _ value: UInt64, _ fence: inout OpaquePointer?
     ) -> Int32 {
-        var command = unbind_command()
-        command.op = UInt32(UNBIND_COMMAND_FILL)
-        command.address = isStray ? 1 << 40 : unbind_vma_address(lease.vma)
-        command.size = 0x1000
-        command.value = value & 0xffff_ffff
+        let address = isStray ? 1 << 40 : unbind_vma_address(lease.vma)
+        let commands = [0, 0x208, 0x1000, 0x3ff8].map { (offset: UInt64) in
+            var command = unbind_command()
+            command.op = UInt32(UNBIND_COMMAND_STORE)
+            command.address = address &+ offset
+            command.value = value
+            return command
+        }
         var listed = unbind_submit_vma(vma: lease.vma, use: UInt32(UNBIND_USE_WRITE), reserved: 0)
-        return withUnsafePointer(to: &command) { command in
+        return commands.withUnsafeBufferPointer { commands in
             withUnsafePointer(to: &listed) { listed in
                 var submit = makeHeaderStruct(unbind_submit())
-                submit.commands = command
-                submit.command_count = 1
+                submit.commands = commands.baseAddress
+                submit.command_count = UInt32(commands.count)
                 submit.vmas = isStray ? nil : listed
                 submit.vma_count = isStray ? 0 : 1
                 return unbind_queue_submit(lease.queue, &submit, &fence)
