@@ -159,6 +159,32 @@ TEST(pending, "1.4: pending unbinds and binds end in order while suspended; what
     }
 }
 
+static unsigned turns(void) { return getenv("UNDER_VALGRIND") ? 300 : 20000; }
+
+static void *resumes(void *vm) {
+    for (unsigned i = 0; i < turns(); i++) {
+        int status = 0;
+        while ((status = unbind_vm_resume((unbind_vm *)vm)) == -EINVAL || status == -EBUSY) {}
+        CHECK_EQUAL(status, 0);
+    }
+    return NULL;
+}
+
+TEST(in_turns, "a resume that comes just as the work of the suspend goes to rest is not forgotten") {
+    struct toy toy;
+    pthread_t thread;
+    toy_init(&toy, TOY_AT_ONCE);
+    toy_open(&toy, UNBIND_EXECUTOR_POOL);
+    REQUIRE(pthread_create(&thread, NULL, resumes, toy.gpu.vm) == 0);
+    for (unsigned i = 0; i < turns(); i++) {
+        int status = 0;
+        while ((status = unbind_vm_suspend(toy.gpu.vm)) == -EINVAL || status == -EBUSY) {}
+        CHECK_EQUAL(status, 0);
+    }
+    pthread_join(thread, NULL);
+    toy_close(&toy);
+}
+
 TEST(many, "what does not fit in one call takes several, also when the backend finds them too long") {
     enum { COUNT = 700 };
     FOR_EACH_WAY(executor, mode) {

@@ -275,7 +275,8 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         let (unbinds, binds) = (pointee.readyUnbinds, pointee.readyBinds)
         pointee.readyUnbinds = nil
         pointee.readyBinds = nil
-        if unbinds == nil, binds == nil, offerCount == 0 {
+        // A suspend or resume may have come since the work looked for one: to rest now would be to forget it.
+        if unbinds == nil, binds == nil, offerCount == 0, pointee.requested == nil {
             pointee.isActive = false
             return false
         }

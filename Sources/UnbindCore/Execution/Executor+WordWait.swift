@@ -30,11 +30,12 @@ extension UnsafeMutablePointer where Pointee == Executor {
         }
     }
 
-    /// The word at this address has been set: whoever waits for it looks again. The word itself may be gone.
+    /// The word at this address has been set: the one thread that may wait for it looks again. The word itself may be
+    /// gone.
     /// - Locking: takes the executor's lock: any lock of a lower rank may be held.
     func wake(wordAt address: UnsafeMutablePointer<UInt32>) {
         if pointee.kind == .pool {
-            csys_futex_wake(address, .max)
+            csys_futex_wake(address, 1)
         } else {
             pointee.lock.acquire()
             wakeAll()
