@@ -232,3 +232,38 @@ TEST(placement, "automatic placement aligns, and HIGH places from the top down")
     unbind_bo_unref(bo);
     gpu_close(&gpu);
 }
+
+TEST(many_users, "users that have ended are let go, however many others are still at work") {
+    enum { LASTING = 100, ROUNDS = 100 };
+    struct gpu gpu;
+    unbind_fence *lasting[LASTING], *done = NULL;
+    uint64_t bytes = 0;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *vma = make_vma(&gpu, bo, 0x10000);
+    unbind_bo_unref(bo);
+    REQUIRE(unbind_vma_bind(vma, 0) == 0);
+    for (unsigned i = 0; i < LASTING; i++) {
+        lasting[i] = make_fence(&gpu);
+        REQUIRE(unbind_vma_add_user(vma, lasting[i]) == 0);
+    }
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 0; i < 100; i++) {
+            unbind_fence *user = make_fence(&gpu);
+            REQUIRE(unbind_vma_add_user(vma, user) == 0);
+            signal_and_drop(user);
+        }
+        /* From the first rounds on it takes no more memory. */
+        if (round == 10) bytes = device_stats(gpu.device).bytes_allocated;
+    }
+    CHECK(device_stats(gpu.device).bytes_allocated <= bytes);
+    CHECK_EQUAL(unbind_vma_unbind_async(vma, 0, &done), 0);
+    for (unsigned i = 0; i < LASTING; i++) {
+        CHECK_EQUAL(unbind_fence_is_signaled(done), 0);
+        signal_and_drop(lasting[i]);
+    }
+    CHECK_EQUAL(unbind_device_run(gpu.device, 0, NULL), 0);
+    CHECK_EQUAL(finish(done), 0);
+    unbind_vma_unref(vma);
+    gpu_close(&gpu);
+}

@@ -168,6 +168,57 @@ TEST(selftest_14, "selftest 14: each part is made once and found again; the whol
     gpu_close(&gpu);
 }
 
+TEST(found_again, "of many views in many address spaces each is found, of equal ones the newest that has a handle") {
+    enum { MOST = 300, SPACES = 3, SHOWN = 14, STEPS = 20000 };
+    struct { unbind_vma *vma; unsigned space, shown; } model[MOST];
+    struct gpu gpu;
+    unbind_vm *spaces[SPACES];
+    struct unbind_view views[SHOWN];
+    uint64_t random = 7;
+    unsigned count = 0;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_bo *bo = make_bo(&gpu, LIMIT * PAGE);
+    for (unsigned i = 0; i < SPACES; i++) REQUIRE(unbind_vm_create(gpu.device, NULL, &spaces[i]) == 0);
+    views[0] = part(0, LIMIT * PAGE);
+    for (unsigned i = 1; i < SHOWN; i++) {
+        /* Parts of three offsets and two sizes; planes that differ in one number, the first or the second of two. */
+        struct unbind_view_plane planes[2] = {plane(1, 4, 4, 4, 4), plane(17, 4, 2, 4, 4)};
+        planes[0].offset += i == 10;
+        planes[1].height += i == 8;
+        planes[1].src_stride += i == 11;
+        planes[1].dst_stride += i == 9;
+        views[i] = view_of(i % 2 ? UNBIND_VIEW_REMAPPED : UNBIND_VIEW_ROTATED, planes, i >= 12 ? 1 : 2);
+        if (i < 7) views[i] = part(i % 3 * PAGE, (i < 4 ? 2 : 5) * PAGE);
+    }
+    for (unsigned step = 0; step < STEPS; step++) {
+        random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        unsigned draw = (unsigned)(random >> 33), what = draw / 1024 % 4;
+        unsigned space = draw % SPACES, shown = draw / 8 % SHOWN;
+        if (what == 0 && count < MOST) {
+            struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
+            options.view = &views[shown];
+            REQUIRE(unbind_vma_create(spaces[space], bo, &options, &model[count].vma) == 0);
+            model[count].space = space;
+            model[count++].shown = shown;
+        } else if (what == 1 && count > 0) {
+            unsigned gone = draw / 4096 % count;
+            unbind_vma_unref(model[gone].vma);
+            memmove(&model[gone], &model[gone + 1], (--count - gone) * sizeof *model);
+        } else {
+            unbind_vma *found = NULL, *expected = NULL;
+            for (unsigned i = 0; i < count; i++)
+                if (model[i].space == space && model[i].shown == shown) expected = model[i].vma;
+            CHECK_EQUAL(unbind_vma_lookup(spaces[space], bo, &views[shown], &found), expected ? 0 : -ENOENT);
+            REQUIRE(found == expected);
+            unbind_vma_unref(found);
+        }
+    }
+    for (unsigned i = 0; i < count; i++) unbind_vma_unref(model[i].vma);
+    for (unsigned i = 0; i < SPACES; i++) unbind_vm_unref(spaces[i]);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
+
 TEST(selftest_15, "selftest 15: what is written through a remapped or rotated view is read where it belongs") {
     struct gpu gpu;
     unbind_queue *queue;

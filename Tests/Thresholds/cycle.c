@@ -11,6 +11,8 @@
  *     cycle batched CYCLES          a cycle maps and unmaps a page, as one of a thousand
  *                                   neighbours in a call, each a mapping of its own; for
  *                                   callgrind
+ *     cycle split CYCLES            a cycle unmaps one page of a mapping of 2,000: first
+ *                                   every other one, then the rest; for callgrind
  *     cycle memory                  prints the allocations per cycle once warm,
  *                                   and the bytes per pending unbind
  */
@@ -121,6 +123,31 @@ static void batched(unsigned long cycles) {
     unbind_bo_unref(bo);
 }
 
+static void split(unsigned long cycles) {
+    enum { COUNT = 2000 };
+    struct unbind_op op;
+    memset(&op, 0, sizeof op);
+    op.op = UNBIND_OP_MAP;
+    op.size = (uint64_t)COUNT * PAGE;
+    TRY(unbind_bo_create(device, op.size, UNBIND_REGION_SYSTEM, 0, &op.bo));
+    unbind_bo *bo = op.bo;
+    for (unsigned long i = 0; i < cycles; i += COUNT) {
+        op.op = UNBIND_OP_MAP;
+        op.bo = bo;
+        op.address = 0x10000000;
+        op.size = (uint64_t)COUNT * PAGE;
+        TRY(unbind_vm_submit(vm, &op, 1, NULL));
+        op.op = UNBIND_OP_UNMAP;
+        op.bo = NULL;
+        op.size = PAGE;
+        for (uint64_t page = 0; page < COUNT; page++) {
+            op.address = 0x10000000 + (page * 2 % COUNT + page * 2 / COUNT) * PAGE;
+            TRY(unbind_vm_submit(vm, &op, 1, NULL));
+        }
+    }
+    unbind_bo_unref(bo);
+}
+
 static struct unbind_device_stats stats(void) {
     struct unbind_device_stats stats = UNBIND_DEVICE_STATS_INIT;
     TRY(unbind_device_get_stats(device, &stats));
@@ -163,8 +190,9 @@ int main(int argc, char **argv) {
         memory();
         return 0;
     }
-    if (argc != 3 || (strcmp(argv[1], "immediate") && strcmp(argv[1], "deferred") && strcmp(argv[1], "batched"))) {
-        fprintf(stderr, "cycle: use: cycle immediate|deferred|batched CYCLES, or cycle memory\n");
+    if (argc != 3 || (strcmp(argv[1], "immediate") && strcmp(argv[1], "deferred") && strcmp(argv[1], "batched") &&
+                      strcmp(argv[1], "split"))) {
+        fprintf(stderr, "cycle: use: cycle immediate|deferred|batched|split CYCLES, or cycle memory\n");
         return 2;
     }
     open_device();
@@ -173,6 +201,8 @@ int main(int argc, char **argv) {
         immediate(cycles);
     } else if (strcmp(argv[1], "batched") == 0) {
         batched(cycles);
+    } else if (strcmp(argv[1], "split") == 0) {
+        split(cycles);
     } else {
         for (unsigned i = 0; i < PENDING; i++) bind_and_unbind(i);
         deferred(cycles);

@@ -1,9 +1,9 @@
 // BackendSpace: what stands for the page tables of an address space when a backend has them.
 //
 // The binds and unbinds of the VM that are ready come here, and one piece of work takes them to the backend: all
-// unbinds that are ready, then all binds, over and over until none is left. So the backend sees one update of a VM at a time,
-// and neighbours in time go in one call. What a call began (UNBIND_BACKEND_PENDING) submits the work again when it has
-// been completed.
+// unbinds that are ready, then all binds, over and over until none is left. So the backend sees one update of a VM at a
+// time, and neighbours in time go in one call. What a call began (UNBIND_BACKEND_PENDING) submits the work again when
+// it has been completed.
 //
 //     add, feed -> take -> unmap... -> invalidate -> completed -> map... -> take
 //     suspend, resume -> take -> transfer... -> invalidate -> transferred -> take
@@ -195,21 +195,14 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
 
     func attach(_ engine: EnginePointer) {
         pointee.lock.acquire()
-        engine.pointee.nextInSpace = pointee.engines
-        pointee.engines = engine
+        pointee.engines = engine.entering(before: pointee.engines)
         pointee.lock.release()
     }
 
     func detach(_ engine: EnginePointer) {
         pointee.lock.acquire()
-        defer { pointee.lock.release() }
-        if pointee.engines == engine {
-            pointee.engines = engine.pointee.nextInSpace
-            return
-        }
-        var before = pointee.engines
-        while let candidate = before, candidate.pointee.nextInSpace != engine { before = candidate.pointee.nextInSpace }
-        before!.pointee.nextInSpace = engine.pointee.nextInSpace
+        pointee.engines = engine.leaving(pointee.engines)
+        pointee.lock.release()
     }
 
     /// Calls body with the list of the VM's engines.

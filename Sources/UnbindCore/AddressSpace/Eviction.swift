@@ -59,10 +59,9 @@ struct Eviction {
             vm.pointee.ranges, size: request.nodeSize, alignment: request.placementAlignment, color: request.color,
             placement: request.isHigh ? .high : .best, from: request.lowest, to: request.limit)
         let isFound = offer(to: &scan, request.eviction, moving: moved)
-        var first: VMAPointer?
-        takeBack(from: &scan, &first)
+        var first = takeBack(from: &scan, but: moved)
         guard isFound, let start = scan.place else { throw Status.noSpace }
-        if let moved, !isListed(moved, from: first) {
+        if let moved {
             moved.pointee.nextVictim = first
             first = moved
         }
@@ -123,24 +122,21 @@ struct Eviction {
         return false
     }
 
-    /// Ends the scan and lists what has to go.
-    private func takeBack(from scan: inout EvictionScan, _ first: inout VMAPointer?) {
-        var next = vm.pointee.mostRecent
-        while let vma = next {
-            next = vma.pointee.lessRecent
+    /// Ends the scan and lists what has to go, besides the one that goes in any case. Looks at no more of the list than
+    /// `offer` did.
+    private func takeBack(from scan: inout EvictionScan, but moved: VMAPointer?) -> VMAPointer? {
+        if let moved, moved.node.pointee.isCandidate { _ = scan.remove(moved.node) }
+        var first: VMAPointer?
+        var last: VMAPointer?
+        var next = vm.pointee.leastRecent
+        while scan.hasCandidates, let vma = next {
+            next = vma.pointee.moreRecent
             if !vma.node.pointee.isCandidate || !scan.remove(vma.node) { continue }
-            vma.pointee.nextVictim = first
-            first = vma
+            vma.pointee.nextVictim = nil
+            if let last { last.pointee.nextVictim = vma } else { first = vma }
+            last = vma
         }
-    }
-
-    private func isListed(_ vma: VMAPointer, from first: VMAPointer?) -> Bool {
-        var next = first
-        while let listed = next {
-            if listed == vma { return true }
-            next = listed.pointee.nextVictim
-        }
-        return false
+        return first
     }
 
     /// Turns the list that the VMAs form into one of our own, which outlasts the lock.

@@ -26,6 +26,8 @@ struct VMA: ~Copyable {
     var magic: UInt32 = VMA.magic
     /// Its range; allocated while it is bound or being bound. At `nodeOffset`.
     var node = RangeNode()
+    /// Among its buffer's VMAs that were made with a handle, under its lock: see VMA+Lookup. At `linksOffset`.
+    var links = TreeLinks()
     let count = SharedCount()
     let vm: VMPointer
     let bo: BufferObjectPointer
@@ -46,6 +48,8 @@ struct VMA: ~Copyable {
     var bindFence: FencePointer?
     /// Pins: while there are any, nobody takes the binding away but the end of the VMA or of its VM.
     var pinCount: UInt32 = 0
+    /// So many users may come until all are looked through for those that have ended.
+    fileprivate var usersUntilCleanup: UInt32 = 0
     /// Its place among the VM's bound VMAs, least recently used first; see AddressSpace+Recency.
     var lessRecent: VMAPointer?
     var moreRecent: VMAPointer?
@@ -58,9 +62,14 @@ struct VMA: ~Copyable {
 
     static var magic: UInt32 { 0x7576_6d61 }
     static var nodeOffset: Int { roundUp(MemoryLayout<UInt32>.size, to: MemoryLayout<RangeNode>.alignment) }
+    static var linksOffset: Int {
+        roundUp(nodeOffset + MemoryLayout<RangeNode>.size, to: MemoryLayout<TreeLinks>.alignment)
+    }
     static var noAddress: UInt64 { .max }
     /// The most pins at a time.
     static var pinLimit: UInt32 { 65535 }
+    /// How many of the latest users a new one is compared with.
+    fileprivate static var supersedeLimit: UInt32 { 16 }
 }
 
 enum VMAState: Int32 { case unbound = 0, binding = 1, bound = 2 }
@@ -181,22 +190,29 @@ extension UnsafeMutablePointer where Pointee == VMA {
     }
 
     /// Adds an edge to what the present binding's unbind waits for. The edges of work that has ended, and of earlier
-    /// work on the same timeline, go. Takes over the Await and its reference to the fence.
+    /// work on the same timeline, go: of the latest few each time, and of all when as many have come as were left the
+    /// last time. So a user costs the same however many there are. Takes over the Await and its reference to the fence.
     func addUser(_ edge: AwaitPointer) {
         let cache = pointee.vm.pointee.device.cache(.await)
-        var kept: AwaitPointer?
+        let looksAtAll = pointee.usersUntilCleanup == 0
+        var seen: UInt32 = 0
+        var left: UInt32 = 0
+        var last: AwaitPointer?
         var next = pointee.users
-        while let user = next {
+        while looksAtAll || seen < VMA.supersedeLimit, let user = next {
             next = user.pointee.next
+            seen &+= 1
             let fence = user.pointee.fence
             if fence.isSignalled || edge.pointee.fence.supersedes(fence) {
+                if let last { last.pointee.next = next } else { pointee.users = next }
                 cache.give(user)
             } else {
-                user.pointee.next = kept
-                kept = user
+                last = user
+                left &+= 1
             }
         }
-        edge.pointee.next = kept
+        pointee.usersUntilCleanup = looksAtAll ? max(left, VMA.supersedeLimit) : pointee.usersUntilCleanup &- 1
+        edge.pointee.next = pointee.users
         pointee.users = edge
         pointee.vm.noteUse(of: self)
     }

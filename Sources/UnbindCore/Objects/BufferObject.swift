@@ -7,6 +7,8 @@ import Synchronization
 struct BufferObject: ~Copyable {
     /// `magic` while alive: what a C handle is checked against.
     var magic: UInt32 = BufferObject.magic
+    /// Those of its VMAs that were made with a handle, by address space and view; under `listLock`. At `viewsOffset`.
+    var views = AugmentedTree<VMAOrder>()
     let count = SharedCount()
     let device: DevicePointer
     let id: UInt64
@@ -23,8 +25,8 @@ struct BufferObject: ~Copyable {
 
     // Under the reservation's lock.
 
-    /// Its mappings by batches, also those that a batch is about to make, for which it stays where it is: grows under the
-    /// reservation's lock, shrinks anywhere.
+    /// Its mappings by batches, also those that a batch is about to make, for which it stays where it is: grows under
+    /// the reservation's lock, shrinks anywhere.
     let mappingCount = Atomic<Int>(0)
     /// The context of the fences of its moves, and how many there were.
     let moves: UInt64
@@ -35,6 +37,9 @@ struct BufferObject: ~Copyable {
     let isLost = Atomic<Bool>(false)
 
     static var magic: UInt32 { 0x7562_6f62 }
+    static var viewsOffset: Int {
+        roundUp(MemoryLayout<UInt32>.size, to: MemoryLayout<AugmentedTree<VMAOrder>>.alignment)
+    }
 }
 
 typealias BufferObjectPointer = UnsafeMutablePointer<BufferObject>
@@ -63,8 +68,8 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
         let bo = object.bindMemory(to: BufferObject.self, capacity: 1)
         bo.initialize(
             to: BufferObject(
-                device: device, id: device.nextID(.bufferObject), size: pages.pointee.size, pagesWord: Atomic(pages), reservation: reservation,
-                moves: device.nextContext()))
+                device: device, id: device.nextID(.bufferObject), size: pages.pointee.size, pagesWord: Atomic(pages),
+                reservation: reservation, moves: device.nextContext()))
         device.retain()
         device.handleCreated(.bufferObject, bytes: pages.pointee.size)
         return bo
@@ -142,6 +147,7 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
         vma.pointee.nextInBO = pointee.firstVMA
         pointee.firstVMA?.pointee.previousInBO = vma
         pointee.firstVMA = vma
+        if !vma.isMapping { views.insert(vma.links) }
         pointee.listLock.release()
     }
 
@@ -156,6 +162,7 @@ extension UnsafeMutablePointer where Pointee == BufferObject {
     /// - Locking: the list's is held.
     @inline(__always)
     func removeLocked(_ vma: VMAPointer) {
+        if vma.links.isLinked { views.remove(vma.links) }
         if let next = vma.pointee.nextInBO { next.pointee.previousInBO = vma.pointee.previousInBO }
         if let previous = vma.pointee.previousInBO {
             previous.pointee.nextInBO = vma.pointee.nextInBO

@@ -59,6 +59,9 @@ struct EvictionScan {
         return place != nil
     }
 
+    /// Something that was added has not been taken back.
+    var hasCandidates: Bool { allocator.pointee.candidates != 0 }
+
     /// Takes the node out of the scan again. True if it has to go to make room.
     /// - Complexity: O(1).
     mutating func remove(_ node: RangeNodePointer) -> Bool {

@@ -37,8 +37,9 @@ struct Engine: ~Copyable {
     let jobEnded: JobEnded?
     let jobEndedContext: UnsafeMutableRawPointer?
     let lock = FutexLock(.engine)
-    /// Belongs to the space.
-    var nextInSpace: EnginePointer?
+    /// The list of its space, under whose lock this is.
+    fileprivate(set) var nextInSpace: EnginePointer?
+    fileprivate var previousInSpace: EnginePointer?
 
     // Under the lock.
     var firstJob: JobPointer?
@@ -70,7 +71,8 @@ struct Engine: ~Copyable {
 
     fileprivate init(
         gpu: SoftwareGPUPointer, space: SoftwareSpacePointer?, backend: BackendQueuePointer?, id: UInt64,
-        timeline: UInt64, tlb: TLBPointer?, jobEnding: JobEnded?, jobEnded: JobEnded?, context: UnsafeMutableRawPointer?, item: WorkItem
+        timeline: UInt64, tlb: TLBPointer?, jobEnding: JobEnded?, jobEnded: JobEnded?,
+        context: UnsafeMutableRawPointer?, item: WorkItem
     ) {
         self.gpu = gpu
         softwareSpace = space
@@ -82,6 +84,25 @@ struct Engine: ~Copyable {
         self.jobEnded = jobEnded
         jobEndedContext = context
         self.item = item
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == Engine {
+    /// Enters the list of its space, the first of which it is then; that is the result.
+    func entering(before first: EnginePointer?) -> EnginePointer {
+        pointee.nextInSpace = first
+        first?.pointee.previousInSpace = self
+        return self
+    }
+
+    /// Leaves the list of its space. The result is the first that is left.
+    func leaving(_ first: EnginePointer?) -> EnginePointer? {
+        let (previous, next) = (pointee.previousInSpace, pointee.nextInSpace)
+        invariant(previous != nil || first == self, "an engine was taken off a space it is not in")
+        next?.pointee.previousInSpace = previous
+        guard let previous else { return next }
+        previous.pointee.nextInSpace = next
+        return first
     }
 }
 

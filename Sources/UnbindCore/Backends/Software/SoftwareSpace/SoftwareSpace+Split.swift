@@ -29,15 +29,34 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
         return written
     }
 
-    /// A piece's part of one table. Its entries are there already, or it is a table that is to replace a large page.
+    /// A piece's part of one table. Either its entries are there already, and change only where the piece's ends cut
+    /// pages of 64 KiB; or it is a table that is to replace a large page, and fills up.
     func divide(_ table: PageTablePointer, from start: UInt64, to end: UInt64, _ plan: BindingPlan) -> UInt64 {
         table.pointee.writers = table.pointee.writers &+ 1
         if table.pointee.level == 1 { return 0 }
+        if !isLinked(table) { return put(table, from: start, to: end, of: start..<end, plan) }
+        if !plan.usesMedium { return 0 }
+        let firstWhole = Swift.min(end, roundUp(start, to: PageSize.medium))
+        let lastEnd = Swift.max(firstWhole, roundDown(end, to: PageSize.medium))
+        return put(table, from: start, to: firstWhole, of: start..<end, plan)
+            &+ put(table, from: lastEnd, to: end, of: start..<end, plan)
+    }
+
+    private func isLinked(_ table: PageTablePointer) -> Bool {
+        let parent = table.pointee.parent.unsafelyUnwrapped
+        return parent.entry(table.pointee.index).raw == PageTableEntry.table(at: table.address)
+    }
+
+    /// Makes the entries from `start` to `end` what they are to be in a piece that has `part` of the table.
+    private func put(
+        _ table: PageTablePointer, from start: UInt64, to end: UInt64, of part: Range<UInt64>, _ plan: BindingPlan
+    ) -> UInt64 {
         var written: UInt64 = 0
         var address = start
         while address < end {
             let block = roundDown(address, to: PageSize.medium)
-            let isMedium = plan.usesMedium && block >= start && block &+ PageSize.medium <= end
+            let isMedium =
+                plan.usesMedium && block >= part.lowerBound && block &+ PageSize.medium <= part.upperBound
             let value = (address &+ plan.delta) | plan.flags | (isMedium ? PageTableEntry.medium : 0)
             let entry = table.pointee.entries + PageTableLevel.index(address, 0)
             let old = entry.pointee.load(ordering: .relaxed)

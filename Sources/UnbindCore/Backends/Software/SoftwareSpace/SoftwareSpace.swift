@@ -188,8 +188,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
 
     func attach(_ engine: EnginePointer) {
         pointee.engineLock.acquire()
-        engine.pointee.nextInSpace = pointee.engines
-        pointee.engines = engine
+        pointee.engines = engine.entering(before: pointee.engines)
         pointee.engineLock.release()
         countEngines(by: 1)
     }
@@ -203,16 +202,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
 
     func detach(_ engine: EnginePointer) {
         pointee.engineLock.acquire()
-        if pointee.engines == engine {
-            pointee.engines = engine.pointee.nextInSpace
-        } else {
-            var before = pointee.engines
-            while let candidate = before, candidate.pointee.nextInSpace != engine {
-                before = candidate.pointee.nextInSpace
-            }
-            invariant(before != nil, "an engine was taken off a space it is not in")
-            before.unsafelyUnwrapped.pointee.nextInSpace = engine.pointee.nextInSpace
-        }
+        pointee.engines = engine.leaving(pointee.engines)
         pointee.engineLock.release()
         countEngines(by: -1)
     }
