@@ -267,3 +267,117 @@ TEST(many_users, "users that have ended are let go, however many others are stil
     unbind_vma_unref(vma);
     gpu_close(&gpu);
 }
+
+/* What a bind meets: one of its allocations takes until the unbind that it awaits has ended, on another thread. */
+static struct {
+    unbind_fence *user;
+    uint64_t calls, slow_call;
+    bool is_slow, has_ended;
+} meanwhile;
+static __thread bool is_binding;
+
+static void *slow_allocate(void *user_data, size_t size, size_t alignment) {
+    if (is_binding && ++meanwhile.calls == meanwhile.slow_call) {
+        __atomic_store_n(&meanwhile.is_slow, true, __ATOMIC_RELEASE);
+        for (unsigned i = 0; i < 2000 && !__atomic_load_n(&meanwhile.has_ended, __ATOMIC_ACQUIRE); i++) sleep_ms(1);
+        sleep_ms(2); /* for what the worker does after that */
+    }
+    return hooks_allocate(user_data, size, alignment);
+}
+
+static void note_end(void *user_data, void *memory) {
+    (void)user_data;
+    (void)memory;
+    __atomic_store_n(&meanwhile.has_ended, true, __ATOMIC_RELEASE);
+}
+
+static void *end_user(void *nothing) {
+    while (!__atomic_load_n(&meanwhile.is_slow, __ATOMIC_ACQUIRE)) sleep_ms(1);
+    signal_and_drop(meanwhile.user);
+    return nothing;
+}
+
+TEST(ends_meanwhile, "P15: an unbind that ends while a bind over it is at work is awaited as it was, whoever has its memory") {
+    static char page[4096] __attribute__((aligned(4096)));
+    for (uint64_t call = 1; call == 1 || meanwhile.calls >= meanwhile.slow_call; call++) {
+        struct gpu gpu;
+        struct unbind_allocator allocator;
+        struct unbind_device_options options = gpu_options(&gpu, UNBIND_EXECUTOR_POOL, &allocator);
+        struct unbind_page found = UNBIND_PAGE_INIT;
+        unbind_bo *old_bo = NULL;
+        unbind_fence *bind = NULL;
+        pthread_t thread;
+        memset(&meanwhile, 0, sizeof meanwhile);
+        meanwhile.slow_call = call;
+        allocator.allocate = slow_allocate;
+        options.flags = UNBIND_DEVICE_NO_SLABS; /* what is freed is overwritten */
+        REQUIRE(unbind_device_open_software(&options, &gpu.device) == 0);
+        REQUIRE(unbind_vm_create(gpu.device, NULL, &gpu.vm) == 0);
+        REQUIRE(unbind_bo_wrap(gpu.device, page, PAGE, note_end, NULL, &old_bo) == 0);
+        unbind_bo *bo = make_bo(&gpu, PAGE);
+        unbind_vma *old = make_vma(&gpu, old_bo, 0x5000), *over = make_vma(&gpu, bo, 0x5000);
+        unbind_bo_unref(old_bo);
+        REQUIRE(unbind_vma_bind(old, 0) == 0);
+        meanwhile.user = make_fence(&gpu);
+        REQUIRE(unbind_vma_add_user(old, meanwhile.user) == 0);
+        /* Nobody but the address space knows the unbind: neither a fence nor the buffer's reservation. */
+        REQUIRE(unbind_vma_unbind_async(old, 0, NULL) == 0);
+        unbind_vma_unref(old);
+        REQUIRE(pthread_create(&thread, NULL, end_user, NULL) == 0);
+        is_binding = true;
+        CHECK_EQUAL(unbind_vma_bind_async(over, 0, &bind), 0);
+        is_binding = false;
+        __atomic_store_n(&meanwhile.is_slow, true, __ATOMIC_RELEASE);
+        pthread_join(thread, NULL);
+        CHECK_EQUAL(finish(bind), 0);
+        CHECK_EQUAL(unbind_vm_find_page(gpu.vm, 0x5000, &found), 0);
+        CHECK_EQUAL(found.bo_id, unbind_bo_id(bo));
+        unbind_vma_unref(over);
+        unbind_bo_unref(bo);
+        gpu_close(&gpu);
+    }
+    CHECK(meanwhile.slow_call > 4);
+}
+
+static bool is_over;
+
+static unbind_vma *cycled;
+
+static void *cycles(void *gpu) {
+    while (!__atomic_load_n(&is_over, __ATOMIC_ACQUIRE)) {
+        unbind_fence *user = make_fence((struct gpu *)gpu);
+        REQUIRE(unbind_vma_bind(cycled, 0) == 0);
+        REQUIRE(unbind_vma_add_user(cycled, user) == 0);
+        REQUIRE(unbind_vma_unbind_async(cycled, 0, NULL) == 0);
+        signal_and_drop(user);
+    }
+    return NULL;
+}
+
+TEST(counted_together, "the statistics never tell of fewer pending unbinds than there are, whatever else begins and ends") {
+    enum { PENDING = 4 };
+    struct gpu gpu;
+    pthread_t thread;
+    unbind_fence *user;
+    unsigned looks = getenv("UNDER_VALGRIND") ? 20000 : 20000000, too_few = 0;
+    gpu_open(&gpu, UNBIND_EXECUTOR_POOL);
+    user = make_fence(&gpu);
+    for (unsigned i = 0; i < PENDING; i++) {
+        unbind_vma *vma = bind_new(&gpu, PAGE, 0x10000 + i * PAGE);
+        REQUIRE(unbind_vma_add_user(vma, user) == 0);
+        REQUIRE(unbind_vma_unbind_async(vma, 0, NULL) == 0);
+        unbind_vma_unref(vma);
+    }
+    cycled = bind_new(&gpu, PAGE, 0x20000);
+    REQUIRE(pthread_create(&thread, NULL, cycles, &gpu) == 0);
+    for (unsigned i = 0; i < looks; i++) {
+        struct unbind_vm_stats stats = vm_stats(gpu.vm);
+        too_few += stats.pending < PENDING || stats.unbinds_completed + PENDING > stats.unbinds;
+    }
+    __atomic_store_n(&is_over, true, __ATOMIC_RELEASE);
+    pthread_join(thread, NULL);
+    CHECK_EQUAL(too_few, 0);
+    signal_and_drop(user);
+    unbind_vma_unref(cycled);
+    gpu_close(&gpu);
+}

@@ -106,20 +106,22 @@ struct BindAttempt {
             if reaction == .wait, let resource = vma.pointee.resource, resource.isHeld { throw Status.busy }
         }
         if let view = vma.pointee.view { viewPages = try pages.makeView(view.pointee) }
+        // Here, because it reaps, and because from the first edge until all are armed nothing may be reaped.
+        if !vm.pointee.pending.reserve() { throw Status.noMemory }
+        defer { if !isBound { vm.pointee.pending.unreserve() } }
         let start = try isMoving ? eviction.makeRoom(for: request, moving: vma) : takeRange()
         defer { if !isBound, !isMoving, vma.node.pointee.isAllocated { vm.pointee.ranges.remove(vma.node) } }
         var binding = makeBinding(at: start)
         let range = start...(start &+ (request.nodeSize &- 1))
         let searched = searchedRange(around: range, of: binding)
         let modes = vm.tableModes(wantedBy: binding)
+        defer { vm.pointee.pending.endLending() }
         collectDependencies(in: searched)
         if blocker == nil, eviction.count > 0 { try awaitEvicted(searched) }
         if let backend { try prepareWork(for: backend) }
         if let blocker { return .blocked(blocker) }
         if eviction.lacksPower { return .needsPower(eviction.count) }
         if eviction.count > 0 { try vm.pointee.ranges.reserveInsertion() }
-        if !vm.pointee.pending.reserve() { throw Status.noMemory }
-        defer { if !isBound { vm.pointee.pending.unreserve() } }
         if edges == nil, vm.pointee.isPlain, eviction.count == 0, viewPages == nil {
             let placed = try vm.pointee.space.place(binding)
             isBound = true
@@ -235,10 +237,12 @@ struct BindAttempt {
         }
     }
 
-    /// What is published has a reference of its own until it has completed and, the VM's lock being held, beyond that.
+    /// What is published has a reference of its own until it is reaped: when its edge is armed, at the latest, it counts
+    /// on that no more.
     private mutating func depend(on unbind: ResourcePointer) {
         if blocker != nil { return }
         let cache = device.cache(.await)
+        vm.pointee.pending.lend()
         let edge = reaction == .await ? cache.takeAwait(borrowing: unbind.fence, function: bindUnbindEnded) : nil
         add(edge, on: unbind.fence)
     }
@@ -298,6 +302,13 @@ struct BindAttempt {
         let resource = install(binding, boID: boID, isForLater: isForLater)
         if let stream = vm.pointee.stream { stream.recordBind(resource, isPending: isForLater) }
         count(now: now)
+        if edges != nil {
+            vm.pointee.history.record(.bindScheduled, start: binding.start, size: binding.size, boID: boID, time: now)
+            let fence = startWork(resource, at: now)
+            vm.pointee.pending.endLending()
+            vm.pointee.pending.reap()
+            return .underWay(fence)
+        }
         vm.pointee.pending.reap(recording: .bindScheduled, of: binding, boID: boID, time: now)
         if isForLater { return .underWay(startWork(resource, at: now)) }
         let entries = resource.writeEntries(binding)

@@ -135,10 +135,11 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         result.pending_peak = stats.pointee.pendingPeak
         result.bound = UInt64(pointee.ranges.count)
         result.bound_bytes = pointee.ranges.allocatedBytes
-        let completedAtOnce = stats.pointee.completedAtOnce
+        // With the lock, without which none is scheduled: those that complete later have not begun for these figures.
+        let completed = stats.pointee.completedAtOnce &+ stats.pointee.completed.load(ordering: .relaxed)
         pointee.lock.release()
         result.unbinds = result.unbinds_immediate + result.unbinds_deferred
-        result.unbinds_completed = completedAtOnce &+ stats.pointee.completed.load(ordering: .relaxed)
+        result.unbinds_completed = completed
         // Counted before their fences signal: whoever has seen a fence signal does not find its unbind pending.
         result.pending = result.unbinds.subtractingSaturating(result.unbinds_completed)
         result.unbinds_skipped_ptes = stats.pointee.skipped.load(ordering: .relaxed)

@@ -16,6 +16,10 @@ struct PendingUnbinds: ~Copyable {
     /// Completed and still in the index; newest first. Each with the chain's reference.
     fileprivate let completed = Atomic<ResourcePointer?>(nil)
     fileprivate let history: HistoryPointer
+    #if DEBUG
+        /// Somebody relies on the chain's references.
+        fileprivate var isLent = false
+    #endif
 
     init(memory: UnsafeMutablePointer<Memory>, history: HistoryPointer) {
         index = IntervalIndex(memory: memory)
@@ -57,6 +61,21 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
     fileprivate var index: UnsafeMutablePointer<IntervalIndex> {
         // The index is the first member.
         UnsafeMutableRawPointer(self).assumingMemoryBound(to: IntervalIndex.self)
+    }
+
+    /// From now on the caller relies on the chain's references: nothing may be reaped until `endLending`.
+    @inline(__always)
+    func lend() {
+        #if DEBUG
+            pointee.isLent = true
+        #endif
+    }
+
+    @inline(__always)
+    func endLending() {
+        #if DEBUG
+            pointee.isLent = false
+        #endif
     }
 
     /// Makes sure that one more unbind can be published. False, and nothing changes, if there is no memory.
@@ -121,6 +140,9 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
 
     @inline(__always)
     private func remove(_ completed: ResourcePointer?) {
+        #if DEBUG
+            invariant(!pointee.isLent, "unbinds were reaped while a bind relied on their references")
+        #endif
         var next = completed
         while let resource = next {
             next = resource.pointee.next
