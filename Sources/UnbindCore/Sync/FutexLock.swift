@@ -6,6 +6,9 @@
 // instructions, and a sleep is never long: it ends by itself after a millisecond, and the thread looks again. The store
 // is the last that a release does to the lock: whoever gets the lock then may free what it is part of. Not recursive.
 //
+// Who comes first takes it, which is mostly a thread that has just left it: that is quick, and unfair. So a thread that
+// has slept in vain a few times asks for the lock, and the next release hands it over, to nobody else.
+//
 // Every lock has a rank; a thread may only acquire ranks above those it holds (LockRank). Debug builds check that.
 
 import CSystem
@@ -47,8 +50,17 @@ struct FutexLock: ~Copyable {
     #if DEBUG
         private let rank: LockRank
     #endif
-    private let word = Atomic<UInt32>(0)
+    private let word = Atomic<UInt32>(FutexLock.free)
+    /// Threads that sleep or are about to, and in units of `asks` those among them that ask for the lock.
     private let sleepers = Atomic<UInt32>(0)
+
+    private static var free: UInt32 { 0 }
+    private static var held: UInt32 { 1 }
+    /// Left to one of those who ask for it.
+    private static var handedOver: UInt32 { 2 }
+    private static var asks: UInt32 { 1 << 16 }
+    /// A thread asks when it has slept so many times in vain.
+    private static var patience: Int { 2 }
 
     @inline(__always)
     init(_ rank: LockRank) {
@@ -80,14 +92,29 @@ struct FutexLock: ~Copyable {
         #if DEBUG
             LockOrder.didRelease(rank)
         #endif
-        let hasSleepers = sleepers.load(ordering: .relaxed) != 0
-        word.store(0, ordering: .releasing)
-        if hasSleepers { wakeOne() }
+        let sleepers = sleepers.load(ordering: .relaxed)
+        if sleepers != 0 { return release(sleepers) }
+        word.store(FutexLock.free, ordering: .releasing)
+    }
+
+    @inline(never)
+    private func release(_ sleepers: UInt32) {
+        let address = word.address
+        if sleepers < FutexLock.asks {
+            word.store(FutexLock.free, ordering: .releasing)
+            csys_futex_wake(address, 1)
+        } else {
+            // Which of those who sleep has asked is not known.
+            word.store(FutexLock.handedOver, ordering: .releasing)
+            csys_futex_wake(address, UInt32(Int32.max))
+        }
     }
 
     @inline(__always)
-    private func take() -> Bool {
-        word.compareExchange(expected: 0, desired: 1, successOrdering: .acquiring, failureOrdering: .relaxed).exchanged
+    private func take(from state: UInt32 = FutexLock.free) -> Bool {
+        word.compareExchange(
+            expected: state, desired: FutexLock.held, successOrdering: .acquiring, failureOrdering: .relaxed
+        ).exchanged
     }
 
     @inline(never)
@@ -101,15 +128,22 @@ struct FutexLock: ~Copyable {
             if pauses < 256 { pauses = pauses &* 2 }
         }
         _ = sleepers.wrappingAdd(1, ordering: .sequentiallyConsistent)
-        while !take() {
+        var sleeps = 0
+        var hasAsked = false
+        while !take(), !hasAsked || !take(from: FutexLock.handedOver) {
+            if sleeps == FutexLock.patience, !hasAsked {
+                hasAsked = true
+                _ = sleepers.wrappingAdd(FutexLock.asks, ordering: .relaxed)
+                continue
+            }
+            let seen = word.load(ordering: .relaxed)
+            if seen == FutexLock.free || (hasAsked && seen == FutexLock.handedOver) { continue }
             // -EAGAIN (the word changed), -EINTR and -ETIMEDOUT all mean: look again.
-            _ = csys_futex_wait(word.address, 1, csys_monotonic_ns() &+ 1_000_000)
+            _ = csys_futex_wait(word.address, seen, csys_monotonic_ns() &+ 1_000_000)
+            sleeps += 1
         }
-        _ = sleepers.wrappingSubtract(1, ordering: .relaxed)
+        _ = sleepers.wrappingSubtract(hasAsked ? FutexLock.asks &+ 1 : 1, ordering: .relaxed)
     }
-
-    @inline(never)
-    private func wakeOne() { csys_futex_wake(word.address, 1) }
 }
 
 extension Atomic where Value == UInt32 {
