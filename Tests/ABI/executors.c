@@ -242,6 +242,51 @@ TEST(manual_pump, "the manual executor runs when it is pumped and only then, and
     gpu_close(&gpu);
 }
 
+static struct {
+    struct gpu *gpu;
+    unbind_queue *queue;
+    bool runs_until;
+} helper;
+
+static void *submit_and_run(void *nothing) {
+    struct unbind_command delay = command_delay(20000000);
+    unbind_device *device = helper.gpu->device;
+    REQUIRE(submit(helper.queue, &delay, 1, NULL, NULL, NULL) == 0);
+    if (helper.runs_until) CHECK_EQUAL(unbind_device_run_until(device, unbind_device_now(device)), 0);
+    else CHECK_EQUAL(unbind_device_run(device, 0, NULL), 0);
+    return nothing;
+}
+
+TEST(two_pumps, "an event loop that polls is told of a timer that came up while another thread ran the device's work") {
+    for (unsigned way = 0; way < 4; way++) {
+        struct gpu gpu;
+        uint64_t next = 0;
+        int fd = -1;
+        gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+        helper.gpu = &gpu;
+        helper.queue = make_queue(&gpu);
+        helper.runs_until = way % 2;
+        REQUIRE(unbind_device_get_eventfd(gpu.device, &fd) == 0);
+        CHECK_EQUAL(unbind_device_next_event(gpu.device, &next), 0);
+        CHECK(next == UINT64_MAX && !readable(fd));
+        if (way < 2) {
+            pthread_t thread;
+            REQUIRE(pthread_create(&thread, NULL, submit_and_run, NULL) == 0);
+            pthread_join(thread, NULL);
+            CHECK(readable(fd));
+            CHECK_EQUAL(unbind_device_run(gpu.device, 0, NULL), 0);
+        } else {
+            submit_and_run(NULL); /* the loop itself: it asks before it polls */
+        }
+        CHECK(!readable(fd));
+        CHECK_EQUAL(unbind_device_next_event(gpu.device, &next), 0);
+        CHECK(next < UINT64_MAX);
+        CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
+        unbind_queue_unref(helper.queue);
+        gpu_close(&gpu);
+    }
+}
+
 TEST(run_limited, "pumping stops after the number of pieces asked for") {
     struct gpu gpu;
     uint32_t ran = 9, total = 0;

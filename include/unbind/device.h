@@ -288,8 +288,9 @@ int unbind_device_next_event(unbind_device *device, uint64_t *out_time_ns);
 /*
  * Manual executor: an eventfd that is readable while work is ready that
  * unbind_device_run has not yet seen; work that becomes ready by the clock alone
- * does not make it readable: see unbind_device_next_event. It belongs to the
- * device: do not read, write or close it.
+ * does not make it readable: see unbind_device_next_event. If another thread than
+ * the last that asked that runs work, it becomes readable also when a time is left
+ * to wait for: look again then. It belongs to the device: do not read, write or close it.
  *
  * Blocks: no. Errors: -EINVAL, -ENOENT, -EOPNOTSUPP (not manual). Since: 0.1
  */

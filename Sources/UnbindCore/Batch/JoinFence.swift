@@ -62,9 +62,11 @@ extension UnsafeMutablePointer where Pointee == JoinFence {
     }
 
     fileprivate func completed(_ edge: AwaitPointer, by member: FencePointer) {
+        let device = fence.device
         let isOpen = complete(member)
-        // Still there: until it has signalled it has a reference of its own, and this is what it waits for.
-        fence.device.free(edge, on: member)
+        RaceWindow.memberIsCounted.pass(device)
+        // Unless this was the last that it waited for, another thread may have ended and freed it by now.
+        device.free(edge, on: member)
         guard isOpen else { return }
         Relay.hand(relay, context: UnsafeMutableRawPointer(self)) { join in
             join.assumingMemoryBound(to: JoinFence.self).signal()

@@ -39,8 +39,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
                 perform(work)
                 count += 1
             }
-            // What is left by the clock alone is told by nextEvent.
-            if pointee.firstReady != nil { raiseEvent() } else { clearEvent() }
+            if hasNewsForLoop { raiseEvent() } else { clearEvent() }
         }
         pointee.lock.release()
         return count
@@ -71,7 +70,15 @@ extension UnsafeMutablePointer where Pointee == Executor {
                 _ = sleepForWork(until: Swift.min(earliestTimer, time))
             }
         }
-        if pointee.firstReady != nil { raiseEvent() }
+        if hasNewsForLoop { raiseEvent() }
+    }
+
+    /// What is left by the clock alone is told by nextEvent, which the event loop asks before it polls; if it is polling
+    /// already, while another thread runs its work, it has to be told.
+    private var hasNewsForLoop: Bool {
+        if pointee.firstReady != nil { return true }
+        guard pointee.timers != nil, let loop = pointee.loopThread else { return false }
+        return loop != pthread_self()
     }
 
     /// Simulated: the calling thread was busy for so long, and the device went on meanwhile. Nothing inside a work

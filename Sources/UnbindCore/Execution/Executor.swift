@@ -51,6 +51,8 @@ struct Executor: ~Copyable {
     var eventIsRaised = false
     /// Somebody has asked for the event descriptor.
     var eventIsWatched = false
+    /// The thread that asked last when there would be something to do: the event loop.
+    var loopThread: pthread_t?
 
     let lock = FutexLock(.executor)
     /// Changed whenever a sleeper is to look again.
@@ -184,6 +186,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
     var nextEvent: UInt64 {
         pointee.lock.acquire()
         defer { pointee.lock.release() }
+        pointee.loopThread = pthread_self()
         if let first = pointee.firstReady { return Swift.min(first.pointee.due, now) }
         return earliestTimer
     }

@@ -107,7 +107,7 @@ import Testing
             let item = WorkItemPointer.allocate(capacity: 1)
             item.initialize(
                 to: WorkItem(label: 0, context: UnsafeMutableRawPointer(item)) { context, _ in
-                    memset(context, 0xAA, MemoryLayout<WorkItem>.size)
+                    overwrite(context, 0xAA, MemoryLayout<WorkItem>.size)
                     context.assumingMemoryBound(to: WorkItem.self).deallocate()
                 })
             pointer.submit(item)

@@ -90,7 +90,7 @@ final class HookedMemory: @unchecked Sendable {
                 return
             }
             if known != size { complaints.append("\(known) bytes were given back as \(size)") }
-            memset(memory, 0x5a, known)
+            overwrite(memory, 0x5a, known)
             free(memory)
         }
     }
@@ -108,6 +108,10 @@ final class HookedMemory: @unchecked Sendable {
         return hooks
     }
 }
+
+/// memset, but the compiler does not know, and so does not leave it out before a free.
+let overwrite = unsafeBitCast(
+    dlsym(nil, "memset"), to: (@convention(c) (UnsafeMutableRawPointer, Int32, Int) -> Void).self)
 
 /// A struct of the header with its struct_size set: what the *_INIT macros are in C.
 func makeHeaderStruct<T>(_ value: T) -> T {

@@ -105,8 +105,11 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
             pointee.lock.acquire()
             var next = pointee.firstTimeline
             while let timeline = next, timeline.pointee.count == 0 { next = timeline.pointee.next }
+            // Its owner leaves it to this thread.
+            next?.pointee.isGathered = true
             pointee.lock.release()
             guard let timeline = next else { return }
+            RaceWindow.lossIsToBeTold.pass(self)
             complete(timeline, upTo: .max, error: Status.lost.raw)
         }
     }

@@ -75,7 +75,10 @@ extension UnsafeMutablePointer where Pointee == Device {
             fence.drop()
             throw error
         }
+        RaceWindow.importIsListed.pass(self)
         timeline.watch(PointCompletion(context: object, function: importedFenceSignalled))
+        // A device that has been closed meanwhile has found nothing to take back.
+        if fence.isSignalled { fence.stopWatching() }
         return fence
     }
 }
@@ -92,12 +95,13 @@ extension UnsafeMutablePointer where Pointee == Fence {
 extension UnsafeMutablePointer where Pointee == ImportedFence {
     fileprivate var fence: FencePointer { UnsafeMutableRawPointer(self).assumingMemoryBound(to: Fence.self) }
 
+    /// The device stays until the count of its work says so, and takes the thread that tells with it, which so must not
+    /// be the one to drop the last reference.
     fileprivate func dropWatch() {
         let device = fence.device
-        device.retain()
         fence.drop()
         device.workEnded()
-        device.drop()
+        RaceWindow.watchIsDropped.pass(device)
     }
 }
 
