@@ -202,17 +202,22 @@ static void backend_calls(void) {
 
 void batch_benchmarks(void) {
     static const unsigned sizes[] = {1, 16, 256, PAGES};
-    double single[2], in_one[4] = {0, 0, 0, 0};
+    static const struct { const char *name; bool backwards, deferred; } kinds[] = {
+        {"one", false, false}, {"each", true, false}, {"one.deferred", false, true}, {"each.deferred", true, true}};
+    double single[2], of_one[4], of_many[4];
     if (bench_options.only && strncmp("batch", bench_options.only, strlen(bench_options.only)) != 0) return;
     for (int deferred = 0; deferred < 2; deferred++) single[deferred] = singles(deferred);
-    for (int i = 0; i < 4; i++) in_one[0] = batches("one", sizes[i], false, false);
-    for (int i = 0; i < 4; i++) in_one[1] = batches("each", sizes[i], true, false);
-    for (int i = 0; i < 4; i++) in_one[2] = batches("one.deferred", sizes[i], false, true);
-    for (int i = 0; i < 4; i++) in_one[3] = batches("each.deferred", sizes[i], true, true);
+    for (int kind = 0; kind < 4; kind++) {
+        for (int i = 0; i < 4; i++) {
+            double time = batches(kinds[kind].name, sizes[i], kinds[kind].backwards, kinds[kind].deferred);
+            if (i == 0) of_one[kind] = time;
+            of_many[kind] = time;
+        }
+    }
     bench_group_end("batches: neighbours, n operations a call, and single calls on VMAs", NULL);
-    if (in_one[3] > 0 && single[1] > 0)
-        printf("  an unmap of a call of 4,096, of a single one: %.2f (one), %.2f (each); deferred %.2f, %.2f\n",
-               in_one[0] / single[0], in_one[1] / single[0], in_one[2] / single[1], in_one[3] / single[1]);
+    for (int kind = 0; kind < 4 && of_many[3] > 0 && of_one[3] > 0; kind++)
+        printf("  an unmap in a call of 4,096 (%s): %.3f of a call for one, %.2f of a call on a VMA\n", kinds[kind].name,
+               of_many[kind] / of_one[kind], of_many[kind] / single[kinds[kind].deferred]);
     printf("a thousand neighbours, unbound behind one fence\n");
     backend_calls();
 }
