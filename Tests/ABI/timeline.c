@@ -357,6 +357,146 @@ TEST(bad, "bad arguments are refused, change nothing and leave the out-parameter
     gpu_close(&gpu);
 }
 
+/* MARK: batches of several threads */
+
+struct lines {
+    struct gpu gpu;
+    unbind_vm *vms[2]; /* one batch at a time is made in each */
+    unbind_timeline *line[2];
+    char *given[2]; /* by thread: whether its batch was given the points of this number */
+    unsigned next, count, tries;
+    int stop;
+};
+
+static int submit_points(unbind_vm *vm, struct unbind_sync *points, uint32_t count) {
+    struct unbind_batch batch = UNBIND_BATCH_INIT;
+    batch.mode = UNBIND_BATCH_ASYNC;
+    batch.flags = UNBIND_BATCH_NO_WAIT;
+    batch.signals = points;
+    batch.signal_count = count;
+    return unbind_vm_submit(vm, NULL, 0, &batch);
+}
+
+static void lines_open(struct lines *lines, uint32_t executor) {
+    memset(lines, 0, sizeof *lines);
+    gpu_open(&lines->gpu, executor);
+    lines->vms[0] = lines->gpu.vm;
+    REQUIRE(unbind_vm_create(lines->gpu.device, NULL, &lines->vms[1]) == 0);
+    for (int i = 0; i < 2; i++) lines->line[i] = make_timeline(&lines->gpu);
+}
+
+static void lines_close(struct lines *lines) {
+    for (int i = 0; i < 2; i++) unbind_timeline_unref(lines->line[i]);
+    unbind_vm_unref(lines->vms[1]);
+    gpu_close(&lines->gpu);
+}
+
+TEST(points_of_a_batch, "the points of a batch may be of the same timeline, in any order of timelines") {
+    struct lines lines;
+    lines_open(&lines, UNBIND_EXECUTOR_MANUAL);
+    unbind_timeline *one = lines.line[0], *other = lines.line[1];
+    struct unbind_sync points[24];
+    struct unbind_sync falls[] = {{NULL, other, 30}, {NULL, one, 31}, {NULL, other, 29}};
+    for (uint64_t i = 0; i < 24; i++) points[i] = (struct unbind_sync){NULL, lines.line[i % 3 == 1], i + 1};
+    CHECK_EQUAL(submit_points(lines.gpu.vm, points, 24), 0);
+    CHECK(value_of(one) == 24 && value_of(other) == 23);
+    CHECK_EQUAL(submit_points(lines.gpu.vm, falls, 3), -EINVAL);
+    CHECK_EQUAL(submit_points(lines.gpu.vm, falls + 1, 2), 0);
+    CHECK(value_of(one) == 31 && value_of(other) == 29);
+    lines_close(&lines);
+}
+
+TEST(batch_without_memory, "a batch that finds no memory for a point adds none to any timeline") {
+    for (unsigned n = 1;; n++) {
+        struct lines lines;
+        struct unbind_sync points[18];
+        unbind_fence *none = UNTOUCHED(unbind_fence);
+        REQUIRE(n < 100);
+        lines_open(&lines, UNBIND_EXECUTOR_MANUAL);
+        for (uint64_t i = 0; i < 18; i++) points[i] = (struct unbind_sync){NULL, lines.line[i / 9], i + 1};
+        lines.gpu.hooks.fail_at = lines.gpu.hooks.calls + n;
+        int status = submit_points(lines.gpu.vm, points, 18);
+        lines.gpu.hooks.fail_at = 0;
+        CHECK_EQUAL(status, lines.gpu.hooks.failed ? -ENOMEM : 0);
+        for (int i = 0; i < 2 && status != 0; i++) {
+            CHECK_EQUAL(value_of(lines.line[i]), 0);
+            CHECK_EQUAL(unbind_timeline_get_point(lines.line[i], 1, &none), -EAGAIN);
+        }
+        if (status != 0) CHECK_EQUAL(submit_points(lines.gpu.vm, points, 18), 0);
+        CHECK(value_of(lines.line[0]) == 9 && value_of(lines.line[1]) == 18);
+        lines_close(&lines);
+        if (status == 0) {
+            CHECK(n > 4);
+            return;
+        }
+    }
+}
+
+static void *submit_in_vain(void *argument) {
+    struct lines *lines = (struct lines *)argument;
+    struct unbind_sync points[33];
+    for (uint64_t i = 0; i < 32; i++) points[i] = (struct unbind_sync){NULL, lines->line[0], 1000000 + i};
+    points[32] = (struct unbind_sync){NULL, lines->line[1], 1}; /* is there already */
+    while (!__atomic_load_n(&lines->stop, __ATOMIC_RELAXED)) {
+        CHECK_EQUAL(submit_points(lines->vms[0], points, 33), -EINVAL);
+        __atomic_fetch_add(&lines->tries, 1, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+TEST(failing_batch, "a batch that fails shows in no timeline, not even for a moment") {
+    struct lines lines;
+    pthread_t thread;
+    unsigned shown = 0, refused = 0, rounds = getenv("UNDER_VALGRIND") ? 300 : 100000;
+    lines_open(&lines, UNBIND_EXECUTOR_POOL);
+    CHECK_EQUAL(unbind_timeline_signal(lines.line[1], 1), 0);
+    REQUIRE(pthread_create(&thread, NULL, submit_in_vain, &lines) == 0);
+    for (uint64_t i = 1; refused == 0 && i < 1000000; i++) {
+        if (i > rounds && __atomic_load_n(&lines.tries, __ATOMIC_RELAXED) >= rounds / 10) break;
+        unbind_fence *none = NULL;
+        shown += unbind_timeline_get_point(lines.line[0], i, &none) != -EAGAIN;
+        refused += unbind_timeline_signal(lines.line[0], i) != 0;
+        unbind_fence_unref(none);
+    }
+    __atomic_store_n(&lines.stop, 1, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    CHECK_EQUAL(shown, 0);
+    CHECK_EQUAL(refused, 0);
+    lines_close(&lines);
+}
+
+static void *submit_in_turn(void *argument) {
+    struct lines *lines = (struct lines *)argument;
+    unsigned self = __atomic_fetch_add(&lines->next, 1, __ATOMIC_RELAXED);
+    for (unsigned i = 1; i <= lines->count; i++) {
+        struct unbind_sync points[32];
+        for (unsigned k = 0; k < 32; k++) {
+            points[k] = (struct unbind_sync){NULL, lines->line[k < 16 ? self : 1 - self], 16 * i + k % 16};
+        }
+        int status = submit_points(lines->vms[self], points, 32);
+        CHECK(status == 0 || status == -EINVAL);
+        lines->given[self][i] = status == 0;
+    }
+    return NULL;
+}
+
+TEST(one_of_two, "of two batches that add the same points to two timelines, one the other way round, one succeeds") {
+    struct lines lines;
+    pthread_t threads[2];
+    unsigned wrong = 0;
+    lines_open(&lines, UNBIND_EXECUTOR_POOL);
+    lines.count = getenv("UNDER_VALGRIND") ? 100 : 10000;
+    for (int i = 0; i < 2; i++) REQUIRE((lines.given[i] = (char *)calloc(lines.count + 1, 1)) != NULL);
+    for (int i = 0; i < 2; i++) REQUIRE(pthread_create(&threads[i], NULL, submit_in_turn, &lines) == 0);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    for (unsigned i = 1; i <= lines.count; i++) wrong += lines.given[0][i] == lines.given[1][i];
+    CHECK_EQUAL(wrong, 0);
+    CHECK_EQUAL(unbind_device_wait_idle(lines.gpu.device, FOREVER, 0), 0);
+    for (int i = 0; i < 2; i++) CHECK_EQUAL(value_of(lines.line[i]), 16 * lines.count + 15);
+    for (int i = 0; i < 2; i++) free(lines.given[i]);
+    lines_close(&lines);
+}
+
 /* MARK: no memory */
 
 struct scene {

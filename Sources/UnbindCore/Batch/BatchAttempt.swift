@@ -28,7 +28,7 @@ struct BatchAttempt: ~Copyable {
     /// For the edges to what it awaits.
     var outMemory: UnsafeMutableRawPointer?
     var outEdges: AwaitPointer?
-    /// Points of timelines that have been added, in the order of the list.
+    /// What is to signal with it.
     var signals: BatchSignals
     var isCommitted = false
     var entries: UInt64 = 0

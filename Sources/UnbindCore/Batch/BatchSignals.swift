@@ -1,7 +1,7 @@
 // BatchSignals: what is to signal when a batch is done: fences of the caller's, and points of timelines.
 //
-// Points are added as the last thing that can fail, so that there is hardly ever one to take back. A fence of the
-// caller's is signalled in turn (Relay), as if it were made of the batch's.
+// Points are added as the last thing that can fail, all of them or none, so that there is never one to take back. A
+// fence of the caller's is signalled in turn (Relay), as if it were made of the batch's.
 
 private typealias FenceSignalPointer = UnsafeMutablePointer<FenceSignal>
 
@@ -22,15 +22,17 @@ struct FenceSignal {
 
 struct BatchSignals {
     private struct Entry {
-        var point: TimelinePointPointer?
-        var previous: UInt64 = 0
-        var isAdded = false
+        /// With a point of a timeline, or else
+        var link = TimelinePointLink()
+        /// this. `link` is first: a pointer to the entry is one to the link.
         var signal: FenceSignalPointer?
     }
 
     private let list: UnsafeMutablePointer<BatchSignal>?
     private let count: Int
     private var entries: UnsafeMutablePointer<Entry>?
+    /// Those with points, in the order of their timelines.
+    private var points: TimelinePointLinkPointer?
     private var memory: UnsafeMutablePointer<Memory>?
 
     init(_ list: UnsafeMutablePointer<BatchSignal>?, count: Int) {
@@ -49,7 +51,7 @@ struct BatchSignals {
         self.memory = memory
         for index in 0..<count {
             if let timeline = list![index].timeline {
-                entries[index].point = try TimelinePointPointer.make(
+                entries[index].link.point = try TimelinePointPointer.make(
                     on: timeline, seqno: list![index].point, awaiting: out)
                 continue
             }
@@ -64,23 +66,34 @@ struct BatchSignals {
                     target: target))
             entries[index].signal = signal
         }
+        orderPoints()
     }
 
-    /// Adds the points.
-    /// - Failure: invalid if one does not grow; noMemory.
-    mutating func add() throws(Status) {
-        for index in 0..<count {
-            guard let point = entries![index].point else { continue }
-            entries![index].previous = try list![index].timeline!.push(point)
-            entries![index].isAdded = true
+    /// Of one timeline they stay in the order of the list.
+    private mutating func orderPoints() {
+        guard let entries else { return }
+        var first: TimelinePointLinkPointer?
+        var index = count
+        while index > 0 {
+            index -= 1
+            if entries[index].link.point == nil { continue }
+            entries[index].link.next = first
+            first = UnsafeMutableRawPointer(entries + index).assumingMemoryBound(to: TimelinePointLink.self)
         }
+        points = AddressOrder.sorted(first)
+    }
+
+    /// Adds the points, all of them or none.
+    /// - Failure: invalid if one does not grow; noMemory.
+    func add() throws(Status) {
+        if let points { try TimelinePointer.push(points) }
     }
 
     /// Hangs all of it on the batch's fence, which has not signalled.
     mutating func start(on fence: FencePointer) {
         for index in 0..<count {
             let entry = entries![index]
-            if let point = entry.point {
+            if let point = entry.link.point {
                 Relay.open { point.start(on: fence) }
             } else if let signal = entry.signal {
                 let isAdded = fence.add(UnsafeMutableRawPointer(signal).assumingMemoryBound(to: FenceCallback.self))
@@ -90,17 +103,12 @@ struct BatchSignals {
         free()
     }
 
+    /// The points have not been added.
     /// - Locking: nothing may be held.
     mutating func undo() {
         guard let entries else { return }
         for index in 0..<count {
-            if let point = entries[index].point {
-                if entries[index].isAdded {
-                    list![index].timeline!.withdraw(point, last: entries[index].previous)
-                } else {
-                    point.discard()
-                }
-            }
+            entries[index].link.point?.discard()
             if let signal = entries[index].signal { signal.free() }
         }
         free()

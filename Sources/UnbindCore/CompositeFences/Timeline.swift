@@ -12,6 +12,7 @@
 // to each of its points.
 //
 // - Locking: `lock` guards the ring, the value and the state of the points. No fence is signalled or dropped under it.
+//   Whoever adds points to several timelines together holds all their locks, in the order of their addresses.
 
 import Synchronization
 
@@ -112,53 +113,27 @@ extension UnsafeMutablePointer where Pointee == Timeline {
         return true
     }
 
-    /// Takes the point over, also on failure.
+    /// Puts the point in the ring; it is still to be started. Takes it over, also on failure.
     private func append(_ point: TimelinePointPointer) throws(Status) {
         do throws(Status) {
-            _ = try push(point)
+            pointee.lock.acquire()
+            defer { pointee.lock.release() }
+            if point.seqno <= pointee.last { throw Status.invalid }
+            try reserve(1)
+            put(point)
         } catch {
             point.discard()
             throw error
         }
     }
 
-    /// Puts it in the ring; it is still to be started. The number that was the last one before.
-    /// - Failure: invalid if its number does not grow; noMemory.
-    func push(_ point: TimelinePointPointer) throws(Status) -> UInt64 {
-        pointee.lock.acquire()
-        defer { pointee.lock.release() }
-        let seqno = point.seqno
-        if seqno <= pointee.last { throw Status.invalid }
-        if pointee.pending == pointee.capacity { try grow() }
-        place(pointee.pending).initialize(to: point)
-        pointee.pending = pointee.pending &+ 1
-        let previous = pointee.last
-        pointee.last = seqno
-        pointee.device.workBegan()
-        return previous
-    }
-
-    /// Takes a point back that was pushed and not started. If others have come after it, it stays, and has nothing to
-    /// wait for. Whoever found it meanwhile is told that it was cancelled.
-    func withdraw(_ point: TimelinePointPointer, last: UInt64) {
-        pointee.lock.acquire()
-        let isLast = pointee.pending > 0 && place(pointee.pending &- 1).pointee == point
-        if isLast {
-            pointee.pending = pointee.pending &- 1
-            pointee.last = last
-        }
-        pointee.lock.release()
-        if !isLast { return Relay.open { self.completed(point, error: Status.closed.raw) } }
-        let device = pointee.device
-        _ = point.complete(error: Status.closed.raw)?.drop()
-        point.fence.signal(error: Status.closed.raw, at: device.now)
-        point.fence.drop()
-        device.workEnded()
-    }
-
-    private func grow() throws(Status) {
+    /// Room in the ring for so many more.
+    private func reserve(_ more: Int) throws(Status) {
+        let needed = pointee.pending &+ more
+        if needed <= pointee.capacity { return }
         let memory = pointee.device.pointee.memory
-        let capacity = max(8, 2 * pointee.capacity)
+        var capacity = max(8, 2 * pointee.capacity)
+        while capacity < needed { capacity *= 2 }
         guard let ring = memory.allocateArray(of: TimelinePointPointer.self, count: capacity) else {
             throw Status.noMemory
         }
@@ -171,9 +146,84 @@ extension UnsafeMutablePointer where Pointee == Timeline {
         pointee.first = 0
     }
 
+    /// There is room, and its number grows.
+    private func put(_ point: TimelinePointPointer) {
+        place(pointee.pending).initialize(to: point)
+        pointee.pending = pointee.pending &+ 1
+        pointee.last = point.seqno
+        pointee.device.workBegan()
+    }
+
     /// Of the index-th pending point. The capacity is a power of two.
     private func place(_ index: Int) -> UnsafeMutablePointer<TimelinePointPointer> {
         pointee.ring.unsafelyUnwrapped + ((pointee.first &+ index) & (pointee.capacity &- 1))
+    }
+
+    // MARK: Adding points to several timelines
+
+    /// Puts all points of a list in the rings of their timelines, or none; they are still to be started. A number that
+    /// others have seen cannot be taken back: so the timelines' locks are held together until nothing can fail any more.
+    /// - Parameter first: of the list, which is in the order of the timelines' addresses, and for each timeline in the
+    ///   order in which its points are added.
+    /// - Failure: invalid if a number does not grow; noMemory.
+    static func push(_ first: TimelinePointLinkPointer) throws(Status) {
+        acquireLocks(first)
+        defer { releaseLocks(first) }
+        try checkNumbers(first)
+        try reserveRoom(first)
+        var next: TimelinePointLinkPointer? = first
+        while let link = next {
+            link.timeline.put(link.pointee.point!)
+            next = link.pointee.next
+        }
+    }
+
+    private static func acquireLocks(_ first: TimelinePointLinkPointer) {
+        first.timeline.pointee.lock.acquire()
+        var link = first
+        while let next = link.pointee.next {
+            if next.timeline != link.timeline {
+                next.timeline.pointee.lock.acquire(beside: link.timeline.pointee.lock)
+            }
+            link = next
+        }
+    }
+
+    private static func releaseLocks(_ first: TimelinePointLinkPointer) {
+        var link = first
+        while let next = link.pointee.next {
+            if next.timeline != link.timeline { next.timeline.pointee.lock.releaseBesideOthers() }
+            link = next
+        }
+        first.timeline.pointee.lock.release()
+    }
+
+    private static func checkNumbers(_ first: TimelinePointLinkPointer) throws(Status) {
+        var last = first.timeline.pointee.last
+        var link = first
+        while true {
+            let seqno = link.pointee.point!.seqno
+            if seqno <= last { throw Status.invalid }
+            guard let next = link.pointee.next else { return }
+            last = next.timeline == link.timeline ? seqno : next.timeline.pointee.last
+            link = next
+        }
+    }
+
+    private static func reserveRoom(_ first: TimelinePointLinkPointer) throws(Status) {
+        var link = first
+        var count = 1
+        while true {
+            let next = link.pointee.next
+            if let next, next.timeline == link.timeline {
+                count += 1
+            } else {
+                try link.timeline.reserve(count)
+                count = 1
+            }
+            guard let next else { return }
+            link = next
+        }
     }
 
     // MARK: Reaching points

@@ -23,6 +23,25 @@ struct TimelinePoint: ~Copyable {
     static var callbackOffset: Int { roundUp(MemoryLayout<OrderedFence>.size, to: MemoryLayout<FenceCallback>.alignment) }
 }
 
+typealias TimelinePointLinkPointer = UnsafeMutablePointer<TimelinePointLink>
+
+/// In a list of points that are added together, which is ordered by timeline.
+struct TimelinePointLink: AddressOrdered {
+    /// Of one that is in a list: there.
+    var point: TimelinePointPointer?
+    var next: TimelinePointLinkPointer?
+
+    static func address(of link: TimelinePointLinkPointer) -> UInt64 { UInt64(UInt(bitPattern: link.timeline)) }
+    static func next(of link: TimelinePointLinkPointer) -> TimelinePointLinkPointer? { link.pointee.next }
+    static func setNext(of link: TimelinePointLinkPointer, to next: TimelinePointLinkPointer?) {
+        link.pointee.next = next
+    }
+}
+
+extension UnsafeMutablePointer where Pointee == TimelinePointLink {
+    var timeline: TimelinePointer { pointee.point!.pointee.timeline }
+}
+
 extension UnsafeMutablePointer where Pointee == TimelinePoint {
     /// - Failure: noMemory.
     static func make(

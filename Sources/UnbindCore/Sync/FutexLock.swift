@@ -9,12 +9,13 @@
 // Who comes first takes it, which is mostly a thread that has just left it: that is quick, and unfair. So a thread that
 // has slept in vain a few times asks for the lock, and the next release hands it over, to nobody else.
 //
-// Every lock has a rank; a thread may only acquire ranks above those it holds (LockRank). Debug builds check that.
+// Every lock has a rank; a thread may only acquire ranks above those it holds (LockRank), but for `acquire(beside:)`.
+// Debug builds check that.
 
 import CSystem
 import Synchronization
 
-/// The lock order, outermost first. A thread holds at most one lock of each rank.
+/// The lock order, outermost first. A thread holds at most one lock of each rank, but for those of fenceSet.
 enum LockRank: UInt8 {
     /// The batches of one address space, one after the other.
     case batches = 0
@@ -36,7 +37,8 @@ enum LockRank: UInt8 {
     case device
     /// The ranges of one tracker, or of one allocator of zones.
     case rangeTracker
-    /// What one array of fences or one timeline is made of.
+    /// What one array of fences or one timeline is made of. Points that are added to several timelines together need
+    /// the locks of all of them at once: in the order of their addresses.
     case fenceSet
     case fence
     /// What is awaited of the kernel.
@@ -92,6 +94,29 @@ struct FutexLock: ~Copyable {
         #if DEBUG
             LockOrder.didRelease(rank)
         #endif
+        letGo()
+    }
+
+    /// Acquires it with another one of its rank held by this thread, which is at a lower address: two threads that need
+    /// several of the same locks do not wait for each other then.
+    func acquire(beside other: borrowing FutexLock) {
+        #if DEBUG
+            invariant(other.word.address < word.address, "locks of one rank were acquired against their addresses")
+            LockOrder.willAcquireAnother(rank)
+        #endif
+        if !take() { acquireSlowly() }
+    }
+
+    /// Releases one that was acquired beside others. The first of them, which was not, is released last.
+    func releaseBesideOthers() {
+        #if DEBUG
+            LockOrder.didReleaseAnother(rank)
+        #endif
+        letGo()
+    }
+
+    @inline(__always)
+    private func letGo() {
         let sleepers = sleepers.load(ordering: .relaxed)
         if sleepers != 0 { return release(sleepers) }
         word.store(FutexLock.free, ordering: .releasing)

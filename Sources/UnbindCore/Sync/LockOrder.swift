@@ -1,7 +1,8 @@
 // LockOrder and SignallingSection: the two rules that keep the engine free of deadlock, checked at run time
 // in debug builds (the kernel's lockdep, and dma_fence_begin_signalling).
 //
-//   1. Locks are acquired in the order of LockRank. The ranks a thread holds are a bit mask in a word of its own.
+//   1. Locks are acquired in the order of LockRank, and several of one rank, where that is needed, in the order of
+//      their addresses. The ranks a thread holds are a bit mask in a word of its own.
 //   2. Between the moment when a fence is bound to signal and its signal, nothing may allocate and no lock
 //      of the address space may be taken: the allocator or the lock's holder may itself wait for the fence.
 
@@ -16,6 +17,19 @@ enum LockOrder {
             rank.rawValue > LockRank.addressSpace.rawValue || !SignallingSection.isInside,
             "a lock that a fence waiter may hold was acquired inside a signalling section")
         held.pointee |= bit
+    }
+
+    /// One more of the rank that was acquired last.
+    static func willAcquireAnother(_ rank: LockRank) {
+        let held = csys_thread_held_ranks().pointee
+        invariant(held >> UInt64(rank.rawValue) == 1, "locks were acquired against the order of LockRank")
+    }
+
+    /// The first of the rank is still held: the bit is its.
+    static func didReleaseAnother(_ rank: LockRank) {
+        let bit = UInt64(1) << UInt64(rank.rawValue)
+        invariant(
+            csys_thread_held_ranks().pointee & bit != 0, "a lock was released by a thread that does not hold it")
     }
 
     static func didRelease(_ rank: LockRank) {

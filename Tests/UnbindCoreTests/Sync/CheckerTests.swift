@@ -75,6 +75,59 @@ import Testing
         }
     }
 
+    /// Several of one rank, in the order of their addresses.
+    private static func makeLocks(_ count: Int, _ rank: LockRank) -> UnsafeMutablePointer<FutexLock> {
+        let locks = UnsafeMutablePointer<FutexLock>.allocate(capacity: count)
+        for index in 0..<count { (locks + index).initialize(to: FutexLock(rank)) }
+        return locks
+    }
+
+    @Test("several locks of one rank may be held, acquired in the order of their addresses")
+    func besideEachOther() async {
+        await #expect(processExitsWith: .success) {
+            let locks = CheckerTests.makeLocks(3, .fenceSet)
+            for _ in 0..<2 {
+                locks[0].acquire()
+                locks[1].acquire(beside: locks[0])
+                locks[2].acquire(beside: locks[1])
+                let inner = FutexLock(.slab)
+                inner.acquire()
+                inner.release()
+                locks[1].releaseBesideOthers()
+                locks[2].releaseBesideOthers()
+                locks[0].release()
+                LockOrder.assertNoneHeld("something is still held")
+            }
+        }
+    }
+
+    @Test("locks of one rank acquired against the order of their addresses end the process")
+    func wrongAddresses() async {
+        let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+            let locks = CheckerTests.makeLocks(2, .fenceSet)
+            locks[1].acquire()
+            locks[0].acquire(beside: locks[1])
+        }
+        expectAbort(result, "locks of one rank were acquired against their addresses")
+    }
+
+    @Test("a lock acquired beside another one ends the process if that is not the innermost, or is not held")
+    func notBeside() async {
+        let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+            let locks = CheckerTests.makeLocks(2, .fenceSet)
+            let inner = FutexLock(.fence)
+            locks[0].acquire()
+            inner.acquire()
+            locks[1].acquire(beside: locks[0])
+        }
+        expectAbort(result, "locks were acquired against the order of LockRank")
+        let other = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+            let locks = CheckerTests.makeLocks(2, .fenceSet)
+            locks[1].acquire(beside: locks[0])
+        }
+        expectAbort(other, "locks were acquired against the order of LockRank")
+    }
+
     // MARK: Signalling sections
 
     @Test("allocating memory in a signalling section ends the process")
