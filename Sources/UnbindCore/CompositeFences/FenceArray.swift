@@ -57,8 +57,30 @@ extension UnsafeMutablePointer where Pointee == Device {
         of fences: UnsafeMutablePointer<FencePointer>, count: Int, signalsOnAny: Bool, context: UInt64 = 0,
         seqno: UInt64 = 0
     ) throws(Status) -> FencePointer {
-        let bytes = FenceArray.byteCount(count)
-        guard let memory = pointee.memory.allocate(bytes: bytes, alignment: 16) else { throw Status.noMemory }
+        let memory = try takeFenceArrayMemory(count)
+        return makeFenceArray(
+            in: memory, of: fences, count: count, signalsOnAny: signalsOnAny, context: context, seqno: seqno)
+    }
+
+    /// For an array of so many: for whoever must not fail once it makes it.
+    /// - Failure: noMemory.
+    func takeFenceArrayMemory(_ count: Int) throws(Status) -> UnsafeMutableRawPointer {
+        guard let memory = pointee.memory.allocate(bytes: FenceArray.byteCount(count), alignment: 16) else {
+            throw Status.noMemory
+        }
+        return memory
+    }
+
+    /// It was not needed.
+    func giveFenceArrayMemory(_ memory: UnsafeMutableRawPointer, _ count: Int) {
+        pointee.memory.deallocate(memory, bytes: FenceArray.byteCount(count))
+    }
+
+    /// As above, in memory for as many.
+    func makeFenceArray(
+        in memory: UnsafeMutableRawPointer, of fences: UnsafeMutablePointer<FencePointer>, count: Int,
+        signalsOnAny: Bool, context: UInt64 = 0, seqno: UInt64 = 0
+    ) -> FencePointer {
         let array = memory.bindMemory(to: FenceArray.self, capacity: 1)
         array.initialize(
             to: FenceArray(

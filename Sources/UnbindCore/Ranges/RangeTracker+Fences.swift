@@ -12,27 +12,31 @@ extension UnsafeMutablePointer where Pointee == RangeTracker {
         return count
     }
 
-    /// Those fences, as often as they were inserted. Releases the lock.
+    /// Those fences, as often as they were inserted.
     /// - Failure: noMemory.
-    /// - Locking: held; `completed` is what `enter` answered.
-    func collect(
-        from start: UInt64, through last: UInt64, completed: TrackedFencePointer?
-    ) throws(Status) -> FenceList {
-        defer { leave(completed) }
+    /// - Locking: held.
+    func unfinished(from start: UInt64, through last: UInt64) throws(Status) -> FenceList {
         let count = unfinishedCount(from: start, through: last)
         var list = try FenceList(memory: pointee.device.pointee.memory, capacity: count)
         index.forEachOverlap(start: start, last: last) { node, _ in
             let fence = TrackedFencePointer(having: node).fence
+            // None that has signalled comes back: there are at most as many as were counted.
             if !fence.isSignalled { list.append(retaining: fence) }
             return true
         }
         return list
     }
 
+    private func collect(from start: UInt64, through last: UInt64) throws(Status) -> FenceList {
+        let completed = enter()
+        defer { leave(completed) }
+        return try unfinished(from: start, through: last)
+    }
+
     /// The fences to wait for: each once, and the latest of each context.
     /// - Failure: noMemory.
     func fences(from start: UInt64, through last: UInt64) throws(Status) -> FenceList {
-        var list = try collect(from: start, through: last, completed: enter())
+        var list = try collect(from: start, through: last)
         list.removeSignalled()
         list.sortByContext()
         list.removeSuperseded()
@@ -43,7 +47,7 @@ extension UnsafeMutablePointer where Pointee == RangeTracker {
     /// - Failure: closed, noMemory.
     func mergedFence(from start: UInt64, through last: UInt64) throws(Status) -> FencePointer {
         try pointee.device.checkOpen()
-        var list = try collect(from: start, through: last, completed: enter())
+        var list = try collect(from: start, through: last)
         return try pointee.device.merge(&list)
     }
 

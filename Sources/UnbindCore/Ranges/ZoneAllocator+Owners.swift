@@ -47,12 +47,23 @@ extension UnsafeMutablePointer where Pointee == ZoneAllocator {
             records.give(memory)
             throw error
         }
-        let address = range.address
-        if tracker.unfinishedCount(from: address, through: range.last) == 0 {
+        let (address, last) = (range.address, range.last)
+        if tracker.unfinishedCount(from: address, through: last) == 0 {
             tracker.leave(completed)
             return (address, nil)
         }
-        return (address, try formerOwners(of: range, request, completed: completed))
+        // What may fail now does so before others can see that the range is taken.
+        do throws(Status) {
+            if !request.takesFence { throw Status.busy }
+            let owners = try FormerOwners(from: address, through: last, in: tracker)
+            tracker.leave(completed)
+            return (address, owners.merged())
+        } catch {
+            giveBack(range)
+            tracker.leave(completed)
+            records.give(memory)
+            throw error
+        }
     }
 
     /// - Locking: held.
@@ -73,26 +84,6 @@ extension UnsafeMutablePointer where Pointee == ZoneAllocator {
             throw error
         }
         range.zone.count(range, as: .used)
-    }
-
-    /// What a range that was just taken still has to wait for; gives it back on failure. Releases the lock.
-    private func formerOwners(
-        of range: OwnedRangePointer, _ request: ZoneRequest, completed: TrackedFencePointer?
-    ) throws(Status) -> FencePointer? {
-        do throws(Status) {
-            var list = try tracker.collect(from: range.address, through: range.last, completed: completed)
-            if !request.takesFence { throw Status.busy }
-            let fence = try device.merge(&list)
-            if fence != device.pointee.stubFence { return fence }
-            fence.drop()
-            return nil
-        } catch {
-            let completed = tracker.enter()
-            giveBack(range)
-            tracker.leave(completed)
-            tracker.pointee.records.give(UnsafeMutableRawPointer(range))
-            throw error
-        }
     }
 
     // MARK: Releasing
