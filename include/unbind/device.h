@@ -212,9 +212,9 @@ int unbind_device_open_software(const struct unbind_device_options *options,
  * end, worker threads stop. After that every fence of the device has signalled,
  * and functions on objects that are still alive return -ENOENT; they must still
  * be dropped with _unref. What is still alive goes to the report and, as a
- * warning, to the log. Closing twice returns -ENOENT. Not from a callback: in
- * the device's own work that is refused, inside unbind_fence_signal it would wait
- * for ever for what the other callbacks of the fence have yet to set free.
+ * warning, to the log. Closing twice returns -ENOENT. Not from a callback, nor from
+ * a release, log or write function, which count as callbacks here and below: it
+ * would wait for what has called back.
  *
  * out_report  may be NULL
  *
