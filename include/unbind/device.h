@@ -245,7 +245,8 @@ uint64_t unbind_device_now(const unbind_device *device);
 
 /*
  * Manual and simulated executors: runs work that is ready, without waiting. On
- * the simulated executor virtual time moves on to each piece of work's time.
+ * the simulated executor virtual time moves on to each piece of work's time. From
+ * a callback it runs nothing, and returns 0: what is ready stays so.
  *
  * max_items   stop after so many pieces; 0 = no limit
  * out_ran     pieces run; may be NULL
@@ -259,8 +260,8 @@ int unbind_device_run(unbind_device *device, uint32_t max_items, uint32_t *out_r
  * clock. On the simulated executor the clock then shows that time (a time in the
  * past changes nothing); on the manual one the thread sleeps as needed.
  *
- * Blocks: manual: until time_ns. Errors: -EINVAL, -ENOENT, -EOPNOTSUPP (pool).
- * Since: 0.1
+ * Blocks: manual: until time_ns. Errors: -EINVAL, -ENOENT, -EOPNOTSUPP (pool),
+ * -EDEADLK (from a callback). Since: 0.1
  */
 int unbind_device_run_until(unbind_device *device, uint64_t time_ns);
 
