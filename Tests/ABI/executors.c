@@ -2,6 +2,8 @@
 /* One program, three executors: the same result, and what is particular to each. */
 #include "support.h"
 
+#include <sys/resource.h>
+
 enum { PAIRS = 8 };
 
 /* Buffers change places while jobs use them; the result is a hash of all bytes. */
@@ -347,6 +349,24 @@ TEST(run_inside_run, "a callback that runs the device's work runs none, so any n
         gpu_close(&gpu);
         free(callbacks);
     }
+}
+
+TEST(no_descriptor, "opening a manual device without a file descriptor left says that") {
+    struct gpu gpu;
+    struct unbind_allocator allocator;
+    struct unbind_device_options options = gpu_options(&gpu, UNBIND_EXECUTOR_MANUAL, &allocator);
+    struct rlimit all, none;
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &all) == 0);
+    none = all;
+    none.rlim_cur = 0;
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    gpu.device = UNTOUCHED(unbind_device);
+    CHECK_EQUAL(unbind_device_open_software(&options, &gpu.device), -EMFILE);
+    CHECK(gpu.device == UNTOUCHED(unbind_device));
+    CHECK_EQUAL(gpu.hooks.blocks, 0);
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &all) == 0);
+    CHECK_EQUAL(unbind_device_open_software(&options, &gpu.device), 0);
+    device_close_clean(gpu.device, &gpu.hooks);
 }
 
 TEST(virtual_time, "virtual time moves as far as asked and never back") {

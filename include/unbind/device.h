@@ -201,7 +201,7 @@ struct unbind_device_stats {
  * options     NULL for the defaults (worker pool)
  *
  * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOMEM, -EAGAIN (no thread could be
- * started). Since: 0.1
+ * started), -EMFILE and -ENFILE (manual executor: for its eventfd). Since: 0.1
  */
 int unbind_device_open_software(const struct unbind_device_options *options,
                                 unbind_device **out_device);
