@@ -138,7 +138,8 @@ struct unbind_device_options {
     uint32_t worker_count;        /* pool: threads, 1..64; 0 = 2. Others: 0 */
     uint64_t seed;                /* simulated: the schedule. Others: ignored */
     uint64_t system_memory_bytes; /* limit for buffers in system memory; 0 = 4 GiB */
-    uint64_t local_memory_bytes;  /* size of local memory; 0 = 256 MiB */
+    uint64_t local_memory_bytes;  /* size of local memory: a multiple of 4 KiB, at most 2^47, else
+                                     -EINVAL; 0 = 256 MiB */
     uint64_t page_sizes;          /* mask of UNBIND_PAGE_SIZE_*; 0 = all three */
     const struct unbind_cost_model *cost_model; /* NULL: all costs 0 on real time; on the
                                      simulated executor 2 ns a PTE, 20 us a TLB invalidation,
