@@ -200,7 +200,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
     }
 
     /// True inside a work item of this executor.
-    var isRunningOnThisThread: Bool { csys_thread_running_device().pointee == pointee.device }
+    var isRunningOnThisThread: Bool { RunningDevice.isRunning(pointee.device) }
 
     /// Items run so far, those running now included.
     var itemsRun: UInt64 {
