@@ -90,7 +90,7 @@ public final class Device: @unchecked Sendable {
     /// The device's clock in nanoseconds: monotonic time, or virtual time from 0.
     public var now: UInt64 { unbind_device_now(handle) }
 
-    /// Manual and simulated executors: runs work that is ready, and says how many pieces.
+    /// Manual and simulated executors: runs work that is ready, and says how many pieces; none from a callback.
     @discardableResult
     public func run(atMost maxItems: UInt32 = 0) throws(UnbindError) -> UInt32 {
         var ran: UInt32 = 0

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Closing address spaces and devices while unbinds are pending, and handles that outlive them. */
-#include "support.h"
+#include "batching.h"
 
 TEST(close_vm_pending, "closing an address space loses no pending unbind: each waits for its work, then signals") {
     for (uint32_t executor = 0; executor < 3; executor++) {
@@ -170,6 +170,106 @@ TEST(close_from_callback, "a device cannot be closed from a callback") {
     CHECK_EQUAL(finish(job), 0);
     unbind_queue_unref(queue);
     gpu_close(&gpu);
+}
+
+/* What release, log and write functions do, and what came of the first call. */
+static struct {
+    struct gpu gpu;
+    int calls, status;
+    char memory[PAGE] __attribute__((aligned(PAGE)));
+} inside;
+
+static void close_once(void) {
+    if (inside.calls++ == 0) inside.status = unbind_device_close(inside.gpu.device, NULL);
+}
+
+static void close_in_release(void *user_data, void *memory) {
+    (void)user_data, (void)memory;
+    close_once();
+}
+
+static void close_in_log(void *user_data, uint32_t level, const char *message) {
+    (void)user_data, (void)level, (void)message;
+    close_once();
+}
+
+static void close_in_dump(void *user_data, const char *text, size_t length) {
+    (void)user_data, (void)text, (void)length;
+    close_once();
+}
+
+static unbind_bo *wrap_memory(unbind_release_fn release) {
+    unbind_bo *bo = NULL;
+    REQUIRE(unbind_bo_wrap(inside.gpu.device, inside.memory, PAGE, release, NULL, &bo) == 0);
+    return bo;
+}
+
+static void was_refused(void) {
+    CHECK(inside.calls > 0);
+    CHECK_EQUAL(inside.status, -EDEADLK);
+    gpu_close(&inside.gpu);
+    inside.calls = 0;
+}
+
+TEST(close_in_release_function, "a device cannot be closed from a release function, whatever drops the memory") {
+    struct unbind_op unmap = range_op(UNBIND_OP_UNMAP, 0x5000, PAGE);
+    for (int way = 0; way < 3; way++) {
+        gpu_open(&inside.gpu, UNBIND_EXECUTOR_MANUAL);
+        unbind_bo *bo = wrap_memory(close_in_release);
+        struct unbind_op map = map_op(bo, 0, 0x5000, PAGE);
+        if (way > 0) REQUIRE(apply(&inside.gpu, &map, 1) == 0);
+        unbind_bo_unref(bo);
+        if (way == 1) CHECK_EQUAL(apply(&inside.gpu, &unmap, 1), 0);
+        if (way == 2) CHECK_EQUAL(unbind_vm_close(inside.gpu.vm), 0);
+        was_refused();
+    }
+}
+
+TEST(close_in_log_function, "a device cannot be closed from its log function") {
+    struct unbind_allocator allocator;
+    struct unbind_device_options options = gpu_options(&inside.gpu, UNBIND_EXECUTOR_MANUAL, &allocator);
+    options.log = close_in_log;
+    REQUIRE(unbind_device_open_software(&options, &inside.gpu.device) == 0);
+    REQUIRE(unbind_vm_create(inside.gpu.device, NULL, &inside.gpu.vm) == 0);
+    unbind_bo *bo = wrap_memory(NULL);
+    CHECK_EQUAL(unbind_bo_migrate(bo, UNBIND_REGION_LOCAL, 0, NULL), -EOPNOTSUPP); /* the log says why */
+    unbind_bo_unref(bo);
+    was_refused();
+}
+
+TEST(close_in_write_function, "a device cannot be closed by what its dumps are written with") {
+    for (int way = 0; way < 2; way++) {
+        gpu_open(&inside.gpu, UNBIND_EXECUTOR_MANUAL);
+        if (way == 0) CHECK_EQUAL(unbind_vm_dump(inside.gpu.vm, close_in_dump, NULL), 0);
+        else CHECK_EQUAL(unbind_device_dump(inside.gpu.device, close_in_dump, NULL), 0);
+        was_refused();
+    }
+}
+
+static void drop_in_release(void *user_data, void *memory) {
+    (void)user_data, (void)memory;
+    unbind_vm_unref(inside.gpu.vm);
+    unbind_device_unref(inside.gpu.device);
+}
+
+static void note_kept(void *user_data, uint32_t level, const char *message) {
+    (void)user_data, (void)level;
+    inside.calls += strstr(message, "never closed") != NULL;
+}
+
+TEST(drop_in_release_function, "a device whose last reference a release function drops while it closes is kept") {
+    struct unbind_device_options options = UNBIND_DEVICE_OPTIONS_INIT;
+    options.executor = UNBIND_EXECUTOR_MANUAL;
+    options.flags = UNBIND_DEVICE_NO_SLABS;
+    options.log = note_kept;
+    REQUIRE(unbind_device_open_software(&options, &inside.gpu.device) == 0);
+    REQUIRE(unbind_vm_create(inside.gpu.device, NULL, &inside.gpu.vm) == 0);
+    unbind_bo *bo = wrap_memory(drop_in_release);
+    struct unbind_op map = map_op(bo, 0, 0x5000, PAGE);
+    REQUIRE(apply(&inside.gpu, &map, 1) == 0);
+    unbind_bo_unref(bo);
+    CHECK_EQUAL(unbind_device_close(inside.gpu.device, NULL), 0);
+    CHECK_EQUAL(inside.calls, 1);
 }
 
 TEST(last_fence, "the fence of an unbind that had nothing to do may be the last thing that a program holds") {

@@ -2,6 +2,8 @@
 /* One program, three executors: the same result, and what is particular to each. */
 #include "support.h"
 
+#include <sys/resource.h>
+
 enum { PAIRS = 8 };
 
 /* Buffers change places while jobs use them; the result is a hash of all bytes. */
@@ -303,6 +305,68 @@ TEST(run_limited, "pumping stops after the number of pieces asked for") {
     CHECK_EQUAL(device_stats(gpu.device).jobs, 3);
     for (int i = 0; i < 3; i++) unbind_queue_unref(queue[i]);
     gpu_close(&gpu);
+}
+
+static struct {
+    unbind_device *device;
+    uint32_t calls, ran;
+    int in_run, in_run_until;
+} nested;
+
+static void run_inside(unbind_fence *fence, void *user_data) {
+    uint32_t ran = 9;
+    (void)fence, (void)user_data;
+    nested.calls++;
+    nested.in_run |= unbind_device_run(nested.device, 0, &ran);
+    nested.ran += ran;
+    nested.in_run_until = unbind_device_run_until(nested.device, unbind_device_now(nested.device));
+}
+
+TEST(run_inside_run, "a callback that runs the device's work runs none, so any number that are due need no stack") {
+    enum { COUNT = 40000 };
+    for (uint32_t executor = UNBIND_EXECUTOR_MANUAL; executor <= UNBIND_EXECUTOR_SIMULATED; executor++) {
+        struct gpu gpu;
+        struct unbind_fence_callback *callbacks = (struct unbind_fence_callback *)calloc(COUNT, sizeof *callbacks);
+        unbind_fence *last = NULL;
+        uint32_t added = 0;
+        gpu_open(&gpu, executor);
+        memset(&nested, 0, sizeof nested);
+        nested.device = gpu.device;
+        uint64_t time = unbind_device_now(gpu.device) + 200000000;
+        for (uint32_t i = 0; i < COUNT; i++) {
+            unbind_fence_unref(last);
+            REQUIRE(unbind_fence_create_timed(gpu.device, time, &last) == 0);
+            added += unbind_fence_add_callback(last, &callbacks[i], run_inside, NULL) == 0;
+        }
+        CHECK_EQUAL(unbind_fence_wait(last, FOREVER, 0), 0);
+        CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
+        CHECK(added > 0);
+        CHECK_EQUAL(nested.calls, added);
+        CHECK_EQUAL(nested.ran, 0);
+        CHECK_EQUAL(nested.in_run, 0);
+        CHECK_EQUAL(nested.in_run_until, -EDEADLK);
+        unbind_fence_unref(last);
+        gpu_close(&gpu);
+        free(callbacks);
+    }
+}
+
+TEST(no_descriptor, "opening a manual device without a file descriptor left says that") {
+    struct gpu gpu;
+    struct unbind_allocator allocator;
+    struct unbind_device_options options = gpu_options(&gpu, UNBIND_EXECUTOR_MANUAL, &allocator);
+    struct rlimit all, none;
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &all) == 0);
+    none = all;
+    none.rlim_cur = 0;
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    gpu.device = UNTOUCHED(unbind_device);
+    CHECK_EQUAL(unbind_device_open_software(&options, &gpu.device), -EMFILE);
+    CHECK(gpu.device == UNTOUCHED(unbind_device));
+    CHECK_EQUAL(gpu.hooks.blocks, 0);
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &all) == 0);
+    CHECK_EQUAL(unbind_device_open_software(&options, &gpu.device), 0);
+    device_close_clean(gpu.device, &gpu.hooks);
 }
 
 TEST(virtual_time, "virtual time moves as far as asked and never back") {

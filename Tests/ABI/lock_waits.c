@@ -233,3 +233,101 @@ TEST(interrupted_pool, "M10: each wait for a lock may be interrupted, has change
 TEST(interrupted_manual, "M10: so may the waits for locks on the manual executor") {
     interrupt_waits(UNBIND_EXECUTOR_MANUAL);
 }
+
+/* MARK: what a call that failed leaves */
+
+/* The context, younger than the other, is told to give way when it asks for the second buffer. */
+static void told_to_give_way(struct scene *scene, struct unbind_lock_context *context,
+                             struct unbind_lock_context *older) {
+    pthread_t loser;
+    struct locker elder = {scene, older, 3, 1, 0, 0};
+    CHECK_EQUAL(unbind_bo_lock(scene->bos[3], context, 0), 0);
+    REQUIRE(pthread_create(&loser, NULL, lock_one, &elder) == 0);
+    until_wounded(context);
+    CHECK_EQUAL(unbind_bo_lock(scene->bos[1], context, 0), -EDEADLK);
+    unbind_lock_context_unlock_all(context);
+    pthread_join(loser, NULL);
+    unbind_lock_context_unlock_all(older);
+}
+
+TEST(array_fails, "a list that cannot be locked leaves what was locked in advance so that its next lock gives 0") {
+    struct scene scene;
+    struct unbind_lock_context older, context;
+    struct unbind_allocator allocator;
+    struct unbind_device_options options = gpu_options(&scene.gpu, UNBIND_EXECUTOR_POOL, &allocator);
+    options.flags = UNBIND_DEVICE_NO_SLABS;
+    REQUIRE(unbind_device_open_software(&options, &scene.gpu.device) == 0);
+    REQUIRE(unbind_vm_create(scene.gpu.device, NULL, &scene.gpu.vm) == 0);
+    for (int i = 0; i < MANY; i++) scene.bos[i] = make_bo(&scene.gpu, PAGE);
+    begin(&scene, &older);
+    begin(&scene, &context);
+    for (int fails = 0; fails < 2; fails++) {
+        told_to_give_way(&scene, &context, &older);
+        CHECK_EQUAL(unbind_lock_context_retry(&context, 0), 1);
+        unbind_bo *list[2] = {scene.bos[1], scene.bos[2]};
+        scene.gpu.hooks.fail_every = (uint64_t)fails;
+        CHECK_EQUAL(unbind_bo_lock_array(list, 2, 8, &context, 0), fails ? -ENOMEM : 0);
+        scene.gpu.hooks.fail_every = 0;
+        CHECK_EQUAL(unbind_bo_lock(scene.bos[1], &context, 0), fails ? 0 : -EALREADY);
+        CHECK_EQUAL(unbind_bo_lock(scene.bos[1], &context, 0), -EALREADY);
+        unbind_lock_context_unlock_all(&context);
+        unbind_bo_unref(scene.bos[1]);
+        scene.bos[1] = make_bo(&scene.gpu, PAGE); /* one without slots */
+    }
+    unbind_lock_context_fini(&context);
+    unbind_lock_context_fini(&older);
+    scene_close(&scene);
+}
+
+TEST(slow_interrupted, "a slow lock that was interrupted leaves to retry what that would wait for") {
+    struct scene scene;
+    struct unbind_lock_context older, context;
+    pthread_t waiter;
+    take_signals(0);
+    scene_open(&scene, UNBIND_EXECUTOR_POOL);
+    begin(&scene, &older);
+    begin(&scene, &context);
+    told_to_give_way(&scene, &context, &older);
+    CHECK_EQUAL(unbind_bo_lock(scene.bos[0], NULL, 0), 0);
+    struct interrupted wait = {&scene, &context, WAIT_SLOW, 1};
+    REQUIRE(pthread_create(&waiter, NULL, wait_interrupted, &wait) == 0);
+    interrupt_until_over(waiter);
+    CHECK_EQUAL(wait.status, -EINTR);
+    CHECK_EQUAL(unbind_lock_context_retry(&context, 0), 1);
+    CHECK(is_locked(scene.bos[1]) && !is_locked(scene.bos[3]));
+    unbind_lock_context_unlock_all(&context);
+    told_to_give_way(&scene, &context, &older);
+    CHECK_EQUAL(unbind_bo_lock_slow(scene.bos[1], &context, 0), 0);
+    CHECK_EQUAL(unbind_lock_context_retry(&context, 0), 0);
+    CHECK_EQUAL(unbind_bo_unlock(scene.bos[0], NULL), 0);
+    unbind_lock_context_fini(&context);
+    unbind_lock_context_fini(&older);
+    scene_close(&scene);
+}
+
+TEST(array_interrupted, "a list whose own retry was interrupted leaves the context nothing to wait for") {
+    struct scene scene;
+    struct unbind_lock_context older, context;
+    pthread_t waiter, loser;
+    take_signals(0);
+    scene_open(&scene, UNBIND_EXECUTOR_POOL);
+    begin(&scene, &older);
+    begin(&scene, &context);
+    CHECK_EQUAL(unbind_bo_lock(scene.bos[0], NULL, 0), 0);
+    /* It gets the first of the list and waits for the second, until the older one asks for the first. */
+    struct interrupted wait = {&scene, &context, WAIT_ARRAY, 1};
+    struct locker elder = {&scene, &older, 1, 1, 0, 0};
+    REQUIRE(pthread_create(&waiter, NULL, wait_interrupted, &wait) == 0);
+    while (!is_locked(scene.bos[1])) sleep_ms(1);
+    REQUIRE(pthread_create(&loser, NULL, lock_one, &elder) == 0);
+    pthread_join(loser, NULL); /* which has the first: the other waits for the second within its retry */
+    CHECK_EQUAL(elder.status, 0);
+    interrupt_until_over(waiter);
+    CHECK_EQUAL(wait.status, -EINTR);
+    CHECK_EQUAL(unbind_bo_unlock(scene.bos[0], NULL), 0);
+    CHECK_EQUAL(unbind_lock_context_retry(&context, 0), 0);
+    CHECK(!is_locked(scene.bos[0]) && is_locked(scene.bos[1]) && !is_locked(scene.bos[2]));
+    unbind_lock_context_fini(&context);
+    unbind_lock_context_fini(&older);
+    scene_close(&scene);
+}

@@ -381,3 +381,39 @@ TEST(counted_together, "the statistics never tell of fewer pending unbinds than 
     unbind_vma_unref(cycled);
     gpu_close(&gpu);
 }
+
+TEST(small_between_large, "large and small binds in turns over a stalled range take memory for what is new, not for all there is") {
+    enum { PAGES = 16, ROUNDS = 1000 };
+    struct gpu gpu;
+    unbind_vma *small[PAGES];
+    unbind_fence *last = NULL;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_bo *bo = make_bo(&gpu, PAGES * PAGE);
+    unbind_vma *large = make_vma(&gpu, bo, 0x100000);
+    unbind_bo_unref(bo);
+    for (unsigned i = 0; i < PAGES; i++) {
+        bo = make_bo(&gpu, PAGE);
+        small[i] = make_vma(&gpu, bo, 0x100000 + i * PAGE);
+        unbind_bo_unref(bo);
+    }
+    unbind_fence *user = make_fence(&gpu);
+    uint64_t before = device_stats(gpu.device).bytes_allocated;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        unbind_vma *vmas[2] = {large, small[i % PAGES]};
+        for (unsigned k = 0; k < 2; k++) {
+            REQUIRE(unbind_vma_bind_async(vmas[k], 0, NULL) == 0);
+            REQUIRE(unbind_vma_add_user(vmas[k], user) == 0);
+            REQUIRE(unbind_vma_unbind_async(vmas[k], 0, i + 1 == ROUNDS && k == 1 ? &last : NULL) == 0);
+        }
+    }
+    CHECK_EQUAL(vm_stats(gpu.vm).pending, 2 * ROUNDS);
+    CHECK(device_stats(gpu.device).bytes_allocated - before < 2 * ROUNDS * 1024);
+    CHECK_EQUAL(unbind_fence_is_signaled(last), 0);
+    signal_and_drop(user);
+    CHECK_EQUAL(finish(last), 0);
+    CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
+    CHECK_EQUAL(vm_stats(gpu.vm).pending, 0);
+    for (unsigned i = 0; i < PAGES; i++) unbind_vma_unref(small[i]);
+    unbind_vma_unref(large);
+    gpu_close(&gpu);
+}

@@ -143,3 +143,36 @@ TEST(engines, "a queue is given all engines that copy, of which the kernel picks
     drop_binding(&buffer);
     intel_close(&gpu);
 }
+
+TEST(local_pages, "a batch that would map or leave a part of a large page of local memory is refused, and changes nothing") {
+    static const char *const machines[] = {"dg2-xe", "pvc"};
+    for (unsigned i = 0; i < 2; i++) {
+        struct gpu gpu;
+        unbind_bo *bo = NULL;
+        struct unbind_op op;
+        machine(machines[i], NULL);
+        intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+        REQUIRE(unbind_bo_create(gpu.device, 2 * MIB, UNBIND_REGION_LOCAL, 0, &bo) == 0);
+        unbind_bo *system = make_bo(&gpu, 2 * MIB);
+        struct unbind_op maps[] = {op_map(bo, 4096, BASE, 65536), op_map(bo, 0, BASE + 4096, 65536),
+                                   op_map(bo, 0, BASE, 4096)};
+        for (unsigned k = 0; k < 3; k++) CHECK_EQUAL(unbind_vm_submit(gpu.vm, &maps[k], 1, NULL), -EINVAL);
+        op = op_map(bo, 0, BASE, 2 * MIB);
+        CHECK_EQUAL(unbind_vm_submit(gpu.vm, &op, 1, NULL), 0);
+        struct unbind_op cuts[] = {op_unmap(BASE + 4096, 65536), op_unmap(BASE, 4096),
+                                   op_map(system, 0, BASE + 2 * MIB - 4096, 4096)};
+        for (unsigned k = 0; k < 3; k++) CHECK_EQUAL(unbind_vm_submit(gpu.vm, &cuts[k], 1, NULL), -EINVAL);
+        /* What can be mapped is, also again. */
+        op = op_unmap(BASE + 65536, 65536);
+        CHECK_EQUAL(unbind_vm_submit(gpu.vm, &op, 1, NULL), 0);
+        op = op_map(system, 4096, BASE + 65536 + 4096, 4096);
+        CHECK_EQUAL(unbind_vm_submit(gpu.vm, &op, 1, NULL), 0);
+        CHECK_EQUAL(unbind_vm_suspend(gpu.vm), 0);
+        CHECK_EQUAL(unbind_vm_resume(gpu.vm), 0);
+        CHECK_EQUAL(unbind_device_wait_idle(gpu.device, FOREVER, 0), 0);
+        CHECK_EQUAL(log_count("XE_VM_BIND", "result=-22"), 0);
+        unbind_bo_unref(system);
+        unbind_bo_unref(bo);
+        intel_close(&gpu);
+    }
+}

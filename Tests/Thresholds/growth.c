@@ -326,6 +326,47 @@ static void fences_of_a_reservation(unsigned n) {
     unbind_bo_unref(bo);
 }
 
+/* A bind asks for those of the strongest usage, of which there are none. */
+static void binds_of_a_buffer_in_use(unsigned n) {
+    unbind_bo *bo = new_bo(1);
+    struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
+    TRY(unbind_vma_create(vm, bo, &options, &vmas[0]));
+    for (unsigned i = 0; i < n; i++) {
+        struct unbind_lock_context context;
+        fences[i] = new_fence();
+        TRY(unbind_lock_context_init(&context, device));
+        TRY(unbind_bo_lock(bo, &context, 0));
+        TRY(unbind_bo_reserve_fences(bo, &context, 1));
+        TRY(unbind_bo_add_fence(bo, &context, fences[i], UNBIND_USAGE_READ));
+        unbind_lock_context_unlock_all(&context);
+        unbind_lock_context_fini(&context);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        TRY(unbind_vma_bind(vmas[0], 0));
+        TRY(unbind_vma_unbind_async(vmas[0], 0, NULL));
+    }
+    for (unsigned i = 0; i < n; i++) signal_and_drop(fences[i]);
+    drop_vmas(1);
+    unbind_bo_unref(bo);
+}
+
+/* There is room for one more than stays in use. */
+static void users_beside_lasting_ones(unsigned n) {
+    vmas[0] = new_vma(BASE);
+    TRY(unbind_vma_bind(vmas[0], 0));
+    for (unsigned i = 0; i + 2 < n; i++) {
+        fences[i] = new_fence();
+        TRY(unbind_vma_add_user(vmas[0], fences[i]));
+    }
+    for (unsigned i = 0; i < n; i++) {
+        unbind_fence *brief = new_fence();
+        TRY(unbind_vma_add_user(vmas[0], brief));
+        signal_and_drop(brief);
+    }
+    for (unsigned i = 0; i + 2 < n; i++) signal_and_drop(fences[i]);
+    drop_vmas(1);
+}
+
 static void buffers_locked_together(unsigned n) {
     static unbind_bo *bos[MOST];
     struct unbind_lock_context context;
@@ -401,7 +442,8 @@ static const struct {
     PROGRAM(pending_unbinds), PROGRAM(closing_with_pending_unbinds), PROGRAM(holds_of_one_binding),
     PROGRAM(evictions), PROGRAM(suspend_and_resume), PROGRAM(moves), PROGRAM(jobs), PROGRAM(queues),
     PROGRAM(mappings_joined), PROGRAM(mappings_split), PROGRAM(mappings_split_later),
-    PROGRAM(operations_of_one_batch), PROGRAM(fences_of_a_reservation), PROGRAM(buffers_locked_together),
+    PROGRAM(operations_of_one_batch), PROGRAM(fences_of_a_reservation), PROGRAM(binds_of_a_buffer_in_use),
+    PROGRAM(users_beside_lasting_ones), PROGRAM(buffers_locked_together),
     PROGRAM(waiters_of_one_fence), PROGRAM(points_of_a_timeline), PROGRAM(fences_merged), PROGRAM(timers),
     PROGRAM(ranges_of_a_tracker),
 };

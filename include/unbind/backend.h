@@ -241,7 +241,7 @@ int unbind_backend_report_fault(unbind_device *device, const struct unbind_backe
  *
  * Blocks: no. Errors: -EINVAL (also: a required function is NULL: all but destroy, bo_wrap,
  * invalidate, copy and the queue functions, of which there are all or none; USER_MEMORY without bo_wrap),
- * -E2BIG, -ENOMEM, -EAGAIN. Since: 0.1
+ * -E2BIG, -ENOMEM, -EAGAIN, -EMFILE, -ENFILE. Since: 0.1
  */
 int unbind_device_open_custom(const struct unbind_backend_ops *ops, void *backend,
                               const struct unbind_device_options *options, unbind_device **out_device);

@@ -179,7 +179,8 @@ struct unbind_batch {
  * Blocks: with SYNC yes, and under UNBIND_POLICY_SYNC. Else no, but for this: when
  * memory is short (see above) it waits, unless NO_WAIT is given; and PREFETCH as
  * unbind_bo_migrate. Errors: -EINVAL (also: an address, size or offset that is not a
- * multiple of the page size or wraps; a range that leaves the buffer; a handle of
+ * multiple of the page size or wraps, or, on GPUs with larger pages in local memory
+ * (DG2: 64 KiB), would map or leave a part of it that is none of these; a range that leaves the buffer; a handle of
  * another device or VM; a timeline point that does not grow; a fence to signal that
  * is not one of unbind_fence_create, or has signalled), -E2BIG, -ENODEV (a range that
  * leaves the address space), -EEXIST (NO_REPLACE), -EBUSY (a VMA is bound in a range,

@@ -138,7 +138,8 @@ struct unbind_device_options {
     uint32_t worker_count;        /* pool: threads, 1..64; 0 = 2. Others: 0 */
     uint64_t seed;                /* simulated: the schedule. Others: ignored */
     uint64_t system_memory_bytes; /* limit for buffers in system memory; 0 = 4 GiB */
-    uint64_t local_memory_bytes;  /* size of local memory; 0 = 256 MiB */
+    uint64_t local_memory_bytes;  /* size of local memory: a multiple of 4 KiB, at most 2^47, else
+                                     -EINVAL; 0 = 256 MiB */
     uint64_t page_sizes;          /* mask of UNBIND_PAGE_SIZE_*; 0 = all three */
     const struct unbind_cost_model *cost_model; /* NULL: all costs 0 on real time; on the
                                      simulated executor 2 ns a PTE, 20 us a TLB invalidation,
@@ -201,7 +202,7 @@ struct unbind_device_stats {
  * options     NULL for the defaults (worker pool)
  *
  * Blocks: no. Errors: -EINVAL, -E2BIG, -ENOMEM, -EAGAIN (no thread could be
- * started). Since: 0.1
+ * started), -EMFILE and -ENFILE (manual executor: for its eventfd). Since: 0.1
  */
 int unbind_device_open_software(const struct unbind_device_options *options,
                                 unbind_device **out_device);
@@ -212,9 +213,9 @@ int unbind_device_open_software(const struct unbind_device_options *options,
  * end, worker threads stop. After that every fence of the device has signalled,
  * and functions on objects that are still alive return -ENOENT; they must still
  * be dropped with _unref. What is still alive goes to the report and, as a
- * warning, to the log. Closing twice returns -ENOENT. Not from a callback: in
- * the device's own work that is refused, inside unbind_fence_signal it would wait
- * for ever for what the other callbacks of the fence have yet to set free.
+ * warning, to the log. Closing twice returns -ENOENT. Not from a callback, nor from
+ * a release, log or write function, which count as callbacks here and below: it
+ * would wait for what has called back.
  *
  * out_report  may be NULL
  *
@@ -245,7 +246,8 @@ uint64_t unbind_device_now(const unbind_device *device);
 
 /*
  * Manual and simulated executors: runs work that is ready, without waiting. On
- * the simulated executor virtual time moves on to each piece of work's time.
+ * the simulated executor virtual time moves on to each piece of work's time. From
+ * a callback it runs nothing, and returns 0: what is ready stays so.
  *
  * max_items   stop after so many pieces; 0 = no limit
  * out_ran     pieces run; may be NULL
@@ -259,8 +261,8 @@ int unbind_device_run(unbind_device *device, uint32_t max_items, uint32_t *out_r
  * clock. On the simulated executor the clock then shows that time (a time in the
  * past changes nothing); on the manual one the thread sleeps as needed.
  *
- * Blocks: manual: until time_ns. Errors: -EINVAL, -ENOENT, -EOPNOTSUPP (pool).
- * Since: 0.1
+ * Blocks: manual: until time_ns. Errors: -EINVAL, -ENOENT, -EOPNOTSUPP (pool),
+ * -EDEADLK (from a callback). Since: 0.1
  */
 int unbind_device_run_until(unbind_device *device, uint64_t time_ns);
 

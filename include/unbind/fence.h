@@ -15,11 +15,14 @@
  * signalled the last thing it waited for, after that one's callbacks. They may
  * be made of each other to any depth.
  *
- * There are no circles. Whatever waits for a fence by itself (an array, a point, a
- * job, a bind, an unbind) names it when it is made, and no function adds one
- * later: every fence waits only for older ones. What an unbind waits for was
+ * There are no circles, with one exception. Whatever waits for a fence by itself (an
+ * array, a point, a job, a bind, an unbind) names it when it is made, and no function
+ * adds one later: every fence waits only for older ones. What an unbind waits for was
  * attached before its fence existed, and a point of a timeline that is still to be
- * added has no fence.
+ * added has no fence. The exception is a fence of the caller's in the signal list of a
+ * batch (unbind/batch.h), which may be older than what the batch waits for: if a job
+ * awaits it, and the batch that job, neither ends before their device is closed
+ * (simulated executor: waiting for them gives -EDEADLK).
  */
 #ifndef UNBIND_FENCE_H
 #define UNBIND_FENCE_H

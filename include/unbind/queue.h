@@ -125,7 +125,8 @@ uint64_t unbind_queue_id(const unbind_queue *queue);
  *
  * Blocks: no. Errors: -EINVAL (also: a listed VMA is unbound or of another VM),
  * -E2BIG, -ENOENT (closed), -EAGAIN (the address space is suspended), -ENOMEM,
- * -EIO (the device is lost). Since: 0.1
+ * -EIO (the device is lost), -EOPNOTSUPP (BATCH without UNBIND_CAP_BATCH_BUFFERS).
+ * Since: 0.1
  */
 int unbind_queue_submit(unbind_queue *queue, const struct unbind_submit *submit,
                         unbind_fence **out_fence);

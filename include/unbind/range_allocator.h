@@ -8,7 +8,9 @@
  * signalled (unbind_range_allocator_release_after): what a list of zombies does
  * in most drivers, without a sweep, and whatever the order in which the fences
  * signal. With UNBIND_RANGE_REUSE it may even be reserved again at once, and
- * its new owner is given the fence to wait for, and no other.
+ * its new owner is given the fence to wait for, and no other. A range that is
+ * reused again and again while nothing signals costs as much each time as it has
+ * former owners whose fences have not signalled: all of them go into its fence.
  *
  * What releasing will need is taken when a range is reserved: releasing never
  * allocates, never waits, and cannot fail for a range that is reserved.

@@ -91,7 +91,7 @@ int unbind_range_tracker_get_fence(unbind_range_tracker *tracker, uint64_t start
                                    unbind_fence **out_fence);
 
 /*
- * How many ranges were inserted whose fences have not signalled.
+ * How many ranges were inserted whose fences have not signalled. Looks at each.
  *
  * Blocks: no. Errors: -EINVAL. Since: 0.1
  */

@@ -36,7 +36,7 @@
  *                            overflowing range, unknown flag, reserved field
  *                            not zero, object of another device
  *               -E2BIG       a struct is larger than this library knows and
- *                            its unknown tail is not zero
+ *                            its unknown tail is not zero, or than 4096 bytes
  *               -ENOENT      the device, VM or queue is closed
  *               -ENOMEM      no memory
  *               -ENOSPC      no free address range, or the fixed one is taken; no
@@ -66,9 +66,10 @@
  *
  * Structs     The first member of every options, stats and report struct is
  *             struct_size, the caller's sizeof (4 to 4096, a multiple of 4,
- *             not ending inside a member); use the *_INIT macros. Members a newer library knows and an older
- *             caller does not send are 0; members a newer caller knows and an
- *             older library does not must be 0, also in structs that it fills.
+ *             not ending inside a member; above 4096 is -E2BIG whatever the tail
+ *             holds); use the *_INIT macros. Members a newer library knows and an
+ *             older caller does not send are 0; members a newer caller knows and
+ *             an older library does not must be 0, also in structs that it fills.
  *
  * Units       Addresses and sizes are uint64_t bytes; times are uint64_t
  *             nanoseconds of the device's clock (unbind_device_now).

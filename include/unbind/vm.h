@@ -227,6 +227,10 @@ int unbind_vm_get_stats(unbind_vm *vm, struct unbind_vm_stats *stats);
  * and a bind that overlaps waits for those unbinds. So nothing loses its pages
  * while GPU work uses them, and a job that lists an evicted VMA is refused, as of
  * any VMA that is not bound. A call that fails has evicted nobody.
+ *
+ * VMAs that must stay are passed one by one: the pinned and the held, and those in
+ * use while idle ones are looked for. A call costs as much as there are of them among
+ * the less recently used, also with NONBLOCK, and also a bind or pin that evicts.
  */
 #define UNBIND_EVICT_ASYNC (1u << 8)    /* do not wait */
 #define UNBIND_EVICT_NONBLOCK (1u << 9) /* only VMAs that no GPU work uses; without ASYNC the call

@@ -101,7 +101,8 @@ struct unbind_vma_options {
                                            at once; this bind waits for their unbinds, and so
                                            for the GPU work that uses them. A bind that fails
                                            has unbound nobody */
-#define UNBIND_BIND_NONBLOCK (1u << 10) /* with EVICT: only VMAs that no GPU work uses */
+#define UNBIND_BIND_NONBLOCK (1u << 10) /* with EVICT: only VMAs that no GPU work uses; those in use
+                                           are passed one by one, see unbind/vm.h */
 
 /* Flags of unbind_pin_options. */
 #define UNBIND_PIN_LOW (1u << 0)        /* place it from the bottom up */
@@ -141,9 +142,10 @@ struct unbind_pin_options {
  * vm, bo      of the same device
  * options     NULL for automatic placement
  *
- * Blocks: no. Errors: -EINVAL (also: the buffer's size is not a multiple of the
- * VM's page size, a fixed range that passes 2^64), -E2BIG, -ENODEV (a fixed range
- * that leaves the address space, or a buffer larger than it), -ENOENT (closed), -ENOMEM. Since: 0.1
+ * Blocks: no. Errors: -EINVAL (also: the buffer's size, or the address of wrapped
+ * memory, is not a multiple of the VM's page size; a fixed range that passes 2^64),
+ * -E2BIG, -ENODEV (a fixed range that leaves the address space, or a buffer larger
+ * than it), -ENOENT (closed), -ENOMEM. Since: 0.1
  */
 int unbind_vma_create(unbind_vm *vm, unbind_bo *bo, const struct unbind_vma_options *options,
                       unbind_vma **out_vma);
@@ -201,8 +203,9 @@ int unbind_vma_bind(unbind_vma *vma, uint32_t flags);
  * it waits for that unbind instead of failing (from a callback: it fails with
  * -ENOMEM). Errors: -EINVAL, -ENOENT, -ENOSPC, -EIO, -ENOMEM as unbind_vma_bind
  * (also: no memory to await those that would be evicted, or to make a binding
- * writable);
- * -EDEADLK only from the wait just named. Since: 0.1
+ * writable); -EOPNOTSUPP on a backend (write access added to a binding; without
+ * UNBIND_CAP_ALIASING a second address for the buffer; READ_ONLY without
+ * UNBIND_CAP_READ_ONLY); -EDEADLK only from the wait just named. Since: 0.1
  */
 int unbind_vma_bind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fence);
 
@@ -224,7 +227,8 @@ int unbind_vma_bind_async(unbind_vma *vma, uint32_t flags, unbind_fence **out_fe
  * of the VM, or of the mappable part with MAPPABLE; FIXED elsewhere than the VMA
  * itself is), -ENOSPC (larger than the VM or the part of it that was asked for;
  * no room), -EBUSY (pinned or held, and misplaced), -EAGAIN (UNBIND_VMA_PIN_LIMIT pins),
- * -ENOENT (closed), -ENOMEM, -EIO, -EINTR, -EDEADLK as unbind_vma_bind. Since: 0.1
+ * -ENOENT (closed), -ENOMEM, -EIO, -EINTR, -EDEADLK as unbind_vma_bind, -EOPNOTSUPP
+ * as unbind_vma_bind_async, without ASYNC others from a custom backend. Since: 0.1
  */
 int unbind_vma_pin(unbind_vma *vma, const struct unbind_pin_options *options);
 

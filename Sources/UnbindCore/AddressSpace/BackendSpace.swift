@@ -174,10 +174,13 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
     /// A buffer may be at several addresses.
     var canAlias: Bool { pointee.backend.has(Capability.aliasing) }
 
+    /// What is mapped of local memory begins and ends at multiples of it.
+    var localPageSize: UInt64 { pointee.backend.pointee.link?.localPageSize ?? pageSize }
+
     /// A part of what was bound can be unbound.
     var canSplit: Bool { pointee.backend.has(Capability.partialUnbind) }
 
-    /// - Failure: lost; unsupported.
+    /// - Failure: lost; unsupported; invalid: a part of local memory that the kernel does not map.
     func checkBatch(_ request: BatchRequest) throws(Status) {
         try pointee.backend.checkNotLost()
         // Whatever a batch replaces is unmapped later, and the same buffer may be there and elsewhere.
@@ -187,6 +190,10 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
             if operation.kind == .mapNull, !pointee.backend.has(Capability.nullMappings) { throw Status.unsupported }
             if operation.flags & MappingFlags.readOnly != 0, !pointee.backend.has(Capability.readOnly) {
                 throw Status.unsupported
+            }
+            if operation.kind == .map, let bo = operation.bo, localPageSize > pageSize {
+                let bits = operation.start | operation.size | operation.offset
+                if bo.withPages({ $0.pointee.isLocal }), !isAligned(bits, to: localPageSize) { throw Status.invalid }
             }
         }
     }

@@ -117,7 +117,18 @@ struct BatchPlan: ~Copyable {
         if let status { throw status }
         for index in 0..<touched.count where touched.elements[index].isSplit {
             if touched.elements[index].resource.isHeld { throw Status.busy }
-            if vm.pointee.backendSpace?.canSplit == false { throw Status.unsupported }
+            if let backend = vm.pointee.backendSpace { try check(touched.elements[index], of: backend) }
+        }
+    }
+
+    /// - Failure: unsupported: nothing is split there; invalid: not there: what is left of it could not be mapped.
+    private func check(_ split: TouchedMapping, of space: BackendSpacePointer) throws(Status) {
+        if !space.canSplit { throw Status.unsupported }
+        let unit = space.localPageSize
+        if unit == pageSize || !split.resource.pointee.pages.pointee.isLocal { return }
+        for index in 1..<split.pieceCount
+        where !isAligned(pieces.elements[split.firstPiece + index].start, to: unit) {
+            throw Status.invalid
         }
     }
 

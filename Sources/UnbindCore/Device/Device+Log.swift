@@ -23,10 +23,9 @@ private struct LogLine {
         bytes[length] = 0
         length = 0
         guard let log = device.pointee.host.log else { return }
-        LockOrder.assertNoneHeld("a callback was called with a lock held")
-        let (data, level) = (device.pointee.host.logData, level)
+        let (device, data, level) = (device, device.pointee.host.logData, level)
         bytes.span.withUnsafeBufferPointer { text in
-            SignallingSection.suspended { log(data, level, text.baseAddress) }
+            device.callingBack { SignallingSection.suspended { log(data, level, text.baseAddress) } }
         }
     }
 }

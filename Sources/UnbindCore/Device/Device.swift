@@ -223,11 +223,7 @@ extension UnsafeMutablePointer where Pointee == Device {
     @inline(__always)
     func callingBack(_ body: () -> Void) {
         LockOrder.assertNoneHeld("a callback was called with a lock held")
-        let current = csys_thread_running_device()!
-        let outer = current.pointee
-        current.pointee = UnsafeMutableRawPointer(self)
-        body()
-        current.pointee = outer
+        RunningDevice.run(UnsafeMutableRawPointer(self), body)
     }
 
     // MARK: Work under way

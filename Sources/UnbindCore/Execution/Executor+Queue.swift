@@ -229,11 +229,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
     func perform(_ work: TakenWork) {
         pointee.lock.release()
         LockOrder.assertNoneHeld("work was run with a lock held")
-        let current = csys_thread_running_device()!
-        let outer = current.pointee
-        current.pointee = pointee.device
-        work.function(work.context, work.time)
-        current.pointee = outer
+        RunningDevice.run(pointee.device) { work.function(work.context, work.time) }
         LockOrder.assertNoneHeld("a work item left a lock held")
         pointee.lock.acquire()
         pointee.running &-= 1

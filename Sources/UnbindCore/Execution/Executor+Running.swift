@@ -21,12 +21,14 @@ extension UnsafeMutablePointer where Pointee == Executor {
     // MARK: For callers
 
     /// Manual: see above; never sleeps. Simulated: runs until no work is left, moving the clock to each item's time.
-    /// At most `maxItems`, 0 for no limit. The result is how many were run.
+    /// At most `maxItems`, 0 for no limit. The result is how many were run: none inside a work item or a callback, as
+    /// what is due there may run the next item inside itself, and so on until the stack is used up.
     /// - Locking: nothing may be held.
     /// - Failure: unsupported on the pool.
     func run(maxItems: UInt32) throws(Status) -> UInt32 {
         LockOrder.assertNoneHeld("work was run with a lock held")
         if pointee.kind == .pool { throw Status.unsupported }
+        if isRunningOnThisThread { return 0 }
         let limit = maxItems == 0 ? UInt32.max : maxItems
         var count: UInt32 = 0
         pointee.lock.acquire()
@@ -48,10 +50,11 @@ extension UnsafeMutablePointer where Pointee == Executor {
     /// Runs all work that is due by `time`, as its time comes. Manual: sleeps in between, and until `time`. Simulated:
     /// the clock then shows `time`, unless it was later already: then nothing happens.
     /// - Locking: nothing may be held.
-    /// - Failure: unsupported on the pool.
+    /// - Failure: unsupported on the pool; deadlock inside a work item or a callback, where `run` runs nothing either.
     func runUntil(_ time: UInt64) throws(Status) {
         LockOrder.assertNoneHeld("work was run with a lock held")
         if pointee.kind == .pool { throw Status.unsupported }
+        if isRunningOnThisThread { throw Status.deadlock }
         pointee.lock.acquire()
         defer { pointee.lock.release() }
         if pointee.kind == .simulated {

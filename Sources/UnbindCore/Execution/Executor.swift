@@ -93,7 +93,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
 
     /// A new executor. `workerCount` (1 or more) is for the pool and `seed` for the simulated one. `device` is what
     /// isRunningOnThisThread goes by: one executor a device.
-    /// - Failure: noMemory; again when a thread or an event descriptor could not be had. Nothing is left behind.
+    /// - Failure: noMemory; again when a thread could not be had; the errno of eventfd. Nothing is left behind.
     static func make(
         kind: ExecutorKind, workerCount: Int, seed: UInt64, memory: UnsafeMutablePointer<Memory>,
         device: UnsafeMutableRawPointer
@@ -108,7 +108,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
             event = csys_eventfd_create(0)
             if event < 0 {
                 memory.deallocate(storage, bytes: MemoryLayout<Executor>.size)
-                throw event == -ENOMEM ? Status.noMemory : Status.again
+                throw Status(raw: event)
             }
         }
         let executor = storage.bindMemory(to: Executor.self, capacity: 1)
@@ -200,7 +200,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
     }
 
     /// True inside a work item of this executor.
-    var isRunningOnThisThread: Bool { csys_thread_running_device().pointee == pointee.device }
+    var isRunningOnThisThread: Bool { RunningDevice.isRunning(pointee.device) }
 
     /// Items run so far, those running now included.
     var itemsRun: UInt64 {

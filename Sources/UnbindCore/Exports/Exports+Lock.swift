@@ -88,9 +88,9 @@ public func unbind_bo_lock_slow(
             throw Status.invalid
         }
         let flags = try WaitFlags(flags, allowed: UNBIND_WAIT_INTERRUPTIBLE)
+        try bo.lock(by: context, interruptible: flags.interruptible)
         // What retry would wait for is no longer of interest.
         context.clearContended()
-        try bo.lock(by: context, interruptible: flags.interruptible)
     }
 }
 

@@ -7,8 +7,25 @@ extension UnsafeMutablePointer where Pointee == LockContext {
     func lock(
         _ handles: UnsafePointer<OpaquePointer?>, count: Int, slots: Int, interruptible: Bool
     ) throws(Status) {
-        func buffer(_ index: Int) -> BufferObjectPointer { BufferObjectPointer(handles[index].unsafelyUnwrapped) }
         let mark = pointee.firstLocked
+        let (prelocked, contended) = (pointee.prelocked, pointee.contended)
+        contended?.retain()
+        defer { contended?.drop() }
+        do throws(Status) {
+            try lock(handles, count: count, slots: slots, after: mark, interruptible: interruptible)
+        } catch {
+            pointee.prelocked = prelocked
+            // Told to give way, it retries with what it was told at last, as after any other lock.
+            if error != .deadlock { setContended(contended) }
+            throw error
+        }
+    }
+
+    private func lock(
+        _ handles: UnsafePointer<OpaquePointer?>, count: Int, slots: Int, after mark: BufferObjectPointer?,
+        interruptible: Bool
+    ) throws(Status) {
+        func buffer(_ index: Int) -> BufferObjectPointer { BufferObjectPointer(handles[index].unsafelyUnwrapped) }
         while true {
             var done = 0
             do throws(Status) {

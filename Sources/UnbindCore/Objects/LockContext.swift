@@ -24,7 +24,7 @@ struct LockContext: ~Copyable {
     fileprivate(set) var acquired = 0
     fileprivate(set) var firstLocked: BufferObjectPointer?
     /// What it did not get when it was told to give way; a counted reference.
-    fileprivate var contended: BufferObjectPointer?
+    fileprivate(set) var contended: BufferObjectPointer?
     /// What `retry` has locked in advance, until that is asked for.
     var prelocked: BufferObjectPointer?
 
@@ -96,8 +96,8 @@ extension UnsafeMutablePointer where Pointee == LockContext {
     // MARK: Giving way
 
     /// It was told to give way when it asked for this buffer.
-    func setContended(_ bo: BufferObjectPointer) {
-        bo.retain()
+    func setContended(_ bo: BufferObjectPointer?) {
+        bo?.retain()
         clearContended()
         pointee.contended = bo
     }

@@ -252,9 +252,8 @@ extension UnsafeMutablePointer where Pointee == PageList {
     /// Tells the caller whose memory it is.
     private func release() {
         guard let release = pointee.releaseFunction else { return }
-        LockOrder.assertNoneHeld("wrapped memory was released with a lock held")
         let (data, memory) = (pointee.releaseData, pointee.memory)
-        SignallingSection.suspended { release(data, memory) }
+        pointee.device.callingBack { SignallingSection.suspended { release(data, memory) } }
     }
 
     /// Copies bytes of what the GPU sees, `offset` from the start of it; what a view leaves out is zero.

@@ -197,15 +197,18 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
     /// Calls body with each unbind that has to be awaited for all of them to be.
     @inline(__always)
     func forEachToAwait(of unbinds: borrowing UnfinishedUnbinds, _ body: (ResourcePointer) -> Void) {
-        if let last = unbinds.lastOfAll { return body(last) }
+        let first = unbinds.firstToAwait
         if unbinds.count > UnfinishedUnbinds.capacity {
             forEachUnfinished(overlapping: unbinds.range) { resource, _ in
-                body(resource)
+                if resource.pointee.order >= first { body(resource) }
                 return true
             }
             return
         }
-        for place in 0..<unbinds.count { body(unbinds[place]) }
+        for place in 0..<unbinds.count {
+            if first != 0, unbinds[place].pointee.order < first { continue }
+            body(unbinds[place])
+        }
     }
 
     /// Unbinds in the index, finished or not.

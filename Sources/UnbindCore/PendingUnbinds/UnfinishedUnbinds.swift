@@ -12,9 +12,8 @@ struct UnfinishedUnbinds {
     /// The first ones found, and a bit for each that covers the range.
     private var first: InlineArray<8, ResourcePointer?> = [nil, nil, nil, nil, nil, nil, nil, nil]
     private var firstCovering: UInt8 = 0
-    /// Of those found after them, the one scheduled last.
+    /// Of those found after them that cover the range, the one scheduled last.
     private var latestOfOthers: ResourcePointer?
-    private var latestOfOthersCovers = false
     private var anyCovers = false
 
     /// How many are remembered.
@@ -28,9 +27,8 @@ struct UnfinishedUnbinds {
         if count < UnfinishedUnbinds.capacity {
             first[count] = resource
             if covers { firstCovering |= 1 &<< UInt8(count) }
-        } else if latestOfOthers == nil || resource.pointee.order > latestOfOthers!.pointee.order {
+        } else if covers, latestOfOthers == nil || resource.pointee.order > latestOfOthers!.pointee.order {
             latestOfOthers = resource
-            latestOfOthersCovers = covers
         }
         if covers { anyCovers = true }
         count &+= 1
@@ -40,25 +38,21 @@ struct UnfinishedUnbinds {
     @inline(__always)
     subscript(place: Int) -> ResourcePointer { first[place].unsafelyUnwrapped }
 
-    /// The one that is sure to finish last, if there is such a one.
+    /// Those that were scheduled before this one need not be awaited, as it finishes after all of them: of those whose
+    /// own range covers the whole the one scheduled last. Its place in the order; 0: there is none.
     ///
-    /// That is the one scheduled last, if its own range covers the whole: what was bound there came after each of the
-    /// others had been unbound, its bind waited for them, and its unbind waits for its bind. So a range that is bound
-    /// again and again while the GPU stalls costs one edge each time, and not one for every unbind before.
+    /// What was bound there came after each of the earlier ones had been unbound, its bind waited for them, and its
+    /// unbind waits for its bind. So a range that is bound again and again while the GPU stalls costs one edge each
+    /// time, and not one for every unbind before; with smaller ranges in between, one more for each of these.
     @inline(__always)
-    var lastOfAll: ResourcePointer? {
-        if !anyCovers { return nil }
-        return count == 1 ? self[0] : findLastOfAll()
-    }
+    var firstToAwait: UInt64 { anyCovers ? findFirstToAwait() : 0 }
 
-    private func findLastOfAll() -> ResourcePointer? {
-        var latest = latestOfOthers
-        var latestCovers = latestOfOthersCovers
-        for place in 0..<min(count, UnfinishedUnbinds.capacity)
-        where latest == nil || self[place].pointee.order > latest!.pointee.order {
-            latest = self[place]
-            latestCovers = firstCovering & (1 &<< UInt8(place)) != 0
+    private func findFirstToAwait() -> UInt64 {
+        if count == 1 { return 0 }
+        var latest = latestOfOthers?.pointee.order ?? 0
+        for place in 0..<min(count, UnfinishedUnbinds.capacity) where firstCovering & (1 &<< UInt8(place)) != 0 {
+            latest = max(latest, self[place].pointee.order)
         }
-        return latestCovers ? latest : nil
+        return latest
     }
 }

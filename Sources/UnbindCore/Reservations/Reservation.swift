@@ -31,6 +31,8 @@ struct Reservation: ~Copyable {
     fileprivate let memory: UnsafeMutablePointer<Memory>
     fileprivate(set) var slots: UnsafeMutablePointer<Slot>?
     fileprivate(set) var count = 0
+    /// Of them, those of the usage that every bind asks for.
+    fileprivate var kernelCount = 0
     fileprivate var reserved = 0
     fileprivate var capacity = 0
     /// Changes whenever a fence comes, or goes from before the end: for those who go through the slots bit by bit.
@@ -58,7 +60,13 @@ extension UnsafeMutablePointer where Pointee == Reservation {
         let needed = pointee.count + pointee.reserved + slots
         if needed > pointee.capacity {
             prune()
-            if pointee.count + pointee.reserved + slots > pointee.capacity { try grow(to: needed) }
+            let left = pointee.count + pointee.reserved + slots
+            if left > pointee.capacity {
+                try grow(to: needed)
+            } else if left > pointee.capacity / 4 * 3 {
+                // It would be full again soon, and pruned in vain each time.
+                do throws(Status) { try grow(to: needed) } catch {}
+            }
         }
         pointee.reserved += slots
     }
@@ -82,6 +90,7 @@ extension UnsafeMutablePointer where Pointee == Reservation {
             while index > end {
                 let slot = pointee.slots![index]
                 if slot.usage.rawValue >= usage.rawValue, fence.supersedes(slot.fence) {
+                    if usage == .kernel, slot.usage != .kernel { pointee.kernelCount += 1 }
                     pointee.slots![index] = Reservation.Slot(fence: fence, usage: usage)
                     slot.fence.drop()
                     return
@@ -91,19 +100,21 @@ extension UnsafeMutablePointer where Pointee == Reservation {
         }
         pointee.slots![pointee.count] = Reservation.Slot(fence: fence, usage: usage)
         pointee.count += 1
+        if usage == .kernel { pointee.kernelCount += 1 }
     }
 
     /// A fence at this usage or a stronger one that has not signalled, with a reference for the caller. Takes the
     /// last one, and forgets the signalled ones behind it, so that waiting for all of many does not look at each
     /// again and again.
     func anyUnsignalled(usage: FenceUsage) -> FencePointer? {
+        if hasNone(usage) { return nil }
         var index = pointee.count - 1
         while index >= 0 {
             let slot = pointee.slots![index]
             if slot.fence.isSignalled {
                 if index == pointee.count - 1 {
                     pointee.count = index
-                    slot.fence.drop()
+                    drop(slot)
                 }
             } else if slot.usage.rawValue <= usage.rawValue {
                 slot.fence.retain()
@@ -116,6 +127,7 @@ extension UnsafeMutablePointer where Pointee == Reservation {
 
     /// Calls body with each fence at this usage or a stronger one that has not signalled.
     func forEachUnsignalled(usage: FenceUsage, _ body: (FencePointer) -> Void) {
+        if hasNone(usage) { return }
         for index in 0..<pointee.count {
             let slot = pointee.slots![index]
             if slot.usage.rawValue <= usage.rawValue, !slot.fence.isSignalled { body(slot.fence) }
@@ -125,12 +137,21 @@ extension UnsafeMutablePointer where Pointee == Reservation {
     /// Fences held, signalled ones included.
     var count: Int { pointee.count }
 
+    /// Nothing has been added at this usage, which is known of the strongest.
+    @inline(__always)
+    func hasNone(_ usage: FenceUsage) -> Bool { usage == .kernel && pointee.kernelCount == 0 }
+
+    private func drop(_ slot: Reservation.Slot) {
+        if slot.usage == .kernel { pointee.kernelCount -= 1 }
+        slot.fence.drop()
+    }
+
     private func prune() {
         var kept = 0
         for index in 0..<pointee.count {
             let slot = pointee.slots![index]
             if slot.fence.isSignalled {
-                slot.fence.drop()
+                drop(slot)
             } else {
                 pointee.slots![kept] = slot
                 kept += 1

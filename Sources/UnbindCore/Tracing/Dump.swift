@@ -20,12 +20,35 @@ private struct DumpedRange {
     var awaited: UInt32 = 0
 }
 
+/// The caller's function, and the device that calls it back. On the stack; a TextWriter writes into it.
+private struct DumpSink {
+    let device: DevicePointer
+    let write: WriteFunction
+    let userData: UnsafeMutableRawPointer?
+}
+
+private func writeToSink(_ context: UnsafeMutableRawPointer?, _ text: UnsafePointer<CChar>?, _ length: Int) {
+    let sink = context!.assumingMemoryBound(to: DumpSink.self).pointee
+    sink.device.callingBack { sink.write(sink.userData, text, length) }
+}
+
 extension UnsafeMutablePointer where Pointee == Device {
     /// - Failure: noMemory.
     func dump(to write: @escaping WriteFunction, userData: UnsafeMutableRawPointer?) throws(Status) {
-        var writer = TextWriter(write: write, userData: userData)
-        try dump(to: &writer)
-        writer.flush()
+        try writeText(to: write, userData: userData) { writer throws(Status) in try dump(to: &writer) }
+    }
+
+    /// `body` writes for the caller's function.
+    fileprivate func writeText(
+        to write: @escaping WriteFunction, userData: UnsafeMutableRawPointer?,
+        _ body: (inout TextWriter) throws(Status) -> Void
+    ) throws(Status) {
+        var sink = DumpSink(device: self, write: write, userData: userData)
+        try withUnsafeMutablePointer(to: &sink) { sink throws(Status) in
+            var writer = TextWriter(write: writeToSink, userData: UnsafeMutableRawPointer(sink))
+            try body(&writer)
+            writer.flush()
+        }
     }
 
     /// The device, a line for each address space, then each of those in full.
@@ -89,9 +112,9 @@ extension UnsafeMutablePointer where Pointee == Device {
 extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// - Failure: noMemory.
     func dump(to write: @escaping WriteFunction, userData: UnsafeMutableRawPointer?) throws(Status) {
-        var writer = TextWriter(write: write, userData: userData)
-        try dump(to: &writer)
-        writer.flush()
+        try pointee.device.writeText(to: write, userData: userData) { writer throws(Status) in
+            try dump(to: &writer)
+        }
     }
 
     fileprivate func dump(to writer: inout TextWriter) throws(Status) {

@@ -85,6 +85,8 @@ struct KernelLink: BitwiseCopyable {
 
     /// Nil: memory stays where it is.
     var fetch: Fetch?
+    /// What is mapped of local memory begins and ends at multiples of it, in both.
+    var localPageSize = pageSize
 
     var node: DRMNode { gpu.node }
 }

@@ -13,6 +13,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
             gpu: pointee.gpu, waiter: pointee.waiter, flags: flags, exportBuffer: xeBufferExport,
             importBuffer: xeBufferImport, submit: xeSubmitAfter)
         link.fetch = xeFetch
+        link.localPageSize = pointee.configuration.local.pageSize
         // Else it has no fence for what it has taken.
         if !pointee.options.isLongRunning {
             link.update = xeUpdateTelling
