@@ -109,7 +109,16 @@ private struct LockModel {
         return 1
     }
 
+    /// A call that fails leaves the context as it was, but for what it was told to give way for.
     mutating func lockArray(_ buffers: [Int], _ context: Int) -> Int32 {
+        let (prelocked, contended) = (contexts[context].prelocked, contexts[context].contended)
+        let status = lockAll(buffers, context)
+        if status != 0 { contexts[context].prelocked = prelocked }
+        if status != 0, status != -EDEADLK { contexts[context].contended = contended }
+        return status
+    }
+
+    private mutating func lockAll(_ buffers: [Int], _ context: Int) -> Int32 {
         let before = contexts[context].held
         while true {
             var failure: Int32 = 0
@@ -215,8 +224,8 @@ private final class EventResults {
                 model.unlockAll(context)
                 unbind_lock_context_unlock_all(contexts + context)
                 if random.next(below: 2) == 0, model.mayWait(context) {
-                    model.contexts[context].contended = nil
                     expected = model.lock(buffer, context)
+                    if expected == 0 { model.contexts[context].contended = nil }
                     got = unbind_bo_lock_slow(buffers[buffer], contexts + context, 0)
                 }
             case 10:
