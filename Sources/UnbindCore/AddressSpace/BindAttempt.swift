@@ -237,8 +237,8 @@ struct BindAttempt {
         }
     }
 
-    /// What is published has a reference of its own until it is reaped: when its edge is armed, at the latest, it counts
-    /// on that no more.
+    /// What is published has a reference of its own until it is reaped: when its edge is armed, at the latest, it
+    /// counts on that no more.
     private mutating func depend(on unbind: ResourcePointer) {
         if blocker != nil { return }
         let cache = device.cache(.await)

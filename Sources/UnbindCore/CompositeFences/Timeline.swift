@@ -162,7 +162,8 @@ extension UnsafeMutablePointer where Pointee == Timeline {
     // MARK: Adding points to several timelines
 
     /// Puts all points of a list in the rings of their timelines, or none; they are still to be started. A number that
-    /// others have seen cannot be taken back: so the timelines' locks are held together until nothing can fail any more.
+    /// others have seen cannot be taken back: so the timelines' locks are held together until nothing can fail any
+    /// more.
     /// - Parameter first: of the list, which is in the order of the timelines' addresses, and for each timeline in the
     ///   order in which its points are added.
     /// - Failure: invalid if a number does not grow; noMemory.

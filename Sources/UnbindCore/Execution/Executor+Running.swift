@@ -76,7 +76,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
         if hasNewsForLoop { raiseEvent() }
     }
 
-    /// What is left by the clock alone is told by nextEvent, which the event loop asks before it polls; if it is polling
+    /// What is left by the clock alone is told by nextEvent, which the event loop asks before it polls; if it polls
     /// already, while another thread runs its work, it has to be told.
     private var hasNewsForLoop: Bool {
         if pointee.firstReady != nil { return true }

@@ -1,5 +1,5 @@
-// RunningDevice: whose work a thread is doing: work items and callbacks. One device's may be inside another's: a callback
-// signals a fence of a second device, whose callback comes back to the first.
+// RunningDevice: whose work a thread is doing: work items and callbacks. One device's may be inside another's: a
+// callback signals a fence of a second device, whose callback comes back to the first.
 
 import CSystem
 

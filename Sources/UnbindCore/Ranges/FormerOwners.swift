@@ -1,9 +1,10 @@
-// FormerOwners: what the former owners of a range left its new one to wait for, on the way to one fence. Local to one call.
+// FormerOwners: what the former owners of a range left its new one to wait for, on the way to one fence. Local to one
+// call.
 //
-// A range that has been kept for a moment cannot be given back: others may have found no room because of it, and said so.
-// So what can fail comes first, under the lock under which the range was found: the list of the fences, and the memory
-// for an array of them. The fence itself is made without the lock, as it may drop others. If there is memory it is as
-// unbind_fence_merge makes it, without what is in it twice; if not, it is that array.
+// A range that has been kept for a moment cannot be given back: others may have found no room because of it, and said
+// so. So what can fail comes first, under the lock under which the range was found: the list of the fences, and the
+// memory for an array of them. The fence itself is made without the lock, as it may drop others. If there is memory it
+// is as unbind_fence_merge makes it, without what is in it twice; if not, it is that array.
 
 struct FormerOwners: ~Copyable {
     private let device: DevicePointer

@@ -184,8 +184,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
             guard let resource = vma.pointee.resource else { continue }
             (ranges + count).initialize(
                 to: DumpedRange(
-                    state: vma.lockedState == .bound ? .bound : .binding, start: resource.pointee.start, size: resource.pointee.size,
-                    boID: vma.pointee.bo.pointee.id, isReadOnly: resource.pointee.isReadOnly,
+                    state: vma.lockedState == .bound ? .bound : .binding, start: resource.pointee.start,
+                    size: resource.pointee.size, boID: vma.pointee.bo.pointee.id, isReadOnly: resource.pointee.isReadOnly,
                     view: vma.pointee.view?.pointee.kind ?? .normal, pins: vma.pointee.pinCount,
                     holds: resource.installedHolds))
             count += 1
