@@ -117,12 +117,10 @@ extension UnsafeMutablePointer where Pointee == UserFenceWaiter {
 
     private var node: DRMNode { pointee.timeline.pointee.waiter.pointee.node }
 
-    /// Failures of the kernel in a row, with a nap after each, before the device is given up.
-    private var patience: Int { 2000 }
-
     /// False: the kernel does not wait. A queue that was banned, or is gone, has ended what it had.
     private func wait(for point: UInt64, of queue: UInt32) -> Bool {
-        for _ in 0..<patience {
+        var patience = KernelPatience()
+        while true {
             var request = unbind_drm_xe_wait_user_fence()
             request.addr = UInt64(UInt(bitPattern: word))
             request.op = UInt16(UNBIND_DRM_XE_UFENCE_WAIT_OP_GTE)
@@ -135,19 +133,22 @@ extension UnsafeMutablePointer where Pointee == UserFenceWaiter {
                 return true
             } catch {
                 if error == .lost || error == .closed, queue != 0, isXeQueueDead(queue, node) { return true }
-                csys_nap()
+                if !patience.bear(error) { return false }
             }
         }
-        return false
     }
 
     /// The kernel may be out of memory for a moment.
     private func signal(_ point: UInt64) -> Bool {
-        for _ in 0..<patience {
-            if (try? node.signal(pointee.timeline.pointee.syncobj, point: point)) != nil { return true }
-            csys_nap()
+        var patience = KernelPatience()
+        while true {
+            do throws(Status) {
+                try node.signal(pointee.timeline.pointee.syncobj, point: point)
+                return true
+            } catch {
+                if !patience.bear(error) { return false }
+            }
         }
-        return false
     }
 
     /// What the kernel is still to write must not be given back before. It takes no notice of whether anybody waits.
