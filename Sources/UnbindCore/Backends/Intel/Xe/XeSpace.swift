@@ -159,6 +159,8 @@ func makeXeQueue(_ node: DRMNode, space: UInt32, engines: XeEngines) throws(Stat
         return create.exec_queue_id
     }
     if status.raw != 0 { throw status }
+    // Some incomplete drivers take every request for a success.
+    guard id != 0 else { throw Status(raw: -EIO) }
     return id
 }
 
