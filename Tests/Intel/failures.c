@@ -191,6 +191,28 @@ TEST(unplugged, "a GPU that has been unplugged can be closed") {
     CHECK_EQUAL(gpu.hooks.blocks, 0);
 }
 
+TEST(unplugged_busy, "a job that a GPU was at when it was unplugged fails, and the GPU can be closed") {
+    struct gpu gpu;
+    unbind_fence *ended = NULL;
+    machine(machine_name("lnl"), "DELAY", "exec:6000000", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    struct binding buffer = bind_buffer(&gpu, PAGE, BASE);
+    unbind_queue *queue = make_queue(&gpu);
+    struct unbind_command command = command_store(BASE, 1);
+    REQUIRE(submit(queue, &command, 1, buffer.vma, NULL, &ended) == 0);
+    sleep_ms(200);
+    fail_from_now_on("*:*:ENODEV");
+    uint64_t begin = now();
+    CHECK_EQUAL(finish(ended), -EIO);
+    unbind_queue_unref(queue);
+    drop_binding(&buffer);
+    unbind_vm_unref(gpu.vm);
+    CHECK_EQUAL(unbind_device_close(gpu.device, NULL), 0);
+    unbind_device_unref(gpu.device);
+    CHECK(now() - begin < UINT64_C(4000000000));
+    CHECK_EQUAL(gpu.hooks.blocks, 0);
+}
+
 TEST(not_woken, "if the thread that waits for the kernel cannot be woken, what is awaited fails soon") {
     struct gpu gpu;
     unbind_vm *vms[2];

@@ -9,7 +9,8 @@
 // The word of a VM_BIND is at an address of the process, that of an EXEC at an address of the space, where the CPU sees
 // it elsewhere. Its values are the points.
 //
-// If the kernel refuses to wait again and again, the device is lost, as with the SyncobjWaiter.
+// If the kernel refuses to wait again and again, the device is lost, as with the SyncobjWaiter; and as there, no wait
+// lasts longer than a second, after which it is asked for again.
 //
 // Life: make, expect..., stop when nothing is expected any more that does not end by itself; that waits until the
 // kernel has written the word for the last time, and frees.
@@ -117,6 +118,8 @@ extension UnsafeMutablePointer where Pointee == UserFenceWaiter {
 
     private var node: DRMNode { pointee.timeline.pointee.waiter.pointee.node }
 
+    private var longestWait: Int64 { 1_000_000_000 }
+
     /// False: the kernel does not wait. A queue that was banned, or is gone, has ended what it had.
     private func wait(for point: UInt64, of queue: UInt32) -> Bool {
         var patience = KernelPatience()
@@ -126,14 +129,18 @@ extension UnsafeMutablePointer where Pointee == UserFenceWaiter {
             request.op = UInt16(UNBIND_DRM_XE_UFENCE_WAIT_OP_GTE)
             request.value = point
             request.mask = .max
-            request.timeout = -1
+            request.timeout = longestWait
             request.exec_queue_id = queue
             do throws(Status) {
                 try node.call(UNBIND_DRM_IOCTL_XE_WAIT_USER_FENCE, &request)
                 return true
             } catch {
                 if error == .lost || error == .closed, queue != 0, isXeQueueDead(queue, node) { return true }
-                if !patience.bear(error) { return false }
+                if error == .timedOut {
+                    patience = KernelPatience()
+                } else if !patience.bear(error) {
+                    return false
+                }
             }
         }
     }
