@@ -155,7 +155,7 @@ TEST(lost, "an unbind that the kernel refuses for good loses the device, and eve
 
 TEST(lost_waits, "a kernel that can wait for nothing any more loses the device, and every fence signals") {
     struct gpu gpu;
-    machine(machine_name("lnl"), "FAIL", "SYNCOBJ_TIMELINE_WAIT:2+:EIO", "DELAY", "bind:1000", NULL);
+    machine(machine_name("lnl"), "FAIL", "SYNCOBJ_TIMELINE_WAIT:1+:EIO", "DELAY", "bind:1000", NULL);
     intel_open(&gpu, UNBIND_EXECUTOR_POOL);
     unbind_bo *bo = make_bo(&gpu, PAGE);
     unbind_vma *vma = make_vma(&gpu, bo, BASE);
@@ -168,6 +168,102 @@ TEST(lost_waits, "a kernel that can wait for nothing any more loses the device, 
     unbind_device_close(gpu.device, NULL);
     unbind_device_unref(gpu.device);
     CHECK_EQUAL(gpu.hooks.blocks, 0);
+}
+
+static uint64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+/* What the kernel answers when the GPU is gone, and for good. */
+TEST(unplugged, "a GPU that has been unplugged can be closed") {
+    struct gpu gpu;
+    machine(machine_name("lnl"), NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    struct binding buffer = bind_buffer(&gpu, PAGE, BASE);
+    sleep_ms(50);
+    fail_from_now_on("*:*:ENODEV");
+    drop_binding(&buffer);
+    unbind_vm_unref(gpu.vm);
+    CHECK_EQUAL(unbind_device_close(gpu.device, NULL), 0);
+    unbind_device_unref(gpu.device);
+    CHECK_EQUAL(gpu.hooks.blocks, 0);
+}
+
+TEST(unplugged_busy, "a job that a GPU was at when it was unplugged fails, and the GPU can be closed") {
+    struct gpu gpu;
+    unbind_fence *ended = NULL;
+    machine(machine_name("lnl"), "DELAY", "exec:6000000", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    struct binding buffer = bind_buffer(&gpu, PAGE, BASE);
+    unbind_queue *queue = make_queue(&gpu);
+    struct unbind_command command = command_store(BASE, 1);
+    REQUIRE(submit(queue, &command, 1, buffer.vma, NULL, &ended) == 0);
+    sleep_ms(200);
+    fail_from_now_on("*:*:ENODEV");
+    uint64_t begin = now();
+    CHECK_EQUAL(finish(ended), -EIO);
+    unbind_queue_unref(queue);
+    drop_binding(&buffer);
+    unbind_vm_unref(gpu.vm);
+    CHECK_EQUAL(unbind_device_close(gpu.device, NULL), 0);
+    unbind_device_unref(gpu.device);
+    CHECK(now() - begin < UINT64_C(4000000000));
+    CHECK_EQUAL(gpu.hooks.blocks, 0);
+}
+
+TEST(not_woken, "if the thread that waits for the kernel cannot be woken, what is awaited fails soon") {
+    struct gpu gpu;
+    unbind_vm *vms[2];
+    unbind_bo *bos[2];
+    unbind_vma *vmas[2];
+    unbind_fence *bound[2];
+    machine(machine_name("lnl"), "DELAY", "bind:4000000", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    vms[0] = gpu.vm;
+    REQUIRE(unbind_vm_create(gpu.device, NULL, &vms[1]) == 0);
+    fail_from_now_on("SYNCOBJ_TIMELINE_SIGNAL:*:ENODEV");
+    uint64_t begin = now();
+    for (unsigned i = 0; i < 2; i++) {
+        bos[i] = make_bo(&gpu, PAGE);
+        gpu.vm = vms[i];
+        vmas[i] = make_vma(&gpu, bos[i], BASE);
+        CHECK_EQUAL(unbind_vma_bind_async(vmas[i], 0, &bound[i]), 0);
+        // It waits for the first when the second comes.
+        sleep_ms(50);
+    }
+    for (unsigned i = 0; i < 2; i++) CHECK_EQUAL(finish(bound[i]), -EIO);
+    CHECK(now() - begin < UINT64_C(3000000000));
+    for (unsigned i = 0; i < 2; i++) {
+        unbind_vma_unref(vmas[i]);
+        unbind_bo_unref(bos[i]);
+        unbind_vm_unref(vms[i]);
+    }
+    CHECK_EQUAL(unbind_device_close(gpu.device, NULL), 0);
+    unbind_device_unref(gpu.device);
+    CHECK_EQUAL(gpu.hooks.blocks, 0);
+}
+
+TEST(short_of_memory, "a kernel that has no memory to wait with for a second loses nothing") {
+    struct gpu gpu;
+    machine(machine_name("lnl"), NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *vma = make_vma(&gpu, bo, BASE);
+    unbind_fence *bound = NULL;
+    fail_from_now_on("SYNCOBJ_TIMELINE_WAIT:*:ENOMEM,XE_WAIT_USER_FENCE:*:ENOMEM");
+    CHECK_EQUAL(unbind_vma_bind_async(vma, 0, &bound), 0);
+    sleep_ms(1000);
+    CHECK(!unbind_fence_is_signaled(bound));
+    // Nor does it spin.
+    CHECK(log_count("injected", NULL) < 1000);
+    fail_from_now_on("");
+    CHECK_EQUAL(finish(bound), 0);
+    CHECK_EQUAL(unbind_vma_unbind(vma, 0), 0);
+    unbind_vma_unref(vma);
+    unbind_bo_unref(bo);
+    intel_close(&gpu);
 }
 
 /* The allocator fails: the library's own memory. */

@@ -317,3 +317,25 @@ TEST(errors, "each error of each call is told, or needs not be, and the same aga
     fails_once("I915_GEM_EXECBUFFER2", 4, "ENOMEM", -ENOMEM);
     fails_once("GEM_CLOSE", 1, "ENOMEM", 0);
 }
+
+TEST(listed_once, "a buffer and what it came back as from a dma-buf are not bound in one call") {
+    struct gpu gpu;
+    unbind_bo *same = NULL;
+    unbind_fence *bound[2] = {NULL, NULL};
+    int descriptor = -1;
+    machine("tgl", NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    REQUIRE(unbind_bo_export_dma_buf(bo, &descriptor) == 0);
+    REQUIRE(unbind_bo_import_dma_buf(gpu.device, descriptor, &same) == 0);
+    close(descriptor);
+    unbind_vma *vmas[] = {make_vma(&gpu, bo, BASE), make_vma(&gpu, same, 2 * BASE)};
+    for (unsigned i = 0; i < 2; i++) CHECK_EQUAL(unbind_vma_bind_async(vmas[i], 0, &bound[i]), 0);
+    CHECK_EQUAL(finish(bound[0]), 0);
+    CHECK_EQUAL(finish(bound[1]), -EOPNOTSUPP);
+    CHECK_EQUAL(log_count("listed twice", NULL), 0);
+    for (unsigned i = 0; i < 2; i++) unbind_vma_unref(vmas[i]);
+    unbind_bo_unref(same);
+    unbind_bo_unref(bo);
+    intel_close(&gpu);
+}

@@ -39,6 +39,15 @@ __attribute__((sentinel)) static inline void machine(const char *name, ...) {
     restart();
 }
 
+/* These calls of the kernel fail from here on, instead of those that have: as in UNBIND_MOCK_FAIL. */
+static inline void fail_from_now_on(const char *calls) {
+    void (*read_anew)(void) = NULL;
+    *(void **)&read_anew = dlsym(RTLD_DEFAULT, "unbind_mock_fail_anew");
+    REQUIRE(read_anew != NULL);
+    setenv("UNBIND_MOCK_FAIL", calls, 1);
+    read_anew();
+}
+
 /* The machine that the runner asks for, else this one. */
 static inline const char *machine_name(const char *otherwise) {
     const char *name = getenv("INTEL_MACHINE");

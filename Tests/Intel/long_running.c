@@ -334,7 +334,7 @@ TEST(lost, "a kernel that waits for no user fence any more loses the device: eve
     for (unsigned first = 1; first < 6; first++) {
         struct gpu gpu;
         char fail[64];
-        snprintf(fail, sizeof fail, "XE_WAIT_USER_FENCE:%u+:ENOMEM", first);
+        snprintf(fail, sizeof fail, "XE_WAIT_USER_FENCE:%u+:EIO", first);
         machine(name(), "FAIL", fail, "DELAY", "exec:500,bind:500", NULL);
         open_long_running(&gpu, UNBIND_EXECUTOR_POOL);
         struct binding buffer = {make_bo(&gpu, PAGE), NULL, BASE};

@@ -431,3 +431,39 @@ TEST(many, "a thousand buffers are bound and unbound without waiting for any") {
     free(buffers);
     intel_close(&gpu);
 }
+
+TEST(banned, "an address space that the kernel has banned takes nothing else of the device with it") {
+    struct gpu gpu;
+    unbind_queue *another = NULL;
+    unbind_vm *others[2];
+    machine(machine_name("lnl"), NULL);
+    intel_open(&gpu, UNBIND_EXECUTOR_POOL);
+    unbind_vm *vm = gpu.vm;
+    REQUIRE(unbind_vm_create(gpu.device, NULL, &others[0]) == 0);
+    unbind_queue *queue = make_queue(&gpu);
+    struct binding buffers[2];
+    for (unsigned i = 0; i < 2; i++) buffers[i] = bind_buffer(&gpu, PAGE, BASE + i * 2 * PAGE);
+    CHECK_EQUAL(store(queue, buffers[0].vma, BASE, 1), 0);
+    fail_from_now_on("XE_VM_BIND:1:ENOENT");
+    for (unsigned i = 0; i < 2; i++) CHECK_EQUAL(unbind_vma_unbind(buffers[i].vma, 0), 0);
+    CHECK_EQUAL(log_count("XE_VM_BIND", "injected"), 1);
+    CHECK_EQUAL(unbind_vma_bind(buffers[0].vma, 0), -EIO);
+    CHECK_EQUAL(unbind_queue_create(vm, 0, &another), -EIO);
+    CHECK_EQUAL(store(queue, NULL, BASE, 1), -EIO);
+    unbind_queue_unref(queue);
+    for (unsigned i = 0; i < 2; i++) drop_binding(&buffers[i]);
+    CHECK_EQUAL(unbind_vm_create(gpu.device, NULL, &others[1]), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        gpu.vm = others[i];
+        struct binding buffer = bind_buffer(&gpu, PAGE, BASE);
+        queue = make_queue(&gpu);
+        CHECK_EQUAL(store(queue, buffer.vma, BASE, i + 2), 0);
+        CHECK_EQUAL(cpu_read(buffer.bo, 0), i + 2);
+        CHECK_EQUAL(unbind_vma_unbind(buffer.vma, 0), 0);
+        unbind_queue_unref(queue);
+        drop_binding(&buffer);
+        unbind_vm_unref(others[i]);
+    }
+    gpu.vm = vm;
+    intel_close(&gpu);
+}

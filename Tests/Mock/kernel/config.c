@@ -133,8 +133,6 @@ static void read_schedule(char *word) {
 void config_read(void) {
     const char *machine = getenv("UNBIND_MOCK_MACHINE");
     memset(&config, 0, sizeof config);
-    failure_count = 0;
-    memset(failures, 0, sizeof failures);
     config.enabled = machine && *machine;
     if (!config.enabled) return;
     if (strlen(machine) >= sizeof config.machine) refuse("UNBIND_MOCK_MACHINE", machine);
@@ -155,12 +153,19 @@ void config_read(void) {
     each_word("UNBIND_MOCK_SCHEDULE", read_schedule);
     each_word("UNBIND_MOCK_DELAY", read_delay);
     each_word("UNBIND_MOCK_LIE", read_lie);
+    config_read_failures();
+}
+
+void config_read_failures(void) {
+    pthread_mutex_lock(&failure_mutex);
+    failure_count = 0;
+    memset(failures, 0, sizeof failures);
     each_word("UNBIND_MOCK_FAIL", read_failure);
+    pthread_mutex_unlock(&failure_mutex);
 }
 
 int config_failure(const char *name) {
     int error = 0;
-    if (failure_count == 0) return 0;
     pthread_mutex_lock(&failure_mutex);
     for (unsigned i = 0; i < failure_count; i++) {
         if (strcmp(failures[i].name, name) != 0 && strcmp(failures[i].name, "*") != 0) continue;

@@ -167,6 +167,10 @@ void unbind_mock_restart(void) {
     if (config.enabled) tree_make();
 }
 
+/* For test programs: UNBIND_MOCK_FAIL is read again, and its calls are counted from here on. At any time. */
+void unbind_mock_fail_anew(void);
+void unbind_mock_fail_anew(void) { config_read_failures(); }
+
 __attribute__((destructor)) static void stop(void) {
     if (!config.enabled) return;
     scheduler_stop();

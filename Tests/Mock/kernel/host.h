@@ -92,6 +92,8 @@ struct config {
 };
 extern struct config config;
 void config_read(void);
+/* Of it only UNBIND_MOCK_FAIL, at any time. */
+void config_read_failures(void);
 
 /* The errno that the n-th call of this name shall fail with, or 0. Counts the call. */
 int config_failure(const char *name);

@@ -113,7 +113,7 @@ extension UnsafeMutablePointer where Pointee == BufferCopier {
             do throws(Status) {
                 switch pointee.space! {
                 case .xe(let space, _):
-                    try space.update(ranges.baseAddress!, count: 2, completion: ended) { _ in }
+                    isDone = try space.update(ranges.baseAddress!, count: 2, completion: ended) { _ in }
                 case .i915(let space, _):
                     isDone = try space.update(ranges.baseAddress!, count: 2, completion: ended)
                 }

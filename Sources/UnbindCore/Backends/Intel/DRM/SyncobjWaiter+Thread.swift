@@ -4,23 +4,30 @@ import CSystem
 import Synchronization
 
 extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
-    /// Failures of the kernel in a row, with a nap after each, before the device is given up.
-    private var patience: Int { 2000 }
+    /// Nanoseconds of one wait in the kernel. Only a kick that could not be sent is as late as that.
+    private var longestWait: UInt64 { 1_000_000_000 }
 
     func work() {
         var arrays: WaitArrays?
-        var failures = 0
-        while let count = gather(&arrays) {
-            let isSignalled = wait(arrays!, count: count)
-            failures = isSignalled ? 0 : failures &+ 1
+        var patience = KernelPatience()
+        while true {
+            // First: a kick after the look at the timelines changes it.
+            let rung = pointee.bell.load(ordering: .acquiring)
+            guard let count = gather(&arrays) else { break }
+            let status = wait(arrays!, count: count, rung: rung)
             pointee.lock.acquire()
             pointee.isWaiting = false
-            if failures == patience { pointee.isLost = true }
             pointee.lock.release()
             for index in 1..<count {
-                complete(arrays!.timelines[index]!, upTo: isSignalled ? arrays!.points[index] : 0, error: 0)
+                complete(arrays!.timelines[index]!, upTo: status.raw == 0 ? arrays!.points[index] : 0, error: 0)
             }
-            if !isSignalled, failures < patience { csys_nap() }
+            if status.raw == 0 || status == .timedOut {
+                patience = KernelPatience()
+            } else if !patience.bear(status) {
+                pointee.lock.acquire()
+                pointee.isLost = true
+                pointee.lock.release()
+            }
         }
         // When it has been stopped there is none.
         completeAllAsLost()
@@ -55,20 +62,25 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
             next = timeline.pointee.next
         }
         pointee.isWaiting = true
+        pointee.isInKernel = count > 1
         pointee.isKicked = false
         return count
     }
 
-    /// Waits, and asks how far each timeline has got then: the points are replaced by that.
-    private func wait(_ arrays: WaitArrays, count: Int) -> Bool {
+    /// Waits, and asks how far each timeline has got then: the points are replaced by that. The result is 0, timedOut,
+    /// or what the kernel says.
+    private func wait(_ arrays: WaitArrays, count: Int, rung: UInt32) -> Status {
+        if count == 1 {
+            _ = csys_futex_wait(pointee.bell.address, rung, .max)
+            return Status(raw: 0)
+        }
         do throws(Status) {
-            try pointee.node.waitForAny(arrays.handles, points: arrays.points, count: count, deadline: .max)
-            if count > 1 {
-                try pointee.node.signalledPoints(arrays.handles + 1, points: arrays.points + 1, count: count - 1)
-            }
-            return true
+            let deadline = Int64(csys_monotonic_ns() &+ longestWait)
+            try pointee.node.waitForAny(arrays.handles, points: arrays.points, count: count, deadline: deadline)
+            try pointee.node.signalledPoints(arrays.handles + 1, points: arrays.points + 1, count: count - 1)
+            return Status(raw: 0)
         } catch {
-            return false
+            return error
         }
     }
 

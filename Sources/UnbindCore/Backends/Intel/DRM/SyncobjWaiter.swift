@@ -2,14 +2,18 @@
 //
 // One for each opened Intel device. It sleeps in one wait for the first awaited point of every timeline, and for a
 // point of its own, the kick, by which others make it look again: when a timeline has something to be awaited that had
-// nothing before, and at the end. Nobody else ever waits for the kernel, and nothing is polled: a bind or an unbind
-// that the kernel takes long for costs its caller nothing.
+// nothing before, and at the end. While nothing is awaited it sleeps on a word of its own, the bell, and not in the
+// kernel's wait. Nobody else ever waits for the kernel, and nothing is polled: a bind or an unbind that the kernel
+// takes long for costs its caller nothing.
+//
+// No wait lasts longer than a second or so, after which the thread looks again: a GPU that has been unplugged answers
+// nothing any more, not even the kick.
 //
 // With a manual executor it is the one thread that the library has: what it is told goes to the executor, and is run
 // by unbind_device_run. On a simulated one nothing may happen by itself, so Intel devices are refused there.
 //
-// If the kernel refuses to wait again and again, the device is lost: all that is awaited, then and later, ends with
-// EIO.
+// If the kernel refuses to wait again and again, or takes no kick, the device is lost: all that is awaited, then and
+// later, ends with EIO.
 //
 // Life: make, stop when no timeline is left, which also frees it.
 //
@@ -25,6 +29,8 @@ struct SyncobjWaiter: ~Copyable {
     let memory: UnsafeMutablePointer<Memory>
     let kick: Syncobj
     let lock = FutexLock(.kernelWaits)
+    /// Changes with each kick.
+    let bell = Atomic<UInt32>(0)
 
     // Under the lock.
 
@@ -34,6 +40,8 @@ struct SyncobjWaiter: ~Copyable {
     var kickPoint: UInt64 = 0
     /// The thread has looked at the timelines, and does not look again before something wakes it.
     var isWaiting = false
+    /// Something is awaited: it does so in the kernel's wait, else on the bell.
+    var isInKernel = false
     var isKicked = false
     var isStopping = false
     var isLost = false
@@ -265,21 +273,34 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
 
     // MARK: The kick
 
-    /// Under the lock: the point to signal, if the thread has to be woken.
+    /// Under the lock: the point to signal, if the thread has to be woken; 0 if it sleeps on the bell.
     private func takeKick() -> UInt64? {
         if !pointee.isWaiting || pointee.isKicked { return nil }
         pointee.isKicked = true
+        _ = pointee.bell.wrappingAdd(1, ordering: .acquiringAndReleasing)
+        if !pointee.isInKernel { return 0 }
         pointee.kickPoint = pointee.kickPoint + 1
         return pointee.kickPoint
     }
 
-    /// The kernel may be out of memory for a moment. If it stays so, nothing here goes on anyway.
+    /// The kernel may be out of memory for a moment. If it stays so, the thread looks again by itself, a little later.
     private func sendKick(_ point: UInt64?) {
         guard let point else { return }
-        for _ in 0..<10_000 {
-            if (try? pointee.node.signal(pointee.kick, point: point)) != nil { return }
-            csys_nap()
+        if point == 0 { return csys_futex_wake(pointee.bell.address, 1) }
+        var status = Status(raw: 0)
+        for _ in 0..<1000 where status != .noDevice {
+            do throws(Status) {
+                return try pointee.node.signal(pointee.kick, point: point)
+            } catch {
+                status = error
+                csys_nap()
+            }
         }
+        pointee.lock.acquire()
+        // Else it is another kick's.
+        if pointee.kickPoint == point { pointee.isKicked = false }
+        if status != .noMemory { pointee.isLost = true }
+        pointee.lock.release()
     }
 }
 

@@ -77,6 +77,11 @@ struct I915BufferMaker {
             memory.deallocateArray(buffer, count: 1)
             throw error == .noDevice ? Status.unsupported : error
         }
+        // Some incomplete drivers take every request for a success.
+        guard request.handle != 0 else {
+            memory.deallocateArray(buffer, count: 1)
+            throw Status(raw: -EIO)
+        }
         buffer.initialize(
             to: I915Buffer(
                 entry: HandleEntry(request.handle), size: size, cpu: address, isUserMemory: true,
@@ -126,6 +131,7 @@ struct I915BufferMaker {
         create.size = size
         if !configuration.isDiscrete {
             try node.call(UNBIND_DRM_IOCTL_I915_GEM_CREATE, &create)
+            guard create.handle != 0 else { throw Status(raw: -EIO) }
             return create.handle
         }
         return try makeObject(size: size, regions: [system, system], count: 1, flags: 0)
@@ -169,6 +175,7 @@ struct I915BufferMaker {
             }
         }
         if status.raw != 0 { throw status }
+        guard create.handle != 0 else { throw Status(raw: -EIO) }
         // Rounded up: it would need more room than it is given.
         if create.size != size {
             node.closeBuffer(create.handle)

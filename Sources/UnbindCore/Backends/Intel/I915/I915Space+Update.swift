@@ -36,7 +36,7 @@ extension UnsafeMutablePointer where Pointee == I915Space {
         let binder = pointee.binder
         // First: what a lost device was told to map may be there and not.
         try binder.pointee.timeline.reserve(growing: true)
-        for index in 0..<count { try check(ranges[index]) }
+        for index in 0..<count { try check(ranges[index], after: UnsafeBufferPointer(start: ranges, count: index)) }
         var made: I915MappingPointer?
         do throws(Status) {
             binder.beginList()
@@ -58,8 +58,11 @@ extension UnsafeMutablePointer where Pointee == I915Space {
         binder.pointee.timeline.watch(completion)
     }
 
+    /// - Parameter others: what is bound in the same call.
     /// - Failure: unsupported, invalid, with a line in the log.
-    private func check(_ range: unbind_backend_range) throws(Status) {
+    private func check(
+        _ range: unbind_backend_range, after others: UnsafeBufferPointer<unbind_backend_range>
+    ) throws(Status) {
         let backend = pointee.backend
         let log = backend.pointee.options.log
         guard range.op == UNBIND_BACKEND_MAP, let bo = range.bo else {
@@ -88,10 +91,14 @@ extension UnsafeMutablePointer where Pointee == I915Space {
         let isElsewhere = isShared && isBound(buffer.pointee.handle)
         pointee.lock.release()
         invariant(next >= range.address &+ range.size, "a range was mapped over another")
-        if isElsewhere {
+        if isElsewhere || isShared && others.contains(where: { handle(of: $0) == buffer.pointee.handle }) {
             log.error("i915 binds a buffer in one place of an address space, also when it came in as a dma-buf")
             throw Status.unsupported
         }
+    }
+
+    private func handle(of range: unbind_backend_range) -> UInt32 {
+        range.bo.assumingMemoryBound(to: I915Buffer.self).pointee.handle
     }
 
     /// Under the lock. Looks at everything that is bound.
@@ -110,7 +117,7 @@ extension UnsafeMutablePointer where Pointee == I915Space {
         mapping.initialize(
             to: I915Mapping(
                 start: range.address, size: range.size,
-                handle: range.bo.assumingMemoryBound(to: I915Buffer.self).pointee.handle,
+                handle: handle(of: range),
                 flags: isCaptured ? UInt64(UNBIND_EXEC_OBJECT_CAPTURE) : 0, chain: chain))
         return mapping
     }

@@ -9,7 +9,8 @@
 // The word of a VM_BIND is at an address of the process, that of an EXEC at an address of the space, where the CPU sees
 // it elsewhere. Its values are the points.
 //
-// If the kernel refuses to wait again and again, the device is lost, as with the SyncobjWaiter.
+// If the kernel refuses to wait again and again, the device is lost, as with the SyncobjWaiter; and as there, no wait
+// lasts longer than a second, after which it is asked for again.
 //
 // Life: make, expect..., stop when nothing is expected any more that does not end by itself; that waits until the
 // kernel has written the word for the last time, and frees.
@@ -117,37 +118,44 @@ extension UnsafeMutablePointer where Pointee == UserFenceWaiter {
 
     private var node: DRMNode { pointee.timeline.pointee.waiter.pointee.node }
 
-    /// Failures of the kernel in a row, with a nap after each, before the device is given up.
-    private var patience: Int { 2000 }
+    private var longestWait: Int64 { 1_000_000_000 }
 
     /// False: the kernel does not wait. A queue that was banned, or is gone, has ended what it had.
     private func wait(for point: UInt64, of queue: UInt32) -> Bool {
-        for _ in 0..<patience {
+        var patience = KernelPatience()
+        while true {
             var request = unbind_drm_xe_wait_user_fence()
             request.addr = UInt64(UInt(bitPattern: word))
             request.op = UInt16(UNBIND_DRM_XE_UFENCE_WAIT_OP_GTE)
             request.value = point
             request.mask = .max
-            request.timeout = -1
+            request.timeout = longestWait
             request.exec_queue_id = queue
             do throws(Status) {
                 try node.call(UNBIND_DRM_IOCTL_XE_WAIT_USER_FENCE, &request)
                 return true
             } catch {
                 if error == .lost || error == .closed, queue != 0, isXeQueueDead(queue, node) { return true }
-                csys_nap()
+                if error == .timedOut {
+                    patience = KernelPatience()
+                } else if !patience.bear(error) {
+                    return false
+                }
             }
         }
-        return false
     }
 
     /// The kernel may be out of memory for a moment.
     private func signal(_ point: UInt64) -> Bool {
-        for _ in 0..<patience {
-            if (try? node.signal(pointee.timeline.pointee.syncobj, point: point)) != nil { return true }
-            csys_nap()
+        var patience = KernelPatience()
+        while true {
+            do throws(Status) {
+                try node.signal(pointee.timeline.pointee.syncobj, point: point)
+                return true
+            } catch {
+                if !patience.bear(error) { return false }
+            }
         }
-        return false
     }
 
     /// What the kernel is still to write must not be given back before. It takes no notice of whether anybody waits.

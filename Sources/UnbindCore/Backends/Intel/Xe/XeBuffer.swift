@@ -110,6 +110,8 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
             create.flags = UNBIND_DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM
         }
         try pointee.node.call(UNBIND_DRM_IOCTL_XE_GEM_CREATE, &create)
+        // Some incomplete drivers take every request for a success.
+        guard create.handle != 0 else { throw Status(raw: -EIO) }
         return create.handle
     }
 

@@ -135,10 +135,10 @@ private func xeUpdateTelling(
     let completion = PointCompletion(context: UnsafeMutableRawPointer(token!), function: completeToken)
     do throws(Status) {
         let space = space!.assumingMemoryBound(to: XeSpace.self)
-        try space.update(ranges!, count: Int(count), completion: completion) { timeline in
+        let isDone = try space.update(ranges!, count: Int(count), completion: completion) { timeline in
             taken?(takenContext, UnsafeMutableRawPointer(timeline), timeline.nextPoint)
         }
-        return UNBIND_BACKEND_PENDING
+        return isDone ? 0 : UNBIND_BACKEND_PENDING
     } catch {
         return error.raw
     }

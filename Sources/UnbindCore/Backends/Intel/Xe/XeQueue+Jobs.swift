@@ -41,6 +41,7 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
     }
 
     private func runBatch(after waits: UnsafeBufferPointer<KernelWait>) throws(Status) {
+        if pointee.space.isDead { throw Status.lost }
         if pointee.isBanned { try replaceQueue() }
         try pointee.timeline.reserve(growing: false)
         _ = try pointee.stage.encode()

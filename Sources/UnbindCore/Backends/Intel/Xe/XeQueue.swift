@@ -49,6 +49,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         guard let kind = EngineKind(queueFlags: flags),
             let engine = pointee.backend.pointee.configuration.jobEngine(kind)
         else { throw Status.unsupported }
+        if isDead { throw Status.lost }
         var making = QueueInTheMaking(space: self)
         do throws(Status) {
             return try making.make(engine)

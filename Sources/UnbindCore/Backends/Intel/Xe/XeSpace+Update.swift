@@ -4,23 +4,33 @@
 import CLibDRM
 import CSystem
 import CUnbind
+import Synchronization
 
 extension UnsafeMutablePointer where Pointee == XeSpace {
-    /// All maps or all unmaps. The completion follows; before it can, `taken` is told the timeline, whose next point it
-    /// is.
-    /// - Failure: again: more than the kernel or the timeline takes just now; ENOBUFS: too many ranges;
-    ///   others as the kernel has them. Nothing has changed then.
+    /// All maps or all unmaps. True: there was nothing to do, as the space is dead. Else the completion follows; before
+    /// it can, `taken` is told the timeline, whose next point it is.
+    /// - Failure: again: more than the kernel or the timeline takes just now; ENOBUFS: too many ranges; lost: a map in
+    ///   a dead space; others as the kernel has them. Nothing has changed then.
     func update(
         _ ranges: UnsafePointer<unbind_backend_range>, count: Int, completion: PointCompletion,
         taken: (KernelTimelinePointer) -> Void
-    ) throws(Status) {
+    ) throws(Status) -> Bool {
         guard count > 0, count <= XeSpace.mostRanges else { throw Status(raw: -ENOBUFS) }
         let isUnmap = ranges[0].op == UNBIND_BACKEND_UNMAP
+        if isUnmap, isDead { return true }
         let queue = isUnmap ? pointee.unmaps : pointee.maps
         try queue.timeline.reserve(growing: !isUnmap)
         for index in 0..<count { (pointee.operations + index).initialize(to: operation(ranges[index])) }
-        try begin(count, on: queue, completion: completion, taken: taken)
+        do throws(Status) {
+            try begin(count, on: queue, completion: completion, taken: taken)
+        } catch {
+            if isUnmap, isDead { return true }
+            throw error
+        }
+        return false
     }
+
+    var isDead: Bool { pointee.isDead.load(ordering: .relaxed) }
 
     /// Unmaps all that the space has of two buffers. The completion follows.
     /// - Failure: as of update.
@@ -45,11 +55,13 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
 
     /// Hands operations to a bind queue (0: the space's default one).
     /// - Parameter isLast: nobody would come back.
-    /// - Failure: again: what is to be changed is still being bound; others as the kernel has them.
+    /// - Failure: again: what is to be changed is still being bound; lost: the space is dead, which the kernel may say
+    ///   of an unmap; others as the kernel has them.
     func bind(
         _ operations: UnsafePointer<unbind_drm_xe_vm_bind_op>, count: Int, on queue: UInt32,
         after waits: UnsafeBufferPointer<KernelWait>, signalling outFence: unbind_drm_xe_sync?, isLast: Bool = false
     ) throws(Status) {
+        if isDead { throw Status.lost }
         let kind: DRMNode.Request = !pointee.isLongRunning ? .submission : isLast ? .ending : .binding
         var syncs = InlineArray<5, unbind_drm_xe_sync>(repeating: unbind_drm_xe_sync())
         invariant(waits.count < syncs.count, "binds await more than a call has room for")
@@ -79,6 +91,11 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
             }
         }
         if status == .busy, pointee.isLongRunning { throw Status.again }
+        // An unmap names nothing that could be missing but the space.
+        if status == .closed, operations[0].op == UNBIND_DRM_XE_VM_BIND_OP_UNMAP {
+            pointee.isDead.store(true, ordering: .relaxed)
+            throw Status.lost
+        }
         if status.raw != 0 { throw status }
     }
 

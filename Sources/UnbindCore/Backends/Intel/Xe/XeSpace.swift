@@ -26,6 +26,9 @@ struct XeSpace: ~Copyable {
 
     /// A bit for each place of a queue's buffer that is taken.
     let slots: UnsafeMutablePointer<Atomic<UInt64>>
+    /// The kernel has banned it, or closed it: nothing runs in it any more, nothing can be mapped, and nothing has to
+    /// be unmapped. Its pages are the kernel's to keep until it is destroyed.
+    let isDead = Atomic<Bool>(false)
 
     static var slotWords: Int { Int(XeBackend.queueSlots) / 64 }
     /// Ranges of one update.
@@ -159,6 +162,8 @@ func makeXeQueue(_ node: DRMNode, space: UInt32, engines: XeEngines) throws(Stat
         return create.exec_queue_id
     }
     if status.raw != 0 { throw status }
+    // Some incomplete drivers take every request for a success.
+    guard id != 0 else { throw Status(raw: -EIO) }
     return id
 }
 
