@@ -391,13 +391,18 @@ static void lines_close(struct lines *lines) {
     gpu_close(&lines->gpu);
 }
 
+static struct unbind_sync sync_at(unbind_timeline *line, uint64_t number) {
+    struct unbind_sync sync = {NULL, line, number};
+    return sync;
+}
+
 TEST(points_of_a_batch, "the points of a batch may be of the same timeline, in any order of timelines") {
     struct lines lines;
     lines_open(&lines, UNBIND_EXECUTOR_MANUAL);
     unbind_timeline *one = lines.line[0], *other = lines.line[1];
     struct unbind_sync points[24];
     struct unbind_sync falls[] = {{NULL, other, 30}, {NULL, one, 31}, {NULL, other, 29}};
-    for (uint64_t i = 0; i < 24; i++) points[i] = (struct unbind_sync){NULL, lines.line[i % 3 == 1], i + 1};
+    for (uint64_t i = 0; i < 24; i++) points[i] = sync_at(lines.line[i % 3 == 1], i + 1);
     CHECK_EQUAL(submit_points(lines.gpu.vm, points, 24), 0);
     CHECK(value_of(one) == 24 && value_of(other) == 23);
     CHECK_EQUAL(submit_points(lines.gpu.vm, falls, 3), -EINVAL);
@@ -413,7 +418,7 @@ TEST(batch_without_memory, "a batch that finds no memory for a point adds none t
         unbind_fence *none = UNTOUCHED(unbind_fence);
         REQUIRE(n < 100);
         lines_open(&lines, UNBIND_EXECUTOR_MANUAL);
-        for (uint64_t i = 0; i < 18; i++) points[i] = (struct unbind_sync){NULL, lines.line[i / 9], i + 1};
+        for (uint64_t i = 0; i < 18; i++) points[i] = sync_at(lines.line[i / 9], i + 1);
         lines.gpu.hooks.fail_at = lines.gpu.hooks.calls + n;
         int status = submit_points(lines.gpu.vm, points, 18);
         lines.gpu.hooks.fail_at = 0;
@@ -435,8 +440,8 @@ TEST(batch_without_memory, "a batch that finds no memory for a point adds none t
 static void *submit_in_vain(void *argument) {
     struct lines *lines = (struct lines *)argument;
     struct unbind_sync points[33];
-    for (uint64_t i = 0; i < 32; i++) points[i] = (struct unbind_sync){NULL, lines->line[0], 1000000 + i};
-    points[32] = (struct unbind_sync){NULL, lines->line[1], 1}; /* is there already */
+    for (uint64_t i = 0; i < 32; i++) points[i] = sync_at(lines->line[0], 1000000 + i);
+    points[32] = sync_at(lines->line[1], 1); /* is there already */
     while (!__atomic_load_n(&lines->stop, __ATOMIC_RELAXED)) {
         CHECK_EQUAL(submit_points(lines->vms[0], points, 33), -EINVAL);
         __atomic_fetch_add(&lines->tries, 1, __ATOMIC_RELAXED);
@@ -471,7 +476,7 @@ static void *submit_in_turn(void *argument) {
     for (unsigned i = 1; i <= lines->count; i++) {
         struct unbind_sync points[32];
         for (unsigned k = 0; k < 32; k++) {
-            points[k] = (struct unbind_sync){NULL, lines->line[k < 16 ? self : 1 - self], 16 * i + k % 16};
+            points[k] = sync_at(lines->line[k < 16 ? self : 1 - self], 16 * i + k % 16);
         }
         int status = submit_points(lines->vms[self], points, 32);
         CHECK(status == 0 || status == -EINVAL);
