@@ -45,12 +45,10 @@ struct UnfinishedUnbinds {
     /// unbind waits for its bind. So a range that is bound again and again while the GPU stalls costs one edge each
     /// time, and not one for every unbind before; with smaller ranges in between, one more for each of these.
     @inline(__always)
-    var firstToAwait: UInt64 {
-        if !anyCovers { return 0 }
-        return count == 1 ? 0 : findFirstToAwait()
-    }
+    var firstToAwait: UInt64 { anyCovers ? findFirstToAwait() : 0 }
 
     private func findFirstToAwait() -> UInt64 {
+        if count == 1 { return 0 }
         var latest = latestOfOthers?.pointee.order ?? 0
         for place in 0..<min(count, UnfinishedUnbinds.capacity) where firstCovering & (1 &<< UInt8(place)) != 0 {
             latest = max(latest, self[place].pointee.order)
