@@ -88,6 +88,46 @@ TEST(table_modes_change, "M11: a table is broken down to 4 KiB pages and built u
     gpu_close(&gpu);
 }
 
+/* Guards reach into the table from both sides; what they belong to does not. */
+TEST(table_modes_guards, "P9: guards of bindings in other tables neither keep 64 KiB pages out nor make a bind wait") {
+    static const uint64_t neighbours[] = {0x1fd000, 0x401000};
+    struct gpu gpu;
+    struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
+    unbind_fence *done = NULL, *bind = NULL;
+    unbind_vma *guarded[2];
+    open_flags(&gpu, UNBIND_EXECUTOR_SIMULATED, UNBIND_VM_IPS, 0);
+    unbind_queue *queue = make_queue(&gpu);
+    unbind_vma *old = bind_new(&gpu, 0x10000, 0x300000);
+    unbind_bo *small = make_bo(&gpu, PAGE), *large = make_bo(&gpu, 0x10000);
+    options.flags = UNBIND_VMA_FIXED;
+    options.guard = 0x4000;
+    for (int i = 0; i < 2; i++) {
+        options.address = neighbours[i];
+        REQUIRE(unbind_vma_create(gpu.vm, small, &options, &guarded[i]) == 0);
+        REQUIRE(unbind_vma_bind(guarded[i], 0) == 0);
+    }
+    unbind_fence *gate = make_fence(&gpu);
+    struct unbind_command wait = command_wait(gate);
+    REQUIRE(submit(queue, &wait, 1, old, NULL, NULL) == 0);
+    CHECK_EQUAL(unbind_vma_unbind_async(old, 0, &done), 0);
+    unbind_vma *other = make_vma(&gpu, large, 0x380000);
+    CHECK_EQUAL(unbind_vma_bind_async(other, 0, &bind), 0);
+    CHECK_EQUAL(unbind_fence_wait(bind, 0, 0), 0);
+    CHECK_EQUAL(page_size_at(gpu.vm, 0x380000), 0x10000);
+    CHECK_EQUAL(unbind_fence_is_signaled(done), 0);
+    CHECK_EQUAL(vm_stats(gpu.vm).awaited, 0);
+    signal_and_drop(gate);
+    CHECK_EQUAL(finish(done), 0);
+    CHECK_EQUAL(finish(bind), 0);
+    unbind_queue_unref(queue);
+    unbind_vma_unref(old);
+    unbind_vma_unref(other);
+    for (int i = 0; i < 2; i++) unbind_vma_unref(guarded[i]);
+    unbind_bo_unref(small);
+    unbind_bo_unref(large);
+    gpu_close(&gpu);
+}
+
 /* MARK: translations */
 
 static unsigned next_random(unsigned *state) {

@@ -7,7 +7,6 @@
  * of its own, and no sharing with another process.
  */
 #include "placing.h"
-#include <sys/mman.h>
 
 static const uint32_t executors[] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUAL, UNBIND_EXECUTOR_SIMULATED};
 
@@ -292,29 +291,4 @@ TEST(shared_bo, "selftest 45, sharing: a buffer in two address spaces is one mem
     unbind_bo_unref(bo);
     unbind_vm_unref(second);
     gpu_close(&gpu);
-}
-
-TEST(local_alignment, "local memory is aligned for the largest pages, wherever the system puts it") {
-    for (unsigned i = 0; i < 16; i++) {
-        struct gpu gpu;
-        unbind_bo *bo = NULL;
-        struct unbind_page page = UNBIND_PAGE_INIT;
-        /* What comes after it is at another place. */
-        void *shift = mmap(NULL, (i % 7 + 1) * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        REQUIRE(shift != MAP_FAILED);
-        struct unbind_allocator allocator;
-        struct unbind_device_options device = gpu_options(&gpu, UNBIND_EXECUTOR_MANUAL, &allocator);
-        device.local_memory_bytes = MIB; /* the system aligns what is larger than a large page itself */
-        REQUIRE(unbind_device_open_software(&device, &gpu.device) == 0);
-        REQUIRE(unbind_vm_create(gpu.device, NULL, &gpu.vm) == 0);
-        REQUIRE(unbind_bo_create(gpu.device, 65536, UNBIND_REGION_LOCAL, 0, &bo) == 0);
-        unbind_vma *vma = make_vma(&gpu, bo, 4 * MIB);
-        CHECK_EQUAL(unbind_vma_bind(vma, 0), 0);
-        CHECK_EQUAL(unbind_vm_find_page(gpu.vm, 4 * MIB, &page), 0);
-        CHECK_EQUAL(page.size, 65536);
-        unbind_vma_unref(vma);
-        unbind_bo_unref(bo);
-        gpu_close(&gpu);
-        munmap(shift, (i % 7 + 1) * 4096);
-    }
 }

@@ -73,7 +73,10 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
             // The binding's own VMA has no resource yet; who is in its range makes way for it.
             if node.pointee.start < binding.end, node.pointee.end > binding.start { continue }
             guard let resource = VMAPointer(containing: node).pointee.resource else { continue }
-            if !resource.pointee.binding.allowsMedium(inBlock: block, pageSizes: pageSizes) { return false }
+            let other = resource.pointee.binding
+            // Only its guards are in the block: there is nothing in the table.
+            if other.end <= block || other.start >= block &+ PageSize.large { continue }
+            if !other.allowsMedium(inBlock: block, pageSizes: pageSizes) { return false }
         }
         return true
     }

@@ -9,23 +9,18 @@ import Synchronization
 
 struct LocalMemory: ~Copyable {
     private var magic: UInt32 = 0
-    /// Aligned to the largest page, so that what is aligned in the region is.
     let base: UnsafeMutableRawPointer
     let size: UInt64
-    fileprivate let mapping: UnsafeMutableRawPointer
     fileprivate let memory: UnsafeMutablePointer<Memory>
     fileprivate let lock = FutexLock(.memoryRegion)
     fileprivate let ranges: UnsafeMutablePointer<RangeAllocator>
     fileprivate let bytesInUse = Atomic<UInt64>(0)
 
-    fileprivate static var alignment: Int { Int(PageSize.large) }
-
     fileprivate init(
-        mapping: UnsafeMutableRawPointer, size: UInt64, memory: UnsafeMutablePointer<Memory>,
+        base: UnsafeMutableRawPointer, size: UInt64, memory: UnsafeMutablePointer<Memory>,
         ranges: UnsafeMutablePointer<RangeAllocator>
     ) {
-        self.mapping = mapping
-        base = mapping + (roundUp(Int(bitPattern: mapping), to: LocalMemory.alignment) - Int(bitPattern: mapping))
+        self.base = base
         self.size = size
         self.memory = memory
         self.ranges = ranges
@@ -42,22 +37,19 @@ extension UnsafeMutablePointer where Pointee == LocalMemory {
             memory.deallocateArray(ranges, count: 1)
             throw Status.noMemory
         }
-        // Room to align it is mapped, too, and never touched.
-        guard let bytes = Int(exactly: size), bytes <= Int.max - LocalMemory.alignment,
-            let mapping = csys_pages_map(bytes + LocalMemory.alignment)
-        else {
+        guard let bytes = Int(exactly: size), let base = csys_pages_map(bytes) else {
             memory.deallocateArray(region, count: 1)
             memory.deallocateArray(ranges, count: 1)
             throw Status.noMemory
         }
         ranges.initialize(to: RangeAllocator(start: 0, size: size, unit: pageSize, coloring: false, cache: cache))
-        region.initialize(to: LocalMemory(mapping: mapping, size: size, memory: memory, ranges: ranges))
+        region.initialize(to: LocalMemory(base: base, size: size, memory: memory, ranges: ranges))
         return region
     }
 
     func free() {
         let (memory, ranges) = (pointee.memory, pointee.ranges)
-        munmap(pointee.mapping, Int(pointee.size) + LocalMemory.alignment)
+        munmap(pointee.base, Int(pointee.size))
         ranges.deinitialize(count: 1)
         memory.deallocateArray(ranges, count: 1)
         deinitialize(count: 1)
