@@ -128,7 +128,71 @@ TEST(table_modes_guards, "P9: guards of bindings in other tables neither keep 64
     gpu_close(&gpu);
 }
 
+/* The page that is kept free between colors is not in a table whose mode may change. */
+TEST(table_modes_colors, "P9, P12: a VMA that moves into the next table does not wait for its own unbind in the last") {
+    struct gpu gpu;
+    struct unbind_pin_options pin = UNBIND_PIN_OPTIONS_INIT;
+    unbind_fence *bind = NULL;
+    open_flags(&gpu, UNBIND_EXECUTOR_SIMULATED, UNBIND_VM_IPS | UNBIND_VM_CACHE_COLORING, 0);
+    unbind_queue *queue = make_queue(&gpu);
+    unbind_bo *bo = make_bo(&gpu, 0x10000);
+    unbind_vma *vma = NULL;
+    REQUIRE(unbind_vma_create(gpu.vm, bo, NULL, &vma) == 0);
+    REQUIRE(unbind_vma_bind(vma, 0) == 0);
+    CHECK(unbind_vma_address(vma) < 0x200000);
+    unbind_fence *gate = make_fence(&gpu);
+    struct unbind_command wait = command_wait(gate);
+    REQUIRE(submit(queue, &wait, 1, vma, NULL, NULL) == 0);
+    pin.flags = UNBIND_PIN_ASYNC | UNBIND_PIN_LOW | UNBIND_PIN_BIAS;
+    pin.address = 0x200000;
+    pin.out_fence = &bind;
+    CHECK_EQUAL(unbind_vma_pin(vma, &pin), 0);
+    CHECK_EQUAL(unbind_vma_address(vma), 0x200000);
+    CHECK_EQUAL(unbind_fence_wait(bind, 0, 0), 0);
+    CHECK_EQUAL(vm_stats(gpu.vm).pending, 1);
+    CHECK_EQUAL(vm_stats(gpu.vm).awaited, 0);
+    signal_and_drop(gate);
+    CHECK_EQUAL(finish(bind), 0);
+    CHECK_EQUAL(unbind_vma_unpin(vma), 0);
+    unbind_queue_unref(queue);
+    unbind_vma_unref(vma);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
+
 /* MARK: translations */
+
+/* Between the new entries and the invalidation the TLB has the old ones, which lead to the same memory. */
+TEST(upgrade_while_read, "a job that reads what is made writable meanwhile sees the same memory, and does not fault") {
+    struct gpu gpu;
+    uint64_t first = 1, second = 2;
+    unbind_fence *job = NULL, *upgraded = NULL;
+    open_flags(&gpu, UNBIND_EXECUTOR_SIMULATED, 0, 1000000);
+    unbind_queue *queue = make_queue(&gpu);
+    unbind_bo *bo = make_bo(&gpu, PAGE);
+    unbind_vma *vma = make_vma(&gpu, bo, 0x10000);
+    REQUIRE(unbind_vma_bind(vma, UNBIND_BIND_READ_ONLY) == 0);
+    struct unbind_command commands[3] = {
+        command_load(0x10000, &first), command_delay(500000), command_load(0x10008, &second)};
+    REQUIRE(submit(queue, commands, 3, vma, NULL, &job) == 0);
+    REQUIRE(unbind_device_run_until(gpu.device, unbind_device_now(gpu.device) + 1000) == 0);
+    CHECK_EQUAL(first, 0);
+    CHECK_EQUAL(second, 2);
+    CHECK_EQUAL(unbind_vma_bind_async(vma, 0, &upgraded), 0);
+    CHECK_EQUAL(unbind_fence_wait(job, FOREVER, 0), 0);
+    CHECK_EQUAL(unbind_fence_is_signaled(upgraded), 0);
+    CHECK_EQUAL(finish(job), 0);
+    CHECK_EQUAL(second, 0);
+    CHECK_EQUAL(finish(upgraded), 0);
+    struct unbind_command store = command_store(0x10000, 7);
+    REQUIRE(submit(queue, &store, 1, vma, NULL, &job) == 0);
+    CHECK_EQUAL(finish(job), 0);
+    CHECK_EQUAL(gpu.faults, 0);
+    unbind_queue_unref(queue);
+    unbind_vma_unref(vma);
+    unbind_bo_unref(bo);
+    gpu_close(&gpu);
+}
 
 static unsigned next_random(unsigned *state) {
     *state = *state * 1103515245u + 12345u;

@@ -207,7 +207,9 @@ struct BindAttempt {
         }
         if eviction.count > 0, vm.pointee.options.hasTableModes {
             // Those who make way have a say in the modes, and will have none.
-            return roundDown(range.lowerBound, to: PageSize.large)...(range.upperBound | (PageSize.large &- 1))
+            let first = roundDown(binding.start, to: PageSize.large)
+            let last = (binding.end &- 1) | (PageSize.large &- 1)
+            return Swift.min(range.lowerBound, first)...Swift.max(range.upperBound, last)
         }
         return vm.roundedToTables(range, of: binding)
     }

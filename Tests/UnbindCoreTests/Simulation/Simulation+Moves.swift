@@ -53,7 +53,7 @@ extension Simulation {
         if status != 0 {
             if status == -EIO { buffer.moves.isLost = true }
             if isRefused, status != -EIO {
-                return try moveAgain(buffer, toLocal: toLocal, flags, status, users, gone, expected)
+                return try moveAgain(buffer, toLocal: toLocal, flags, status, users, bound, gone, expected)
             }
             try require(expected.contains(status), "\(name) gave \(status), not one of \(expected)")
             // Without memory for the move, it is what the call waited for that tells of the loss.
@@ -97,7 +97,7 @@ extension Simulation {
     /// Refused for want of memory; if the CPU was to copy instead, what it had to wait for may have been in the way.
     private func moveAgain(
         _ buffer: SimulationBuffer, toLocal: Bool, _ flags: UInt32, _ status: Int32, _ users: [SimulationFence],
-        _ gone: [SimulationBinding], _ expected: [Int32]
+        _ bound: [SimulationBinding], _ gone: [SimulationBinding], _ expected: [Int32]
     ) throws {
         let name = "move of bo \(buffer.index)"
         switch status {
@@ -105,7 +105,7 @@ extension Simulation {
         case -EDEADLK:
             let unbinds = spaces.flatMap(\.pending).filter { $0.binding.vma.buffer === buffer }.map(\.fence)
             // An earlier copy of it may be behind one of another buffer.
-            let blockers = users + unbinds + gone.flatMap(\.dependencies) + (buffer.moves.last.map { [$0] } ?? [])
+            let blockers = users + unbinds + bound.flatMap(\.dependencies) + (buffer.moves.last.map { [$0] } ?? [])
             let isHeldUp = blockers.contains { $0.isBlocked() } || spaces.contains { space in
                 space.policy == UNBIND_POLICY_TIMELINE && space.pending.contains { $0.fence.isBlocked() }
             }

@@ -147,6 +147,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
         let space = pointee.space
         let mapped = space.walk(address)
         let leaf: PageLeaf
+        let isWritable: Bool
         if let hit = pointee.tlb.lookUp(address, space: space.pointee.id) {
             counts.hits &+= 1
             guard let mapped, hit.agrees(with: mapped, at: address) else {
@@ -154,6 +155,7 @@ extension UnsafeMutablePointer where Pointee == Engine {
                 return nil
             }
             leaf = mapped
+            isWritable = hit.entry.isWritable
         } else {
             counts.misses &+= 1
             guard let mapped else {
@@ -162,8 +164,9 @@ extension UnsafeMutablePointer where Pointee == Engine {
             }
             pointee.tlb.insert(mapped, at: address, space: space.pointee.id)
             leaf = mapped
+            isWritable = mapped.entry.isWritable
         }
-        if access == .write && !leaf.entry.isWritable {
+        if access == .write && !isWritable {
             chunk.fault = Engine.Fault(kind: .readOnly, access: access, address: address)
             return nil
         }

@@ -7,11 +7,12 @@ struct PageLeaf: Equatable {
     var entry: PageTableEntry
     var size: UInt64
 
-    /// The same translation of the address, be it as part of a smaller or a larger page.
+    /// The same translation of the address, be it as part of a smaller or a larger page. That the other can be written,
+    /// too, does not matter: write access is added while engines use what they remember.
     func agrees(with other: PageLeaf, at address: UInt64) -> Bool {
         if self == other { return true }
-        let bits = PageTableEntry.writable | PageTableEntry.local | PageTableEntry.null
-        return entry.raw & bits == other.entry.raw & bits
+        let bits = PageTableEntry.local | PageTableEntry.null
+        return entry.raw & bits == other.entry.raw & bits && (other.entry.isWritable || !entry.isWritable)
             && entry.address &+ (address & (size &- 1)) == other.entry.address &+ (address & (other.size &- 1))
     }
 }
