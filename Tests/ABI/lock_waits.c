@@ -92,23 +92,13 @@ static void wait_runs_work(uint32_t executor) {
     struct scene scene;
     struct unbind_lock_context holder, context;
     struct unbind_fence_callback callback;
-    unbind_fence *timer = NULL;
     scene_open(&scene, executor);
     begin(&scene, &holder);
     begin(&scene, &context);
     CHECK_EQUAL(unbind_bo_lock(scene.bos[0], &holder, 0), 0);
     struct unlocking unlocking = {scene.bos[0], &holder, 1};
     uint64_t time;
-    int status;
-    /* The time is past at once on a machine with much else to do. */
-    for (uint64_t delay = 20000000;; delay *= 4) {
-        time = unbind_device_now(scene.gpu.device) + delay;
-        REQUIRE(unbind_fence_create_timed(scene.gpu.device, time, &timer) == 0);
-        status = unbind_fence_add_callback(timer, &callback, unlock_it, &unlocking);
-        if (status == 0) break;
-        CHECK_EQUAL(status, -ENOENT);
-        unbind_fence_unref(timer);
-    }
+    unbind_fence *timer = timed_calling(scene.gpu.device, &callback, unlock_it, &unlocking, &time);
     CHECK_EQUAL(unbind_bo_lock(scene.bos[0], &context, 0), 0);
     /* The lock is handed over before the call that drops it has returned, and that call uses the context. */
     CHECK_EQUAL(unbind_device_wait_idle(scene.gpu.device, FOREVER, 0), 0);

@@ -344,6 +344,20 @@ static inline unsigned thread_count(void) {
     return count;
 }
 
+/* A fence of a time that is to come, with a callback; the time is past at once on a machine with much else to do. */
+static inline unbind_fence *timed_calling(unbind_device *device, struct unbind_fence_callback *callback,
+                                          unbind_fence_callback_fn function, void *user_data, uint64_t *out_time) {
+    unbind_fence *fence = NULL;
+    for (uint64_t delay = 20000000;; delay *= 4) {
+        *out_time = unbind_device_now(device) + delay;
+        REQUIRE(unbind_fence_create_timed(device, *out_time, &fence) == 0);
+        int status = unbind_fence_add_callback(fence, callback, function, user_data);
+        if (status == 0) return fence;
+        CHECK_EQUAL(status, -ENOENT);
+        unbind_fence_unref(fence);
+    }
+}
+
 static inline void sleep_ms(long milliseconds) {
     struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000};
     nanosleep(&pause, NULL);

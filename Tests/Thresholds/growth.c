@@ -309,8 +309,8 @@ static void operations_of_one_batch(unsigned n) {
     unbind_bo_unref(bo);
 }
 
-static void fences_of_a_reservation(unsigned n) {
-    unbind_bo *bo = new_bo(1);
+/* `fences`, as of GPU work that reads the buffer. */
+static void add_readers(unbind_bo *bo, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
         struct unbind_lock_context context;
         fences[i] = new_fence();
@@ -321,6 +321,11 @@ static void fences_of_a_reservation(unsigned n) {
         unbind_lock_context_unlock_all(&context);
         unbind_lock_context_fini(&context);
     }
+}
+
+static void fences_of_a_reservation(unsigned n) {
+    unbind_bo *bo = new_bo(1);
+    add_readers(bo, n);
     for (unsigned i = 0; i < n; i++) signal_and_drop(fences[i]);
     TRY(unbind_bo_wait(bo, UNBIND_TIMEOUT_INFINITE, 0));
     unbind_bo_unref(bo);
@@ -331,16 +336,7 @@ static void binds_of_a_buffer_in_use(unsigned n) {
     unbind_bo *bo = new_bo(1);
     struct unbind_vma_options options = UNBIND_VMA_OPTIONS_INIT;
     TRY(unbind_vma_create(vm, bo, &options, &vmas[0]));
-    for (unsigned i = 0; i < n; i++) {
-        struct unbind_lock_context context;
-        fences[i] = new_fence();
-        TRY(unbind_lock_context_init(&context, device));
-        TRY(unbind_bo_lock(bo, &context, 0));
-        TRY(unbind_bo_reserve_fences(bo, &context, 1));
-        TRY(unbind_bo_add_fence(bo, &context, fences[i], UNBIND_USAGE_READ));
-        unbind_lock_context_unlock_all(&context);
-        unbind_lock_context_fini(&context);
-    }
+    add_readers(bo, n);
     for (unsigned i = 0; i < n; i++) {
         TRY(unbind_vma_bind(vmas[0], 0));
         TRY(unbind_vma_unbind_async(vmas[0], 0, NULL));
