@@ -9,24 +9,23 @@ import Testing
 @Suite struct BatchModelTests {
     static let chunks = 4
 
-    private static func number(_ name: String) -> Int? { getenv(name).flatMap { Int(String(cString: $0)) } }
-
     @Test(
         "random batches leave the page tables that the model has, and failed ones change nothing",
         arguments: 0..<chunks)
     func randomBatches(chunk: Int) {
         SeedReport.install()
-        let batches = Self.number("UNBIND_BATCHES") ?? 100
+        let batches = Int(SeedReport.number("UNBIND_BATCHES") ?? 100)
         var coverage = BatchCoverage()
-        if let seed = Self.number("UNBIND_SEED") {
-            if chunk == 0 { Self.run(.init(seed: UInt64(seed), batches: batches, isVerbose: true), chunk, &coverage) }
+        if let seed = SeedReport.number("UNBIND_SEED") {
+            if chunk == 0 { Self.run(.init(seed: seed, batches: batches, isVerbose: true), chunk, &coverage) }
             return
         }
-        let (first, seeds) = (Self.number("UNBIND_FIRST_SEED") ?? 0, Self.number("UNBIND_SEEDS") ?? 500)
+        let first = SeedReport.number("UNBIND_FIRST_SEED") ?? 0
+        let seeds = SeedReport.number("UNBIND_SEEDS") ?? 500
         var (failures, programs) = (0, 0)
-        for seed in stride(from: first + chunk, to: first + seeds, by: Self.chunks) {
+        for seed in first..<first + seeds where seed % UInt64(Self.chunks) == chunk {
             programs += 1
-            if !Self.run(.init(seed: UInt64(seed), batches: batches), chunk, &coverage) { failures += 1 }
+            if !Self.run(.init(seed: seed, batches: batches), chunk, &coverage) { failures += 1 }
             if failures == 3 { return }
         }
         if batches >= 1000 { print("\(programs) programs: \(coverage)") }

@@ -181,7 +181,7 @@ private final class EventResults {
 @Suite struct LockModelTests {
     @Test("locks do what a naive model of wound/wait says, in virtual time", arguments: 0..<300)
     func agreesWithModel(seed: Int) {
-        if let only = getenv("UNBIND_SEED"), Int(String(cString: only)) != seed { return }
+        if let only = SeedReport.number("UNBIND_SEED"), only != seed { return }
         var random = RandomSource(seed: UInt64(seed) &+ 77)
         let contextCount = 2 + random.next(below: 4)
         let gpu = DirectedGPU()
