@@ -15,7 +15,7 @@ struct BindRequest {
 
     /// Bytes from the start of the binding to the end of its padding.
     var size: UInt64
-    /// The VMA's own, or the largest page size that fits it.
+    /// The VMA's own.
     var alignment: UInt64
     /// What a pin asks for beyond that; 1: nothing.
     var pinAlignment: UInt64 = 1
@@ -49,26 +49,10 @@ extension UnsafeMutablePointer where Pointee == VMA {
     /// What a bind asks for by the VMA's own options.
     var plainRequest: BindRequest {
         let options = pointee.options
-        let vm = pointee.vm
         return BindRequest(
-            size: size,
-            alignment: max(options.alignment != 0 ? options.alignment : naturalAlignment, vm.pointee.alignment),
-            fixedAddress: options.fixedAddress, limit: vm.pointee.options.size, isHigh: options.isHigh,
-            avoidsPending: options.avoidsPending, isReadOnly: options.isReadOnly, color: options.color,
-            guardSize: max(options.guardSize, vm.pointee.options.guardSize))
-    }
-
-    /// The largest page size of the VM that fits the VMA.
-    private var naturalAlignment: UInt64 {
-        let vm = pointee.vm
-        var alignment = vm.pointee.alignment
-        var sizes = vm.pointee.options.pageSizes
-        while sizes != 0 {
-            let next = sizes & (~sizes &+ 1)
-            if next <= size { alignment = next }
-            sizes &= sizes &- 1
-        }
-        return alignment
+            size: size, alignment: options.alignment, fixedAddress: options.fixedAddress,
+            limit: pointee.vm.pointee.options.size, isHigh: options.isHigh, avoidsPending: options.avoidsPending,
+            isReadOnly: options.isReadOnly, color: options.color, guardSize: options.guardSize)
     }
 
     /// Whether the present binding is not what the request asks for.

@@ -12,6 +12,7 @@ typealias VMAPointer = UnsafeMutablePointer<VMA>
 struct VMAOptions {
     /// Bind here or not at all.
     var fixedAddress: UInt64?
+    /// Of an automatic address. 0, until the VMA is made: the largest page size that fits.
     var alignment: UInt64 = 0
     var isHigh = false
     var avoidsPending = false
@@ -19,6 +20,22 @@ struct VMAOptions {
     var color: UInt32 = 0
     /// Bytes kept unmapped on both sides; the VM may ask for more.
     var guardSize: UInt64 = 0
+
+    /// With what the VM decides and asks for: once, so that no bind has to.
+    fileprivate func completed(in vm: VMPointer, size: UInt64) -> VMAOptions {
+        var options = self
+        options.guardSize = max(guardSize, vm.pointee.options.guardSize)
+        if fixedAddress != nil { return options }
+        options.alignment = max(alignment, vm.pointee.alignment)
+        if alignment != 0 { return options }
+        var sizes = vm.pointee.options.pageSizes
+        while sizes != 0 {
+            let next = sizes & (~sizes &+ 1)
+            if next <= size { options.alignment = max(options.alignment, next) }
+            sizes &= sizes &- 1
+        }
+        return options
+    }
 }
 
 struct VMA: ~Copyable {
@@ -94,7 +111,8 @@ extension UnsafeMutablePointer where Pointee == VMA {
         let vma = memory.bindMemory(to: VMA.self, capacity: 1)
         vma.initialize(
             to: VMA(
-                vm: vm, bo: bo, options: options, view: view, address: Atomic(options.fixedAddress ?? VMA.noAddress)))
+                vm: vm, bo: bo, options: options.completed(in: vm, size: view?.pointee.size ?? bo.size), view: view,
+                address: Atomic(options.fixedAddress ?? VMA.noAddress)))
         vm.retain()
         bo.retain()
         bo.add(vma)
