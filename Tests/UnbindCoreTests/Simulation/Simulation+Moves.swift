@@ -71,9 +71,11 @@ extension Simulation {
         }
         try require(gone.count == bound.count, "\(name) has left it bound")
         let unbinds = try scheduleGone(gone)
-        // Without memory for the move it is made within the call, if the CPU may.
-        let isByCPU = isRefused && !isUnguarded
-            && (handle == buffer.moves.last?.handle || unbind_fence_is_signaled(handle) == 1)
+        // Without memory for the move it is made within the call, if the CPU may, and has no fence of its own. One that has
+        // signalled is perhaps that of the move before, if nobody kept it; or a queued copy's that was over within the call.
+        let isSurelyByCPU = isRefused && (handle == buffer.moves.last?.handle || isStub(handle))
+        let isByCPU = isSurelyByCPU || isRefused && !isUnguarded && unbind_fence_is_signaled(handle) == 1
+        if isByCPU, !isSurelyByCPU { perhapsQueuedCopies += 1 }
         let copy = try isByCPU
             ? noteCPUCopy(users, unbinds, name)
             : queueCopy(users, unbinds, waits: flags & UInt32(UNBIND_BO_MIGRATE_AFTER_UNBIND) != 0)
@@ -88,6 +90,13 @@ extension Simulation {
         guard let cpu = unbind_bo_cpu_pointer(buffer.handle) else { throw SimulationFailure("\(name): no CPU pointer") }
         buffer.cpu = cpu
         outcome.coverage.migrations += 1
+    }
+
+    private func isStub(_ fence: OpaquePointer?) -> Bool {
+        var stub: OpaquePointer?
+        if unbind_fence_get_stub(device, &stub) != 0 { return false }
+        unbind_fence_unref(stub)
+        return fence == stub
     }
 
     private func noteMemory(of fence: SimulationFence, _ buffer: SimulationBuffer) {

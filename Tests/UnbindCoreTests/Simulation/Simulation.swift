@@ -51,6 +51,8 @@ final class Simulation {
     /// The copy queue's last one, and how many it was given.
     var lastCopy: SimulationFence?
     var queuedCopies = 0
+    /// Copies of which the program cannot tell whether they were queued or made by the CPU.
+    var perhapsQueuedCopies = 0
     var hasLittleLocalMemory = false
 
     /// Fences in the order in which they signalled; the first `processed` have been checked.
