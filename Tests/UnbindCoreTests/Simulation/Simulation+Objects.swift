@@ -53,11 +53,14 @@ extension Simulation {
         let kind = random.below(3)
         var handle: OpaquePointer?
         var wrapped: UnsafeMutableRawPointer?
+        var allocation: UnsafeMutableRawPointer?
         let status: Int32
         if kind == 2 {
-            // Alignment as that of the library's own buffers, so that every page size can map it.
-            let alignment = size >= 0x20_0000 ? 0x20_0000 : size >= 0x1_0000 ? 0x1_0000 : 0x1000
-            posix_memalign(&wrapped, alignment, size)
+            // Mostly aligned as the library's own buffers are, so that every page size can map it.
+            let page = Int(pageSizes & (~pageSizes &+ 1))
+            let offset = random.chance(30) ? random.below(16) * page : 0
+            posix_memalign(&allocation, 0x20_0000, size + offset)
+            wrapped = allocation! + offset
             let data = Unmanaged.passUnretained(self).toOpaque()
             status = try withFailures("bo_wrap") {
                 unbind_bo_wrap(device, wrapped, UInt64(size), simulationReleased, data, &handle)
@@ -76,7 +79,7 @@ extension Simulation {
         try require(wrapped == nil || cpu == wrapped, "wrapped memory is seen elsewhere by the CPU")
         let buffer = SimulationBuffer(
             index: buffers.count, id: unbind_bo_id(handle), handle: handle!, size: size, isLocal: kind == 1,
-            wrapped: wrapped, cpu: cpu)
+            wrapped: wrapped, allocation: allocation, cpu: cpu)
         try require(unbind_bo_size(handle) == UInt64(size), "bo_size")
         try require(!buffers.contains { $0.id == buffer.id }, "bo id \(buffer.id) is not unique")
         if kind != 2 { try require(memcmp(cpu, buffer.expected, size) == 0, "a new bo is not zeroed") }

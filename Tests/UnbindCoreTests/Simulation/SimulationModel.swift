@@ -136,6 +136,7 @@ final class SimulationBuffer {
     var isLocal: Bool
     /// The caller's memory, if it was wrapped.
     let wrapped: UnsafeMutableRawPointer?
+    private let allocation: UnsafeMutableRawPointer?
     var cpu: UnsafeMutableRawPointer
     /// What the bytes should be.
     let expected: UnsafeMutableRawPointer
@@ -148,7 +149,7 @@ final class SimulationBuffer {
 
     init(
         index: Int, id: UInt64, handle: OpaquePointer, size: Int, isLocal: Bool, wrapped: UnsafeMutableRawPointer?,
-        cpu: UnsafeMutableRawPointer
+        allocation: UnsafeMutableRawPointer?, cpu: UnsafeMutableRawPointer
     ) {
         self.index = index
         self.id = id
@@ -156,13 +157,14 @@ final class SimulationBuffer {
         self.size = size
         self.isLocal = isLocal
         self.wrapped = wrapped
+        self.allocation = allocation
         self.cpu = cpu
         expected = calloc(1, size)!
     }
 
     deinit {
         free(expected)
-        free(wrapped)
+        free(allocation)
     }
 }
 
