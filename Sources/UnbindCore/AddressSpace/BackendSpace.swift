@@ -315,12 +315,7 @@ func feedBackend(_ context: UnsafeMutableRawPointer, _ time: UInt64) {
     let drain = context.assumingMemoryBound(to: UnbindDrain.self)
     let space = drain.pointee.vm.pointee.backendSpace!
     let isPool = drain.pointee.vm.pointee.device.pointee.executor.kind == .pool
-    while true {
-        if isPool { drain.letGather() }
-        let batch = drain.takeReady()
-        // Rests before it hands over: from then on nothing of this keeps the VM.
-        let isAtRest = drain.comesToRest()
-        if let batch, space.feed(batch) { space.run(at: time) }
-        if isAtRest { return }
-    }
+    if isPool { drain.letGather() }
+    // Rests before it hands over: from then on nothing of this keeps the VM.
+    if let batch = drain.takeReady(), space.feed(batch) { space.run(at: time) }
 }

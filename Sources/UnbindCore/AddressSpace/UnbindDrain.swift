@@ -13,26 +13,24 @@
 import Synchronization
 
 struct UnbindDrain: ~Copyable {
-    fileprivate enum Step { case take, invalidate, complete }
+    fileprivate enum Step { case take, clear, invalidate, complete }
 
     /// First, and plain; the VM outlives its drain.
     let vm: VMPointer
     fileprivate var item: WorkItem
-    /// Only the running work item uses these: the batch in hand, oldest first.
+    /// Only the running work item uses these: the batch in hand, oldest first, and which of it became ready last.
     fileprivate var step = Step.take
     fileprivate var batch: ResourcePointer?
+    fileprivate var newest: ResourcePointer?
     /// Of the batch: an engine may remember a translation, or a table may be freed.
     fileprivate var needsInvalidation = false
     /// What is not needed is counted all the same, once for each batch.
     fileprivate var isInvalidationCounted = false
-    /// Ready and not yet taken; newest first. Nil: the work item is at rest, and whoever pushes onto that submits it;
-    /// `taken`: it is at work on what it took, and looks again. One word for both, so that no thread is ever seen
-    /// between handing an unbind over and saying so.
+    /// Ready and not yet completed; newest first. Nil: the work item is at rest, and whoever pushes onto that submits it.
+    /// What it takes stays at the end of the list until it rests: it finds those that came meanwhile before that. One
+    /// word for all, so that no thread is ever seen between handing an unbind over and saying so.
     /// Onto nil only under the executor's lock, which submitting takes anyway.
     fileprivate let ready = Atomic<ResourcePointer?>(nil)
-
-    /// No resource is there.
-    fileprivate static var taken: ResourcePointer { ResourcePointer(bitPattern: 16).unsafelyUnwrapped }
 
     static var itemOffset: Int { MemoryLayout<VMPointer>.size }
 
@@ -70,7 +68,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                 if executor.submit(item, asOf: time, if: { pushFirst(resource) }) { return }
                 continue
             }
-            resource.setNext(head == UnbindDrain.taken ? nil : head)
+            resource.setNext(head)
             let result = pointee.ready.weakCompareExchange(
                 expected: head, desired: resource, successOrdering: .acquiringAndReleasing, failureOrdering: .relaxed)
             if result.exchanged { return }
@@ -102,7 +100,10 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
             var cost: UInt64 = 0
             switch pointee.step {
             case .take:
-                takeBatch()
+                takeBatch(after: nil)
+                fallthrough
+            case .clear:
+                vm.pointee.stats.pointee.batches.add(1)
                 let entries = clearBatch(at: time)
                 cost = gpu.cost(ofEntries: entries)
                 pointee.step = .invalidate
@@ -110,6 +111,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                 #if DEBUG
                     if isFlawed {
                         vm.retain()
+                        pointee.newest!.fence.retain()
                         let batch = pointee.batch
                         pointee.batch = nil
                         complete(batch, of: vm, at: time)
@@ -119,23 +121,28 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                 pointee.step = .complete
             case .complete:
                 invalidateBatch()
-                pointee.step = .take
                 let batch = pointee.batch
-                pointee.batch = nil
+                #if DEBUG
+                    let newest = pointee.newest
+                #endif
+                // Rests before the batch is completed, so that the unbinds in it keep the VM, and none of them is at the
+                // end of the list when it is gone. From here on another thread may run the drain; it has nothing to do
+                // with this batch.
+                let isAtRest = comesToRest()
                 if vm.power != nil {
                     completeWithPower(batch, at: time)
-                    if comesToRest() {
+                    if isAtRest {
                         SignallingSection.end()
                         vm.drop()
                         return
                     }
                 } else {
-                    // Rests before the batch is completed, so that the unbinds in it keep the VM: from here on another
-                    // thread may run the drain. It has nothing to do with this batch.
-                    let isAtRest = comesToRest()
                     complete(batch, of: vm, at: time)
                     #if DEBUG
-                        if isFlawed { vm.drop() }
+                        if isFlawed {
+                            newest!.fence.drop()
+                            vm.drop()
+                        }
                     #endif
                     if isAtRest {
                         SignallingSection.end()
@@ -152,25 +159,50 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         }
     }
 
-    private func takeBatch() {
-        pointee.batch = takeReady()
-        pointee.vm.pointee.stats.pointee.batches.add(1)
+    /// What became ready after `previous`, the newest of the batch before, if there was one.
+    @inline(__always)
+    private func takeBatch(after previous: ResourcePointer?) {
+        let newest = pointee.ready.load(ordering: .acquiring)
+        pointee.newest = newest
+        pointee.batch = inOrder(newest, after: previous)
     }
 
-    /// Changes with each that is made ready.
-    var newestReady: ResourcePointer? { pointee.ready.load(ordering: .relaxed) }
-
-    /// All that are ready, in the order in which they became so. Only the running work item does this.
+    /// A list of those that became ready, oldest first.
     @inline(__always)
-    func takeReady() -> ResourcePointer? {
-        var next = pointee.ready.exchange(UnbindDrain.taken, ordering: .acquiringAndReleasing)
+    private func inOrder(_ newest: ResourcePointer?, after previous: ResourcePointer?) -> ResourcePointer? {
+        var next = newest
         var batch: ResourcePointer?
-        while let resource = next {
+        while let resource = next, resource != previous {
             next = resource.pointee.next
             resource.setNext(batch)
             batch = resource
         }
         return batch
+    }
+
+    /// True if nothing was made ready meanwhile: then whoever makes something ready submits the work item, and nothing
+    /// here is ours any more. Else the next batch is in hand.
+    private func comesToRest() -> Bool {
+        let newest = pointee.newest
+        pointee.step = .take
+        pointee.batch = nil
+        pointee.newest = nil
+        let isAtRest = pointee.ready.compareExchange(
+            expected: newest, desired: nil, successOrdering: .acquiringAndReleasing, failureOrdering: .relaxed
+        ).exchanged
+        if isAtRest { return true }
+        takeBatch(after: newest)
+        pointee.step = .clear
+        return false
+    }
+
+    /// Changes with each that is made ready.
+    var newestReady: ResourcePointer? { pointee.ready.load(ordering: .relaxed) }
+
+    /// All that are ready, in the order in which they became so: for who goes on with them elsewhere. The work item is at
+    /// rest then.
+    func takeReady() -> ResourcePointer? {
+        inOrder(pointee.ready.exchange(nil, ordering: .acquiringAndReleasing), after: nil)
     }
 
     @inline(__always)
@@ -209,14 +241,6 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
             next = resource.pointee.next
         }
         vm.invalidate(start: start, size: end - start)
-    }
-
-    /// True if nothing was made ready meanwhile: then whoever makes something ready submits the work item.
-    func comesToRest() -> Bool {
-        pointee.ready.compareExchange(
-            expected: UnbindDrain.taken, desired: nil, successOrdering: .acquiringAndReleasing,
-            failureOrdering: .relaxed
-        ).exchanged
     }
 
     /// The VM, and the drain with it, may be gone after this, if the drain is at rest.
