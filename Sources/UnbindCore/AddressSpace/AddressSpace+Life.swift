@@ -7,13 +7,13 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         try device.checkOpen()
         let memory = device.pointee.memory
         let id = device.nextID(.vm)
-        guard let vm = memory.allocateArray(of: AddressSpace.self, count: 1) else { throw Status.noMemory }
+        guard let vm = memory.allocateApart(of: AddressSpace.self) else { throw Status.noMemory }
         var parts = AddressSpaceParts(memory: memory, device: device)
         do throws(Status) {
             try parts.make(vm, id: id, options: options)
         } catch {
             parts.free()
-            memory.deallocateArray(vm, count: 1)
+            memory.deallocateApart(vm)
             throw error
         }
         vm.initialize(
@@ -30,7 +30,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
             vm.deinitialize(count: 1)
             parts.drain!.deinitialize(count: 1)
             parts.free()
-            memory.deallocateArray(vm, count: 1)
+            memory.deallocateApart(vm)
             throw Status.closed
         }
         device.handleCreated(.vm)
@@ -91,7 +91,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         parts.drain!.deinitialize(count: 1)
         deinitialize(count: 1)
         parts.free()
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
         device.drop()
     }
 }
@@ -118,7 +118,7 @@ private struct AddressSpaceParts {
     }
 
     mutating func make(_ vm: VMPointer, id: UInt64, options: AddressSpaceOptions) throws(Status) {
-        guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
+        guard let ranges = memory.allocateApart(of: RangeAllocator.self) else { throw Status.noMemory }
         ranges.initialize(
             to: RangeAllocator(
                 start: 0, size: options.size, unit: pageSize, coloring: options.coloring,
@@ -126,16 +126,16 @@ private struct AddressSpaceParts {
         self.ranges = ranges
         let history = try UnsafeMutablePointer<History>.make(capacity: options.historyCapacity, memory: memory)
         self.history = history
-        guard let pending = memory.allocateArray(of: PendingUnbinds.self, count: 1) else { throw Status.noMemory }
+        guard let pending = memory.allocateApart(of: PendingUnbinds.self) else { throw Status.noMemory }
         pending.initialize(to: PendingUnbinds(memory: memory, history: history))
         self.pending = pending
-        guard let stats = memory.allocateArray(of: AddressSpaceStats.self, count: 1) else { throw Status.noMemory }
+        guard let stats = memory.allocateApart(of: AddressSpaceStats.self) else { throw Status.noMemory }
         stats.initialize(to: AddressSpaceStats())
         self.stats = stats
-        guard let batches = memory.allocateArray(of: BatchState.self, count: 1) else { throw Status.noMemory }
+        guard let batches = memory.allocateApart(of: BatchState.self) else { throw Status.noMemory }
         batches.initialize(to: BatchState())
         self.batches = batches
-        guard let drain = memory.allocateArray(of: UnbindDrain.self, count: 1) else { throw Status.noMemory }
+        guard let drain = memory.allocateApart(of: UnbindDrain.self) else { throw Status.noMemory }
         self.drain = drain
         if device.pointee.host.binding != nil { stream = try .make(vm: vm, id: id, memory: memory) }
         if let backend = device.pointee.backend {
@@ -163,24 +163,24 @@ private struct AddressSpaceParts {
         backendSpace?.free()
         if let history { history.free() }
         if let stream { stream.free(memory: memory) }
-        if let drain { memory.deallocateArray(drain, count: 1) }
+        if let drain { memory.deallocateApart(drain) }
         if let batches {
             batches.deinitialize(count: 1)
-            memory.deallocateArray(batches, count: 1)
+            memory.deallocateApart(batches)
         }
         if let stats {
             stats.deinitialize(count: 1)
-            memory.deallocateArray(stats, count: 1)
+            memory.deallocateApart(stats)
         }
         if let pending {
             pending.dispose()
             pending.deinitialize(count: 1)
-            memory.deallocateArray(pending, count: 1)
+            memory.deallocateApart(pending)
         }
         if let ranges {
             ranges.dispose()
             ranges.deinitialize(count: 1)
-            memory.deallocateArray(ranges, count: 1)
+            memory.deallocateApart(ranges)
         }
     }
 }

@@ -115,7 +115,7 @@ extension UnsafeMutablePointer where Pointee == Backend {
         let memory = device.pointee.memory
         let canMerge = has(Capability.partialUnbind)
         guard let batch = RangeBatchPointer.make(mergesMaps: canMerge, memory: memory) else { throw Status.noMemory }
-        guard let space = memory.allocateArray(of: BackendSpace.self, count: 1) else {
+        guard let space = memory.allocateApart(of: BackendSpace.self) else {
             batch.free(memory: memory)
             throw Status.noMemory
         }
@@ -130,7 +130,7 @@ extension UnsafeMutablePointer where Pointee == Backend {
         if status != 0 {
             offers?.free(memory)
             batch.free(memory: memory)
-            memory.deallocateArray(space, count: 1)
+            memory.deallocateApart(space)
             throw status < 0 ? Status(raw: status) : Status.unsupported
         }
         let address = UnsafeMutableRawPointer(space)
@@ -166,7 +166,7 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         pointee.batch.free(memory: memory)
         pointee.offers?.free(memory)
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     // MARK: What a bind asks first

@@ -71,9 +71,9 @@ extension UnsafeMutablePointer where Pointee == BackendTransfer {
     static func make(
         _ kind: BackendTransfer.Kind, capacity: Int, memory: UnsafeMutablePointer<Memory>
     ) throws(Status) -> BackendTransferPointer {
-        guard let transfer = memory.allocateArray(of: BackendTransfer.self, count: 1) else { throw Status.noMemory }
+        guard let transfer = memory.allocateApart(of: BackendTransfer.self) else { throw Status.noMemory }
         guard let entries = memory.allocateArray(of: BackendTransfer.Entry.self, count: capacity) else {
-            memory.deallocateArray(transfer, count: 1)
+            memory.deallocateApart(transfer)
             throw Status.noMemory
         }
         transfer.initialize(
@@ -85,7 +85,7 @@ extension UnsafeMutablePointer where Pointee == BackendTransfer {
         let memory = pointee.memory
         memory.deallocateArray(pointee.entries, count: pointee.capacity)
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     /// - Locking: the VM's, under which the binding was found.

@@ -57,7 +57,7 @@ struct BatchSignals {
             }
             let target = list![index].fence!
             if target.isSignalled { throw Status.invalid }
-            guard let signal = memory.allocateArray(of: FenceSignal.self, count: 1) else { throw Status.noMemory }
+            guard let signal = memory.allocateApart(of: FenceSignal.self) else { throw Status.noMemory }
             target.retain()
             device.retain()
             signal.initialize(
@@ -125,7 +125,7 @@ extension UnsafeMutablePointer where Pointee == FenceSignal {
     fileprivate func free() {
         let target = pointee.target
         let device = target.device
-        device.pointee.memory.deallocateArray(self, count: 1)
+        device.pointee.memory.deallocateApart(self)
         target.drop()
         device.drop()
     }

@@ -52,7 +52,7 @@ extension UnsafeMutablePointer where Pointee == BatchState {
     func takeRanges(for vm: VMPointer) throws(Status) -> UnsafeMutablePointer<RangeAllocator> {
         if let ranges = pointee.spareRanges.exchange(nil, ordering: .acquiring) { return ranges }
         let device = vm.pointee.device
-        guard let ranges = device.pointee.memory.allocateArray(of: RangeAllocator.self, count: 1) else {
+        guard let ranges = device.pointee.memory.allocateApart(of: RangeAllocator.self) else {
             throw Status.noMemory
         }
         ranges.initialize(
@@ -72,7 +72,7 @@ extension UnsafeMutablePointer where Pointee == BatchState {
     private func free(_ ranges: UnsafeMutablePointer<RangeAllocator>, memory: UnsafeMutablePointer<Memory>) {
         ranges.dispose()
         ranges.deinitialize(count: 1)
-        memory.deallocateArray(ranges, count: 1)
+        memory.deallocateApart(ranges)
     }
 
     /// At the end of the VM.

@@ -52,23 +52,23 @@ struct OpeningDevice {
     ) throws(Status) -> DevicePointer {
         guard let memory = Self.makeMemory(prototype) else { throw Status.noMemory }
         self.memory = memory
-        guard let device = memory.allocateArray(of: Device.self, count: 1) else { throw Status.noMemory }
+        guard let device = memory.allocateApart(of: Device.self) else { throw Status.noMemory }
         self.device = device
-        guard let caches = memory.allocateArray(of: SlabCache.self, count: CacheKind.count) else {
+        guard let caches = memory.allocateApart(of: SlabCache.self, count: CacheKind.count) else {
             throw Status.noMemory
         }
         Self.initialize(caches, memory: memory, uncached: !options.usesSlabs)
         self.caches = caches
-        guard let fenceHomes = memory.allocateArray(of: FenceHome.self, count: FenceSort.count) else {
+        guard let fenceHomes = memory.allocateApart(of: FenceHome.self, count: FenceSort.count) else {
             throw Status.noMemory
         }
         Self.initialize(fenceHomes, of: UnsafeMutableRawPointer(device))
         self.fenceHomes = fenceHomes
-        guard let nextIDs = memory.allocateArray(of: Atomic<UInt64>.self, count: ObjectKind.count) else {
+        guard let nextIDs = memory.allocateApart(of: Atomic<UInt64>.self, count: ObjectKind.count) else {
             throw Status.noMemory
         }
         self.nextIDs = nextIDs
-        guard let liveHandles = memory.allocateArray(of: Atomic<UInt32>.self, count: LiveHandles.count) else {
+        guard let liveHandles = memory.allocateApart(of: Atomic<UInt32>.self, count: LiveHandles.count) else {
             throw Status.noMemory
         }
         self.liveHandles = liveHandles
@@ -79,7 +79,7 @@ struct OpeningDevice {
         let local = try UnsafeMutablePointer<LocalMemory>.make(
             size: description == nil ? options.localMemoryBytes : pageSize, memory: memory, cache: caches + CacheKind.rangeIndex.rawValue)
         self.local = local
-        guard let stub = memory.allocateArray(of: Fence.self, count: 1) else { throw Status.noMemory }
+        guard let stub = memory.allocateApart(of: Fence.self) else { throw Status.noMemory }
         // The device frees the stub itself, when nothing can hold a reference any more.
         stub.initialize(to: Fence(home: fenceHomes + FenceSort.stub.rawValue))
         stub.signal(at: 0)
@@ -122,12 +122,12 @@ struct OpeningDevice {
         if let power { power.free(memory: memory) }
         if let backend { backend.free(memory: memory) }
         if let local { local.free() }
-        if let stub { memory.deallocateArray(stub, count: 1) }
-        if let liveHandles { memory.deallocateArray(liveHandles, count: LiveHandles.count) }
-        if let nextIDs { memory.deallocateArray(nextIDs, count: ObjectKind.count) }
-        if let fenceHomes { memory.deallocateArray(fenceHomes, count: FenceSort.count) }
+        if let stub { memory.deallocateApart(stub) }
+        if let liveHandles { memory.deallocateApart(liveHandles, count: LiveHandles.count) }
+        if let nextIDs { memory.deallocateApart(nextIDs, count: ObjectKind.count) }
+        if let fenceHomes { memory.deallocateApart(fenceHomes, count: FenceSort.count) }
         if let caches { Self.dispose(caches, memory: memory) }
-        if let device { memory.deallocateArray(device, count: 1) }
+        if let device { memory.deallocateApart(device) }
         Self.free(memory)
     }
 
@@ -214,7 +214,7 @@ struct OpeningDevice {
             (caches + index).dispose()
             (caches + index).deinitialize(count: 1)
         }
-        memory.deallocateArray(caches, count: CacheKind.count)
+        memory.deallocateApart(caches, count: CacheKind.count)
     }
 }
 
@@ -233,13 +233,13 @@ extension UnsafeMutablePointer where Pointee == Device {
         pointee.localMemory.free()
         pointee.magic = 0
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
         power?.free(memory: memory)
         backend?.destroy(memory: memory)
-        memory.deallocateArray(stub, count: 1)
-        memory.deallocateArray(liveHandles, count: LiveHandles.count)
-        memory.deallocateArray(nextIDs, count: ObjectKind.count)
-        memory.deallocateArray(fenceHomes, count: FenceSort.count)
+        memory.deallocateApart(stub)
+        memory.deallocateApart(liveHandles, count: LiveHandles.count)
+        memory.deallocateApart(nextIDs, count: ObjectKind.count)
+        memory.deallocateApart(fenceHomes, count: FenceSort.count)
         OpeningDevice.dispose(caches, memory: memory)
         OpeningDevice.free(memory)
     }

@@ -45,7 +45,7 @@ extension UnsafeMutablePointer where Pointee == PowerReferences {
     static func make(
         device: DevicePointer, callbacks: PowerCallbacks, memory: UnsafeMutablePointer<Memory>
     ) throws(Status) -> UnsafeMutablePointer<PowerReferences> {
-        guard let power = memory.allocateArray(of: PowerReferences.self, count: 1) else { throw Status.noMemory }
+        guard let power = memory.allocateApart(of: PowerReferences.self) else { throw Status.noMemory }
         power.initialize(
             to: PowerReferences(device: device, callbacks: callbacks, at: UnsafeMutableRawPointer(power)))
         return power
@@ -54,7 +54,7 @@ extension UnsafeMutablePointer where Pointee == PowerReferences {
     func free(memory: UnsafeMutablePointer<Memory>) {
         invariant(pointee.due.load(ordering: .relaxed) == 0, "a device was freed with power references to give back")
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     var itemPointer: WorkItemPointer { memberPointer(of: self, at: PowerReferences.itemOffset, as: WorkItem.self) }

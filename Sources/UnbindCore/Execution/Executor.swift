@@ -99,19 +99,15 @@ extension UnsafeMutablePointer where Pointee == Executor {
         device: UnsafeMutableRawPointer
     ) throws(Status) -> ExecutorPointer {
         invariant(kind != .pool || workerCount >= 1, "a worker pool has at least one worker")
-        guard
-            let storage = memory.allocate(
-                bytes: MemoryLayout<Executor>.size, alignment: MemoryLayout<Executor>.alignment)
-        else { throw Status.noMemory }
+        guard let executor = memory.allocateApart(of: Executor.self) else { throw Status.noMemory }
         var event: Int32 = -1
         if kind == .manual {
             event = csys_eventfd_create(0)
             if event < 0 {
-                memory.deallocate(storage, bytes: MemoryLayout<Executor>.size)
+                memory.deallocateApart(executor)
                 throw Status(raw: event)
             }
         }
-        let executor = storage.bindMemory(to: Executor.self, capacity: 1)
         executor.initialize(
             to: Executor(kind: kind, seed: seed, device: device, memory: memory, eventDescriptor: event))
         if kind == .pool {
@@ -154,7 +150,7 @@ extension UnsafeMutablePointer where Pointee == Executor {
         let memory = pointee.memory
         if let threads = pointee.threads { memory.deallocateArray(threads, count: pointee.threadCapacity) }
         deinitialize(count: 1)
-        memory.deallocate(UnsafeMutableRawPointer(self), bytes: MemoryLayout<Executor>.size)
+        memory.deallocateApart(self)
     }
 
     // MARK: Work elsewhere

@@ -42,13 +42,13 @@ extension UnsafeMutablePointer where Pointee == Device {
 
     private func makeCopyQueue() throws(Status) -> CopyQueuePointer {
         let gpu = pointee.gpu
-        guard let queue = pointee.memory.allocateArray(of: CopyQueue.self, count: 1) else { throw Status.noMemory }
+        guard let queue = pointee.memory.allocateApart(of: CopyQueue.self) else { throw Status.noMemory }
         var space: SoftwareSpacePointer?
         if pointee.backend == nil {
             do throws(Status) {
                 space = try gpu.makeSpace(id: CopyQueue.id, pageSizes: pointee.pageSizes)
             } catch {
-                pointee.memory.deallocateArray(queue, count: 1)
+                pointee.memory.deallocateApart(queue)
                 throw error
             }
         }
@@ -82,7 +82,7 @@ extension UnsafeMutablePointer where Pointee == CopyQueue {
         let device = pointee.device
         if let space = pointee.space { device.pointee.gpu.freeSpace(space) }
         deinitialize(count: 1)
-        device.pointee.memory.deallocateArray(self, count: 1)
+        device.pointee.memory.deallocateApart(self)
     }
 
     /// A job that copies the pages, which must stay until it has ended.

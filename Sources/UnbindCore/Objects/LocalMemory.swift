@@ -32,14 +32,14 @@ extension UnsafeMutablePointer where Pointee == LocalMemory {
     static func make(
         size: UInt64, memory: UnsafeMutablePointer<Memory>, cache: UnsafeMutablePointer<SlabCache>
     ) throws(Status) -> Self {
-        guard let ranges = memory.allocateArray(of: RangeAllocator.self, count: 1) else { throw Status.noMemory }
-        guard let region = memory.allocateArray(of: LocalMemory.self, count: 1) else {
-            memory.deallocateArray(ranges, count: 1)
+        guard let ranges = memory.allocateApart(of: RangeAllocator.self) else { throw Status.noMemory }
+        guard let region = memory.allocateApart(of: LocalMemory.self) else {
+            memory.deallocateApart(ranges)
             throw Status.noMemory
         }
         guard let bytes = Int(exactly: size), let base = csys_pages_map(bytes) else {
-            memory.deallocateArray(region, count: 1)
-            memory.deallocateArray(ranges, count: 1)
+            memory.deallocateApart(region)
+            memory.deallocateApart(ranges)
             throw Status.noMemory
         }
         ranges.initialize(to: RangeAllocator(start: 0, size: size, unit: pageSize, coloring: false, cache: cache))
@@ -51,9 +51,9 @@ extension UnsafeMutablePointer where Pointee == LocalMemory {
         let (memory, ranges) = (pointee.memory, pointee.ranges)
         munmap(pointee.base, Int(pointee.size))
         ranges.deinitialize(count: 1)
-        memory.deallocateArray(ranges, count: 1)
+        memory.deallocateApart(ranges)
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     /// - Failure: noMemory when no free piece is large enough.

@@ -58,7 +58,7 @@ extension UnsafeMutablePointer where Pointee == RangeTracker {
     /// - Failure: closed, noMemory.
     static func make(device: DevicePointer) throws(Status) -> RangeTrackerPointer {
         try device.checkOpen()
-        guard let tracker = device.pointee.memory.allocateArray(of: RangeTracker.self, count: 1) else {
+        guard let tracker = device.pointee.memory.allocateApart(of: RangeTracker.self) else {
             throw Status.noMemory
         }
         tracker.initialize(
@@ -196,6 +196,6 @@ private func freeTracker(_ memory: UnsafeMutableRawPointer) {
     let device = tracker.pointee.device
     tracker.end()
     tracker.deinitialize(count: 1)
-    device.pointee.memory.deallocateArray(tracker, count: 1)
+    device.pointee.memory.deallocateApart(tracker)
     device.drop()
 }

@@ -91,9 +91,9 @@ extension UnsafeMutablePointer where Pointee == ZoneAllocator {
     ) throws(Status) -> ZoneAllocatorPointer {
         try device.checkOpen()
         let memory = device.pointee.memory
-        guard let allocator = memory.allocateArray(of: ZoneAllocator.self, count: 1) else { throw Status.noMemory }
+        guard let allocator = memory.allocateApart(of: ZoneAllocator.self) else { throw Status.noMemory }
         guard let zones = memory.allocate(bytes: zoneCount * Zone.stride, alignment: 64) else {
-            memory.deallocateArray(allocator, count: 1)
+            memory.deallocateApart(allocator)
             throw Status.noMemory
         }
         allocator.initialize(
@@ -132,7 +132,7 @@ extension UnsafeMutablePointer where Pointee == ZoneAllocator {
         let memory = device.pointee.memory
         memory.deallocate(pointee.zones, bytes: pointee.zoneCount * Zone.stride)
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
         device.drop()
     }
 }

@@ -73,7 +73,7 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
     static func make(
         vm: VMPointer, id: UInt64, memory: UnsafeMutablePointer<Memory>
     ) throws(Status) -> BindingStreamPointer {
-        guard let stream = memory.allocateArray(of: BindingStream.self, count: 1) else { throw Status.noMemory }
+        guard let stream = memory.allocateApart(of: BindingStream.self) else { throw Status.noMemory }
         stream.initialize(to: BindingStream(vm: vm, id: id, at: UnsafeMutableRawPointer(stream)))
         return stream
     }
@@ -83,7 +83,7 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
         invariant(pointee.first == nil, "an address space was freed with binding events to deliver")
         invariant(pointee.spare == nil, "an address space was freed with memory for binding events")
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     var itemPointer: WorkItemPointer { memberPointer(of: self, at: BindingStream.itemOffset, as: WorkItem.self) }

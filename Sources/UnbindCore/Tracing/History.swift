@@ -119,24 +119,20 @@ extension UnsafeMutablePointer where Pointee == History {
         capacity wanted: Int = History.defaultCapacity, memory: UnsafeMutablePointer<Memory>
     ) throws(Status) -> HistoryPointer {
         let capacity = max(wanted, 1)
-        guard
-            let storage = memory.allocate(
-                bytes: MemoryLayout<History>.size, alignment: MemoryLayout<History>.alignment)
-        else { throw Status.noMemory }
-        guard let records = memory.allocateArray(of: HistoryRecord.self, count: capacity) else {
-            memory.deallocate(storage, bytes: MemoryLayout<History>.size)
+        guard let history = memory.allocateApart(of: History.self) else { throw Status.noMemory }
+        guard let records = memory.allocateApart(of: HistoryRecord.self, count: capacity) else {
+            memory.deallocateApart(history)
             throw Status.noMemory
         }
-        let history = storage.bindMemory(to: History.self, capacity: 1)
         history.initialize(to: History(memory: memory, records: records, capacity: capacity, remembers: wanted > 0))
         return history
     }
 
     func free() {
         let memory = pointee.memory
-        memory.deallocateArray(pointee.records, count: pointee.capacity)
+        memory.deallocateApart(pointee.records, count: pointee.capacity)
         deinitialize(count: 1)
-        memory.deallocate(UnsafeMutableRawPointer(self), bytes: MemoryLayout<History>.size)
+        memory.deallocateApart(self)
     }
 
     // MARK: Writing

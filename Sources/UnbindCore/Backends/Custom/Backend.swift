@@ -73,7 +73,7 @@ extension UnsafeMutablePointer where Pointee == Backend {
         _ description: BackendDescription, localLimit: UInt64, device: DevicePointer,
         memory: UnsafeMutablePointer<Memory>
     ) throws(Status) -> BackendPointer {
-        guard let backend = memory.allocateArray(of: Backend.self, count: 1) else { throw Status.noMemory }
+        guard let backend = memory.allocateApart(of: Backend.self) else { throw Status.noMemory }
         backend.initialize(to: Backend(description, localLimit: localLimit, device: device))
         return backend
     }
@@ -87,7 +87,7 @@ extension UnsafeMutablePointer where Pointee == Backend {
     /// Of a device that was never opened.
     func free(memory: UnsafeMutablePointer<Memory>) {
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     func has(_ capability: UInt64) -> Bool { pointee.ops.capabilities & capability != 0 }

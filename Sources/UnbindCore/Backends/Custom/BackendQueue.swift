@@ -36,14 +36,14 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
         try backend.checkNotLost()
         guard let create = backend.pointee.ops.queue_create else { throw Status.unsupported }
         let device = backend.pointee.device
-        guard let queue = device.pointee.memory.allocateArray(of: BackendQueue.self, count: 1) else {
+        guard let queue = device.pointee.memory.allocateApart(of: BackendQueue.self) else {
             throw Status.noMemory
         }
         var handle: UnsafeMutableRawPointer?
         LockOrder.assertNoneHeld("a backend was called with a lock held")
         let status = create(backend.pointee.context, space.pointee.handle, flags, &handle)
         if status != 0 {
-            device.pointee.memory.deallocateArray(queue, count: 1)
+            device.pointee.memory.deallocateApart(queue)
             throw status < 0 ? Status(raw: status) : Status.unsupported
         }
         queue.initialize(
@@ -60,7 +60,7 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
     /// - Failure: noMemory.
     static func makeForMoves(_ backend: BackendPointer, engine: EnginePointer) throws(Status) -> BackendQueuePointer {
         let device = backend.pointee.device
-        guard let queue = device.pointee.memory.allocateArray(of: BackendQueue.self, count: 1) else {
+        guard let queue = device.pointee.memory.allocateApart(of: BackendQueue.self) else {
             throw Status.noMemory
         }
         queue.initialize(
@@ -79,7 +79,7 @@ extension UnsafeMutablePointer where Pointee == BackendQueue {
         let backend = pointee.backend
         if pointee.space != nil { backend.pointee.ops.queue_destroy(backend.pointee.context, pointee.handle) }
         deinitialize(count: 1)
-        backend.pointee.device.pointee.memory.deallocateArray(self, count: 1)
+        backend.pointee.device.pointee.memory.deallocateApart(self)
     }
 
     var token: BackendTokenPointer { memberPointer(of: self, at: BackendQueue.tokenOffset, as: BackendToken.self) }

@@ -27,9 +27,9 @@ struct RangeBatch {
 extension UnsafeMutablePointer where Pointee == RangeBatch {
     /// Nil if there is no memory.
     static func make(mergesMaps: Bool, memory: UnsafeMutablePointer<Memory>) -> RangeBatchPointer? {
-        guard let batch = memory.allocateArray(of: RangeBatch.self, count: 1) else { return nil }
+        guard let batch = memory.allocateApart(of: RangeBatch.self) else { return nil }
         guard let ranges = memory.allocateArray(of: unbind_backend_range.self, count: RangeBatch.capacity) else {
-            memory.deallocateArray(batch, count: 1)
+            memory.deallocateApart(batch)
             return nil
         }
         batch.initialize(to: RangeBatch(ranges: ranges, mergesMaps: mergesMaps))
@@ -38,7 +38,7 @@ extension UnsafeMutablePointer where Pointee == RangeBatch {
 
     func free(memory: UnsafeMutablePointer<Memory>) {
         memory.deallocateArray(pointee.ranges, count: RangeBatch.capacity)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     var isEmpty: Bool { pointee.count == 0 }

@@ -38,7 +38,7 @@ struct BufferCopier {
 
 extension UnsafeMutablePointer where Pointee == BufferCopier {
     static func make(memory: UnsafeMutablePointer<Memory>) throws(Status) -> BufferCopierPointer {
-        guard let copier = memory.allocateArray(of: BufferCopier.self, count: 1) else { throw Status.noMemory }
+        guard let copier = memory.allocateApart(of: BufferCopier.self) else { throw Status.noMemory }
         copier.initialize(to: BufferCopier())
         return copier
     }
@@ -47,7 +47,7 @@ extension UnsafeMutablePointer where Pointee == BufferCopier {
     func free(memory: UnsafeMutablePointer<Memory>) {
         freeSpace()
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     private func freeSpace() {

@@ -34,9 +34,9 @@ struct PageTablePool: ~Copyable {
     }
 
     static func make(memory: UnsafeMutablePointer<Memory>, uncached: Bool) -> UnsafeMutablePointer<PageTablePool>? {
-        guard let pool = memory.allocateArray(of: PageTablePool.self, count: 1) else { return nil }
-        guard let nodes = memory.allocateArray(of: SlabCache.self, count: 1) else {
-            memory.deallocateArray(pool, count: 1)
+        guard let pool = memory.allocateApart(of: PageTablePool.self) else { return nil }
+        guard let nodes = memory.allocateApart(of: SlabCache.self) else {
+            memory.deallocateApart(pool)
             return nil
         }
         nodes.initialize(to: SlabCache(for: PageTable.self, memory: memory, uncached: uncached))
@@ -57,9 +57,9 @@ extension UnsafeMutablePointer where Pointee == PageTablePool {
         }
         nodes.dispose()
         nodes.deinitialize(count: 1)
-        memory.deallocateArray(nodes, count: 1)
+        memory.deallocateApart(nodes)
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     /// An empty table, not in any tree; nil if there is no memory.

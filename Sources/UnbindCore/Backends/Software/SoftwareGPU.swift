@@ -86,9 +86,9 @@ struct SoftwareGPU: ~Copyable {
     /// - Failure: .noMemory.
     static func make(_ configuration: Configuration) throws(Status) -> SoftwareGPUPointer {
         let memory = configuration.memory
-        guard let gpu = memory.allocateArray(of: SoftwareGPU.self, count: 1) else { throw .noMemory }
+        guard let gpu = memory.allocateApart(of: SoftwareGPU.self) else { throw .noMemory }
         guard let tables = PageTablePool.make(memory: memory, uncached: configuration.uncached) else {
-            memory.deallocateArray(gpu, count: 1)
+            memory.deallocateApart(gpu)
             throw .noMemory
         }
         gpu.initialize(to: SoftwareGPU(configuration, tables: tables))
@@ -102,7 +102,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         let memory = pointee.memory
         pointee.tables.dispose()
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     /// Drops the translations of the range from the TLBs of the space's engines. When it returns no engine uses an

@@ -38,9 +38,9 @@ struct TLB: ~Copyable {
     }
 
     static func make(memory: UnsafeMutablePointer<Memory>) -> TLBPointer? {
-        guard let tlb = memory.allocateArray(of: TLB.self, count: 1) else { return nil }
+        guard let tlb = memory.allocateApart(of: TLB.self) else { return nil }
         guard let lines = memory.allocateArray(of: Line.self, count: lineCount) else {
-            memory.deallocateArray(tlb, count: 1)
+            memory.deallocateApart(tlb)
             return nil
         }
         lines.initialize(repeating: Line(tag: 0, space: 0, entry: 0), count: lineCount)
@@ -54,7 +54,7 @@ extension UnsafeMutablePointer where Pointee == TLB {
         let memory = pointee.memory
         memory.deallocateArray(pointee.lines, count: TLB.lineCount)
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     /// The translation remembered for the address, of any page size; nil if there is none.

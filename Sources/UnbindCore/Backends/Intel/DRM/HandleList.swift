@@ -31,7 +31,7 @@ struct HandleList: ~Copyable {
 
 extension UnsafeMutablePointer where Pointee == HandleList {
     static func make(_ node: DRMNode, memory: UnsafeMutablePointer<Memory>) throws(Status) -> Self {
-        guard let list = memory.allocateArray(of: HandleList.self, count: 1) else { throw Status.noMemory }
+        guard let list = memory.allocateApart(of: HandleList.self) else { throw Status.noMemory }
         list.initialize(to: HandleList(node))
         return list
     }
@@ -40,7 +40,7 @@ extension UnsafeMutablePointer where Pointee == HandleList {
     func free(memory: UnsafeMutablePointer<Memory>) {
         invariant(pointee.first == nil, "a backend was freed before its buffers were")
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     func add(_ entry: HandleEntryPointer) {

@@ -55,9 +55,9 @@ extension UnsafeMutablePointer where Pointee == KernelTimeline {
     ) throws(Status) -> KernelTimelinePointer {
         invariant(capacity > 0 && capacity & (capacity - 1) == 0, "a ring's size is a power of two")
         let (memory, node) = (waiter.pointee.memory, waiter.pointee.node)
-        guard let timeline = memory.allocateArray(of: KernelTimeline.self, count: 1) else { throw Status.noMemory }
+        guard let timeline = memory.allocateApart(of: KernelTimeline.self) else { throw Status.noMemory }
         guard let entries = memory.allocateArray(of: PointCompletion.self, count: capacity) else {
-            memory.deallocateArray(timeline, count: 1)
+            memory.deallocateApart(timeline)
             throw Status.noMemory
         }
         do throws(Status) {
@@ -73,7 +73,7 @@ extension UnsafeMutablePointer where Pointee == KernelTimeline {
             }
         } catch {
             memory.deallocateArray(entries, count: capacity)
-            memory.deallocateArray(timeline, count: 1)
+            memory.deallocateApart(timeline)
             throw error
         }
         return timeline
@@ -94,7 +94,7 @@ extension UnsafeMutablePointer where Pointee == KernelTimeline {
         waiter.pointee.node.destroySyncobj(pointee.syncobj)
         memory.deallocateArray(pointee.entries, count: pointee.capacity)
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     /// The point to be handed to the kernel next; it is used up by `watch`.

@@ -95,7 +95,7 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
         node: DRMNode, memory: UnsafeMutablePointer<Memory>
     ) throws(Status) -> UnsafeMutablePointer<SyncobjWaiter> {
         guard try node.capability(UNBIND_DRM_CAP_SYNCOBJ_TIMELINE) == 1 else { throw Status.unsupported }
-        guard let waiter = memory.allocateArray(of: SyncobjWaiter.self, count: 1) else { throw Status.noMemory }
+        guard let waiter = memory.allocateApart(of: SyncobjWaiter.self) else { throw Status.noMemory }
         do throws(Status) {
             let kick = try node.makeSyncobj()
             waiter.initialize(to: SyncobjWaiter(node: node, kick: kick, memory: memory))
@@ -107,7 +107,7 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
                 throw error
             }
         } catch {
-            memory.deallocateArray(waiter, count: 1)
+            memory.deallocateApart(waiter)
             throw error
         }
         return waiter
@@ -125,7 +125,7 @@ extension UnsafeMutablePointer where Pointee == SyncobjWaiter {
         invariant(pointee.firstTimeline == nil, "a waiter was stopped before its timelines were freed")
         let memory = pointee.memory
         dispose()
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     private func dispose() {

@@ -81,9 +81,9 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
         _ waiter: UnsafeMutablePointer<SyncobjWaiter>
     ) throws(Status) -> I915BackendPointer {
         let memory = waiter.pointee.memory
-        guard let backend = memory.allocateArray(of: I915Backend.self, count: 1) else { throw Status.noMemory }
+        guard let backend = memory.allocateApart(of: I915Backend.self) else { throw Status.noMemory }
         guard let dummies = memory.allocateArray(of: UInt32.self, count: I915Backend.dummyCount) else {
-            memory.deallocateArray(backend, count: 1)
+            memory.deallocateApart(backend)
             throw Status.noMemory
         }
         let handles: UnsafeMutablePointer<HandleList>
@@ -91,7 +91,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
             handles = try .make(gpu.node, memory: memory)
         } catch {
             memory.deallocateArray(dummies, count: I915Backend.dummyCount)
-            memory.deallocateArray(backend, count: 1)
+            memory.deallocateApart(backend)
             throw error
         }
         dummies.initialize(repeating: 0, count: I915Backend.dummyCount)
@@ -107,7 +107,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
         } catch {
             handles.free(memory: memory)
             memory.deallocateArray(dummies, count: I915Backend.dummyCount)
-            memory.deallocateArray(backend, count: 1)
+            memory.deallocateApart(backend)
             throw error
         }
         do throws(Status) {
@@ -136,7 +136,7 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
         handles.free(memory: memory)
         deinitialize(count: 1)
         memory.deallocateArray(dummies, count: I915Backend.dummyCount)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     var buffers: I915BufferMaker {

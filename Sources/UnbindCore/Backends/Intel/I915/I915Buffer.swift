@@ -42,7 +42,7 @@ struct I915BufferMaker {
             log.error("i915: a buffer in local memory has to be a multiple of 2 MiB, so that it shares no page table")
             throw Status.invalid
         }
-        guard let buffer = memory.allocateArray(of: I915Buffer.self, count: 1) else { throw Status.noMemory }
+        guard let buffer = memory.allocateApart(of: I915Buffer.self) else { throw Status.noMemory }
         do throws(Status) {
             let handle = isLocal ? try makeLocalObject(size: size) : try makeObject(size: size)
             do throws(Status) {
@@ -55,7 +55,7 @@ struct I915BufferMaker {
                 throw error
             }
         } catch {
-            memory.deallocateArray(buffer, count: 1)
+            memory.deallocateApart(buffer)
             // More than there is at all.
             throw error == .tooBig || error == .noSpace ? Status.noMemory : error
         }
@@ -66,7 +66,7 @@ struct I915BufferMaker {
     /// The program's memory, where it is.
     /// - Failure: unsupported: the GPU does not see what the CPU caches; fault: it is no plain memory.
     func wrap(_ address: UnsafeMutableRawPointer, size: UInt64) throws(Status) -> I915BufferPointer {
-        guard let buffer = memory.allocateArray(of: I915Buffer.self, count: 1) else { throw Status.noMemory }
+        guard let buffer = memory.allocateApart(of: I915Buffer.self) else { throw Status.noMemory }
         var request = unbind_drm_i915_gem_userptr()
         request.user_ptr = UInt64(UInt(bitPattern: address))
         request.user_size = size
@@ -74,12 +74,12 @@ struct I915BufferMaker {
         do throws(Status) {
             try node.call(UNBIND_DRM_IOCTL_I915_GEM_USERPTR, &request)
         } catch {
-            memory.deallocateArray(buffer, count: 1)
+            memory.deallocateApart(buffer)
             throw error == .noDevice ? Status.unsupported : error
         }
         // Some incomplete drivers take every request for a success.
         guard request.handle != 0 else {
-            memory.deallocateArray(buffer, count: 1)
+            memory.deallocateApart(buffer)
             throw Status(raw: -EIO)
         }
         buffer.initialize(
@@ -94,7 +94,7 @@ struct I915BufferMaker {
     func destroy(_ buffer: I915BufferPointer) {
         if !handles.drop(buffer.entry) { return }
         if !buffer.pointee.isUserMemory { DRMNode.unmap(buffer.pointee.cpu, size: buffer.pointee.size) }
-        memory.deallocateArray(buffer, count: 1)
+        memory.deallocateApart(buffer)
     }
 
     /// As a dma-buf.
@@ -109,7 +109,7 @@ struct I915BufferMaker {
         let size = DRMNode.bufferSize(descriptor)
         let entry = try handles.add(dmaBuf: descriptor) { handle throws(Status) in
             guard size > 0, isAligned(size, to: pageSize) else { throw Status.invalid }
-            guard let buffer = memory.allocateArray(of: I915Buffer.self, count: 1) else { throw Status.noMemory }
+            guard let buffer = memory.allocateApart(of: I915Buffer.self) else { throw Status.noMemory }
             do throws(Status) {
                 // Through the dma-buf: whose memory it is knows how to map it.
                 let cpu = try DRMNode(file: descriptor, isOwned: false).map(offset: 0, size: size)
@@ -117,7 +117,7 @@ struct I915BufferMaker {
                     to: I915Buffer(
                         entry: HandleEntry(handle), size: size, cpu: cpu, isUserMemory: false, alignment: pageSize))
             } catch {
-                memory.deallocateArray(buffer, count: 1)
+                memory.deallocateApart(buffer)
                 throw error
             }
             return buffer.entry

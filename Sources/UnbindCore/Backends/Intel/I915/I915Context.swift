@@ -57,8 +57,8 @@ extension UnsafeMutablePointer where Pointee == I915Context {
         typealias Object = unbind_drm_i915_gem_exec_object2
         let memory = backend.pointee.memory
         var parts = (
-            context: memory.allocateArray(of: I915Context.self, count: 1),
-            arguments: memory.allocateArray(of: I915Context.Arguments.self, count: 1),
+            context: memory.allocateApart(of: I915Context.self),
+            arguments: memory.allocateApart(of: I915Context.Arguments.self),
             objects: memory.allocateArray(of: Object.self, count: capacity)
         )
         do throws(Status) {
@@ -79,8 +79,8 @@ extension UnsafeMutablePointer where Pointee == I915Context {
             context.prepareArguments()
             return context
         } catch {
-            if let context = parts.context { memory.deallocateArray(context, count: 1) }
-            if let arguments = parts.arguments { memory.deallocateArray(arguments, count: 1) }
+            if let context = parts.context { memory.deallocateApart(context) }
+            if let arguments = parts.arguments { memory.deallocateApart(arguments) }
             if let objects = parts.objects { memory.deallocateArray(objects, count: capacity) }
             parts = (nil, nil, nil)
             throw error
@@ -105,10 +105,10 @@ extension UnsafeMutablePointer where Pointee == I915Context {
         let memory = backend.pointee.memory
         if pointee.id != 0 { destroyI915Context(pointee.id, backend.pointee.node) }
         pointee.timeline.free()
-        memory.deallocateArray(pointee.arguments, count: 1)
+        memory.deallocateApart(pointee.arguments)
         memory.deallocateArray(pointee.objects, count: pointee.capacity)
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     // MARK: Executions

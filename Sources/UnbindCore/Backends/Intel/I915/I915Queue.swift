@@ -61,7 +61,7 @@ private struct I915QueueInTheMaking {
 
     mutating func make(_ engine: JobEngine) throws(Status) -> I915QueuePointer {
         let memory = backend.pointee.memory
-        queue = memory.allocateArray(of: I915Queue.self, count: 1)
+        queue = memory.allocateApart(of: I915Queue.self)
         touched = memory.allocateArray(of: I915MappingPointer.self, count: Self.capacity)
         guard let queue, let touched else { throw Status.noMemory }
         let slot = try space.takeSlot()
@@ -84,7 +84,7 @@ private struct I915QueueInTheMaking {
         if let buffer { backend.buffers.destroy(buffer) }
         if let slot { space.giveSlot(slot) }
         if let touched { memory.deallocateArray(touched, count: Self.capacity) }
-        if let queue { memory.deallocateArray(queue, count: 1) }
+        if let queue { memory.deallocateApart(queue) }
     }
 }
 
@@ -99,7 +99,7 @@ extension UnsafeMutablePointer where Pointee == I915Queue {
         space.giveSlot(slot)
         backend.pointee.memory.deallocateArray(pointee.touched, count: pointee.capacity)
         deinitialize(count: 1)
-        backend.pointee.memory.deallocateArray(self, count: 1)
+        backend.pointee.memory.deallocateApart(self)
     }
 
     // MARK: Jobs

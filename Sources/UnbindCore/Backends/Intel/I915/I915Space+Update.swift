@@ -112,7 +112,7 @@ extension UnsafeMutablePointer where Pointee == I915Space {
         _ range: unbind_backend_range, chain: I915MappingPointer?
     ) throws(Status) -> I915MappingPointer {
         let memory = pointee.backend.pointee.memory
-        guard let mapping = memory.allocateArray(of: I915Mapping.self, count: 1) else { throw Status.noMemory }
+        guard let mapping = memory.allocateApart(of: I915Mapping.self) else { throw Status.noMemory }
         let isCaptured = range.flags & UNBIND_BACKEND_CAPTURE != 0
         mapping.initialize(
             to: I915Mapping(
@@ -126,7 +126,7 @@ extension UnsafeMutablePointer where Pointee == I915Space {
         var next = mappings
         while let mapping = next {
             next = mapping.pointee.chain
-            pointee.backend.pointee.memory.deallocateArray(mapping, count: 1)
+            pointee.backend.pointee.memory.deallocateApart(mapping)
         }
     }
 

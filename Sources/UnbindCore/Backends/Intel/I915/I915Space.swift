@@ -45,14 +45,14 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
     /// - Parameter size: as the library wants it, at most `addressLimit`.
     func makeSpace() throws(Status) -> I915SpacePointer {
         let (node, memory) = (pointee.node, pointee.memory)
-        guard let space = memory.allocateArray(of: I915Space.self, count: 1) else { throw Status.noMemory }
-        guard let mappings = memory.allocateArray(of: I915Mappings.self, count: 1) else {
-            memory.deallocateArray(space, count: 1)
+        guard let space = memory.allocateApart(of: I915Space.self) else { throw Status.noMemory }
+        guard let mappings = memory.allocateApart(of: I915Mappings.self) else {
+            memory.deallocateApart(space)
             throw Status.noMemory
         }
         guard let flights = memory.allocateArray(of: I915Flight.self, count: I915Backend.dummyCount) else {
-            memory.deallocateArray(mappings, count: 1)
-            memory.deallocateArray(space, count: 1)
+            memory.deallocateApart(mappings)
+            memory.deallocateApart(space)
             throw Status.noMemory
         }
         mappings.initialize(to: I915Mappings())
@@ -75,8 +75,8 @@ extension UnsafeMutablePointer where Pointee == I915Backend {
             }
         } catch {
             memory.deallocateArray(flights, count: I915Backend.dummyCount)
-            memory.deallocateArray(mappings, count: 1)
-            memory.deallocateArray(space, count: 1)
+            memory.deallocateApart(mappings)
+            memory.deallocateApart(space)
             throw error
         }
         return space
@@ -91,10 +91,10 @@ extension UnsafeMutablePointer where Pointee == I915Space {
         pointee.binder.free()
         destroyI915Space(pointee.id, backend.pointee.node)
         while let mapping = pointee.mappings.pointee.first(endingAfter: 0) { remove(mapping) }
-        memory.deallocateArray(pointee.mappings, count: 1)
+        memory.deallocateApart(pointee.mappings)
         memory.deallocateArray(pointee.flights, count: I915Backend.dummyCount)
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     // MARK: Under the lock
@@ -104,7 +104,7 @@ extension UnsafeMutablePointer where Pointee == I915Space {
     /// Frees it, too.
     func remove(_ mapping: I915MappingPointer) {
         pointee.mappings.remove(mapping.links)
-        pointee.backend.pointee.memory.deallocateArray(mapping, count: 1)
+        pointee.backend.pointee.memory.deallocateApart(mapping)
     }
 
     // MARK: Slots

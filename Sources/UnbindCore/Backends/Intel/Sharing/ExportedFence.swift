@@ -67,7 +67,7 @@ extension UnsafeMutablePointer where Pointee == Fence {
             return
         }
         let memory = device.pointee.memory
-        guard let exported = memory.allocateArray(of: ExportedFence.self, count: 1) else { throw Status.noMemory }
+        guard let exported = memory.allocateApart(of: ExportedFence.self) else { throw Status.noMemory }
         exported.initialize(
             to: ExportedFence(
                 callback: FenceCallback(function: signalExported), node: node, syncobj: syncobj, point: point))
@@ -89,6 +89,6 @@ private func signalExported(_ callback: UnsafeMutableRawPointer, _ fence: Unsafe
         csys_nap()
     }
     node.destroySyncobj(syncobj)
-    fence.device.pointee.memory.deallocateArray(exported, count: 1)
+    fence.device.pointee.memory.deallocateApart(exported)
     fence.drop()
 }

@@ -53,7 +53,7 @@ extension UnsafeMutablePointer where Pointee == Device {
 
     /// Takes the timeline, also when it fails.
     private func watch(_ timeline: KernelTimelinePointer) throws(Status) -> FencePointer {
-        guard let imported = pointee.memory.allocateArray(of: ImportedFence.self, count: 1) else {
+        guard let imported = pointee.memory.allocateApart(of: ImportedFence.self) else {
             timeline.free()
             throw Status.noMemory
         }
@@ -121,6 +121,6 @@ func releaseImportedFence(_ memory: UnsafeMutableRawPointer) {
     memory.assumingMemoryBound(to: Fence.self).kernelPoint!.clear()
     imported.pointee.timeline.free()
     imported.deinitialize(count: 1)
-    device.pointee.memory.deallocateArray(imported, count: 1)
+    device.pointee.memory.deallocateApart(imported)
     device.drop()
 }

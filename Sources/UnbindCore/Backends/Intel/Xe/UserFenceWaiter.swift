@@ -49,7 +49,7 @@ extension UnsafeMutablePointer where Pointee == UserFenceWaiter {
         _ timeline: KernelTimelinePointer, word: UnsafeMutableRawPointer? = nil
     ) throws(Status) -> UserFenceWaiterPointer {
         let memory = timeline.pointee.waiter.pointee.memory
-        guard let waiter = memory.allocateArray(of: UserFenceWaiter.self, count: 1) else { throw Status.noMemory }
+        guard let waiter = memory.allocateApart(of: UserFenceWaiter.self) else { throw Status.noMemory }
         waiter.initialize(to: UserFenceWaiter(timeline: timeline, word: word))
         // The host program's signal handlers do not run on the library's threads.
         var signals = sigset_t()
@@ -58,7 +58,7 @@ extension UnsafeMutablePointer where Pointee == UserFenceWaiter {
         var thread = pthread_t()
         if pthread_create(&thread, nil, userFenceWaiterThread, UnsafeMutableRawPointer(waiter)) != 0 {
             waiter.deinitialize(count: 1)
-            memory.deallocateArray(waiter, count: 1)
+            memory.deallocateApart(waiter)
             throw Status.again
         }
         waiter.pointee.thread = thread
@@ -73,7 +73,7 @@ extension UnsafeMutablePointer where Pointee == UserFenceWaiter {
         ring()
         invariant(pthread_join(pointee.thread, nil) == 0, "a user fence's thread could not be joined")
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 
     // MARK: What is expected

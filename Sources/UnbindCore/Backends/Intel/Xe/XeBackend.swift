@@ -65,7 +65,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
             let supportsLongRunning = try makesSpace(gpu.node, flags: longRunning)
             let supportsFaultMode = try makesSpace(
                 gpu.node, flags: longRunning | UNBIND_DRM_XE_VM_CREATE_FLAG_FAULT_MODE)
-            guard let backend = memory.allocateArray(of: XeBackend.self, count: 1) else { throw Status.noMemory }
+            guard let backend = memory.allocateApart(of: XeBackend.self) else { throw Status.noMemory }
             do throws(Status) {
                 let handles = try UnsafeMutablePointer<HandleList>.make(gpu.node, memory: memory)
                 do throws(Status) {
@@ -80,7 +80,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
                     throw error
                 }
             } catch {
-                memory.deallocateArray(backend, count: 1)
+                memory.deallocateApart(backend)
                 throw error
             }
             return backend
@@ -96,7 +96,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         pointee.waiter.stop()
         pointee.handles.free(memory: memory)
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
         node.close()
     }
 

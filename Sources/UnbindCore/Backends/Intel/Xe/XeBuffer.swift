@@ -33,7 +33,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         let region = isLocal ? pointee.configuration.local : pointee.configuration.system
         guard region.placement != 0 else { throw Status.unsupported }
         guard size != 0, isAligned(size, to: region.pageSize) else { throw Status.invalid }
-        guard let buffer = pointee.memory.allocateArray(of: XeBuffer.self, count: 1) else { throw Status.noMemory }
+        guard let buffer = pointee.memory.allocateApart(of: XeBuffer.self) else { throw Status.noMemory }
         do throws(Status) {
             let handle = try makeObject(size: size, region: region, isLocal: isLocal)
             do throws(Status) {
@@ -45,7 +45,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
                 throw error
             }
         } catch {
-            pointee.memory.deallocateArray(buffer, count: 1)
+            pointee.memory.deallocateApart(buffer)
             // No room in local memory.
             throw error == .noSpace ? Status.noMemory : error
         }
@@ -55,7 +55,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
 
     /// The program's memory, where it is.
     func wrapBuffer(_ address: UnsafeMutableRawPointer, size: UInt64) throws(Status) -> XeBufferPointer {
-        guard let buffer = pointee.memory.allocateArray(of: XeBuffer.self, count: 1) else { throw Status.noMemory }
+        guard let buffer = pointee.memory.allocateApart(of: XeBuffer.self) else { throw Status.noMemory }
         buffer.initialize(to: XeBuffer(entry: HandleEntry(0), size: size, cpu: address, isCached: true))
         return buffer
     }
@@ -66,7 +66,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
             if !pointee.handles.drop(buffer.entry) { return }
             DRMNode.unmap(buffer.pointee.cpu, size: buffer.pointee.size)
         }
-        pointee.memory.deallocateArray(buffer, count: 1)
+        pointee.memory.deallocateApart(buffer)
     }
 
     // MARK: dma-bufs
@@ -83,13 +83,13 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         let size = DRMNode.bufferSize(descriptor)
         let entry = try pointee.handles.add(dmaBuf: descriptor) { handle throws(Status) in
             guard size > 0, isAligned(size, to: pageSize) else { throw Status.invalid }
-            guard let buffer = memory.allocateArray(of: XeBuffer.self, count: 1) else { throw Status.noMemory }
+            guard let buffer = memory.allocateApart(of: XeBuffer.self) else { throw Status.noMemory }
             do throws(Status) {
                 // Through the dma-buf: whose memory it is knows how to map it.
                 let cpu = try DRMNode(file: descriptor, isOwned: false).map(offset: 0, size: size)
                 buffer.initialize(to: XeBuffer(entry: HandleEntry(handle), size: size, cpu: cpu, isCached: true))
             } catch {
-                memory.deallocateArray(buffer, count: 1)
+                memory.deallocateApart(buffer)
                 throw error
             }
             return buffer.entry

@@ -126,7 +126,7 @@ private struct QueueInTheMaking {
     private var backend: XeBackendPointer { space.pointee.backend }
 
     mutating func make(_ engine: JobEngine) throws(Status) -> XeQueuePointer {
-        guard let queue = backend.pointee.memory.allocateArray(of: XeQueue.self, count: 1) else {
+        guard let queue = backend.pointee.memory.allocateApart(of: XeQueue.self) else {
             throw Status.noMemory
         }
         self.queue = queue
@@ -170,7 +170,7 @@ private struct QueueInTheMaking {
         if let timeline { timeline.free() }
         if let buffer { backend.destroyBuffer(buffer) }
         if let slot { space.giveSlot(slot) }
-        if let queue { backend.pointee.memory.deallocateArray(queue, count: 1) }
+        if let queue { backend.pointee.memory.deallocateApart(queue) }
     }
 }
 
@@ -188,6 +188,6 @@ extension UnsafeMutablePointer where Pointee == XeQueue {
         backend.destroyBuffer(pointee.buffer)
         space.giveSlot(slot)
         deinitialize(count: 1)
-        backend.pointee.memory.deallocateArray(self, count: 1)
+        backend.pointee.memory.deallocateApart(self)
     }
 }

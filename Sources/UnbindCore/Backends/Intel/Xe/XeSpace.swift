@@ -51,15 +51,15 @@ typealias XeSpacePointer = UnsafeMutablePointer<XeSpace>
 extension UnsafeMutablePointer where Pointee == XeBackend {
     func makeSpace(isLongRunning: Bool) throws(Status) -> XeSpacePointer {
         let memory = pointee.memory
-        guard let space = memory.allocateArray(of: XeSpace.self, count: 1) else { throw Status.noMemory }
+        guard let space = memory.allocateApart(of: XeSpace.self) else { throw Status.noMemory }
         guard let operations = memory.allocateArray(of: unbind_drm_xe_vm_bind_op.self, count: XeSpace.mostRanges)
         else {
-            memory.deallocateArray(space, count: 1)
+            memory.deallocateApart(space)
             throw Status.noMemory
         }
         guard let slots = memory.allocateArray(of: Atomic<UInt64>.self, count: XeSpace.slotWords) else {
             memory.deallocateArray(operations, count: XeSpace.mostRanges)
-            memory.deallocateArray(space, count: 1)
+            memory.deallocateApart(space)
             throw Status.noMemory
         }
         for index in 0..<XeSpace.slotWords { (slots + index).initialize(to: Atomic(0)) }
@@ -80,7 +80,7 @@ extension UnsafeMutablePointer where Pointee == XeBackend {
         } catch {
             memory.deallocateArray(slots, count: XeSpace.slotWords)
             memory.deallocateArray(operations, count: XeSpace.mostRanges)
-            memory.deallocateArray(space, count: 1)
+            memory.deallocateApart(space)
             throw error
         }
         return space
@@ -141,7 +141,7 @@ extension UnsafeMutablePointer where Pointee == XeSpace {
         memory.deallocateArray(pointee.slots, count: XeSpace.slotWords)
         memory.deallocateArray(pointee.operations, count: XeSpace.mostRanges)
         deinitialize(count: 1)
-        memory.deallocateArray(self, count: 1)
+        memory.deallocateApart(self)
     }
 }
 

@@ -117,9 +117,9 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         space: SoftwareSpacePointer, id: UInt64, timeline: UInt64, jobEnding: Engine.JobEnded? = nil,
         jobEnded: Engine.JobEnded? = nil, context: UnsafeMutableRawPointer? = nil
     ) throws(Status) -> EnginePointer {
-        guard let engine = pointee.memory.allocateArray(of: Engine.self, count: 1) else { throw .noMemory }
+        guard let engine = pointee.memory.allocateApart(of: Engine.self) else { throw .noMemory }
         guard let tlb = TLB.make(memory: pointee.memory) else {
-            pointee.memory.deallocateArray(engine, count: 1)
+            pointee.memory.deallocateApart(engine)
             throw .noMemory
         }
         let item = WorkItem(label: Engine.label | id, context: UnsafeMutableRawPointer(engine), function: runEngine)
@@ -138,7 +138,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         backend: BackendPointer, space: BackendSpacePointer?, flags: UInt32 = 0, id: UInt64, timeline: UInt64,
         jobEnding: Engine.JobEnded? = nil, jobEnded: Engine.JobEnded?, context: UnsafeMutableRawPointer?
     ) throws(Status) -> EnginePointer {
-        guard let engine = pointee.memory.allocateArray(of: Engine.self, count: 1) else { throw .noMemory }
+        guard let engine = pointee.memory.allocateApart(of: Engine.self) else { throw .noMemory }
         let item = WorkItem(
             label: Engine.label | id, context: UnsafeMutableRawPointer(engine), function: runEngineOnBackend)
         do throws(Status) {
@@ -153,7 +153,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
                     gpu: self, space: nil, backend: queue, id: id, timeline: timeline, tlb: nil, jobEnding: jobEnding,
                     jobEnded: jobEnded, context: context, item: item))
         } catch {
-            pointee.memory.deallocateArray(engine, count: 1)
+            pointee.memory.deallocateApart(engine)
             throw error
         }
         space?.attach(engine)
@@ -170,7 +170,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
             backend.free()
         }
         engine.deinitialize(count: 1)
-        pointee.memory.deallocateArray(engine, count: 1)
+        pointee.memory.deallocateApart(engine)
     }
 }
 

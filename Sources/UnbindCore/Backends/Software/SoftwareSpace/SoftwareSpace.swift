@@ -89,9 +89,9 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         id: UInt64, pageSizes: UInt64, hasTableModes: Bool = false, keepsLeaf: Bool = false
     ) throws(Status) -> SoftwareSpacePointer {
         invariant(pageSizes != 0 && pageSizes & ~PageSize.all == 0, "a space was made without a known page size")
-        guard let space = pointee.memory.allocateArray(of: SoftwareSpace.self, count: 1) else { throw .noMemory }
+        guard let space = pointee.memory.allocateApart(of: SoftwareSpace.self) else { throw .noMemory }
         guard let root = pointee.tables.take(level: PageTableLevel.root) else {
-            pointee.memory.deallocateArray(space, count: 1)
+            pointee.memory.deallocateApart(space)
             throw .noMemory
         }
         space.initialize(
@@ -108,7 +108,7 @@ extension UnsafeMutablePointer where Pointee == SoftwareGPU {
         unlist(space)
         space.freeTables()
         space.deinitialize(count: 1)
-        pointee.memory.deallocateArray(space, count: 1)
+        pointee.memory.deallocateApart(space)
     }
 }
 
