@@ -120,7 +120,7 @@ extension UnsafeMutablePointer where Pointee == History {
     ) throws(Status) -> HistoryPointer {
         let capacity = max(wanted, 1)
         guard let history = memory.allocateApart(of: History.self) else { throw Status.noMemory }
-        guard let records = memory.allocateApart(of: HistoryRecord.self, count: capacity) else {
+        guard let records = memory.allocateArray(of: HistoryRecord.self, count: capacity) else {
             memory.deallocateApart(history)
             throw Status.noMemory
         }
@@ -130,7 +130,7 @@ extension UnsafeMutablePointer where Pointee == History {
 
     func free() {
         let memory = pointee.memory
-        memory.deallocateApart(pointee.records, count: pointee.capacity)
+        memory.deallocateArray(pointee.records, count: pointee.capacity)
         deinitialize(count: 1)
         memory.deallocateApart(self)
     }
