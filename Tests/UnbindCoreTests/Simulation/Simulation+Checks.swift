@@ -120,9 +120,7 @@ extension Simulation {
                         binding.bind.couldBeDone, "vma \(vma.index) is bound while an overlapping unbind is unfinished")
                 }
                 // It stays bound while write access is being added.
-                if binding.bind.handle == nil, !binding.isBound || !binding.isUpgraded {
-                    binding.bind.isInferredDone = true
-                }
+                if binding.bind.handle == nil, !binding.isUpgraded { binding.bind.isInferredDone = true }
                 binding.isBound = true
             } else {
                 try require(state == Int32(UNBIND_VMA_BINDING), "vma \(vma.index): state \(state)")
