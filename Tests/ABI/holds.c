@@ -407,7 +407,6 @@ TEST(bad_input, "holds: bad input is refused and changes nothing") {
     gpu_close(&gpu);
 }
 
-
 TEST(stays_put, "a pin that waits does not move a VMA that somebody holds: -EBUSY, and nothing has changed") {
     const uint32_t executors[] = {UNBIND_EXECUTOR_POOL, UNBIND_EXECUTOR_MANUAL, UNBIND_EXECUTOR_SIMULATED};
     for (int kind = 0; kind < 3; kind++) {
@@ -434,5 +433,112 @@ TEST(stays_put, "a pin that waits does not move a VMA that somebody holds: -EBUS
         CHECK_EQUAL(unbind_vma_unpin(vma), 0);
         unbind_vma_unref(vma);
         gpu_close(&gpu);
+    }
+}
+
+enum { TOGETHER = 50 };
+static struct together {
+    unbind_fence *unbinds[TOGETHER];
+    unbind_hold *holds[TOGETHER];
+    bool is_held[TOGETHER];
+    int told, late, early;
+    pthread_barrier_t barrier;
+} together;
+
+/* The unbind of this number has ended: so have those before it that nobody holds, and none after it. */
+static void look_around(unbind_fence *fence, void *user_data) {
+    const int number = *(const int *)user_data;
+    CHECK(fence == together.unbinds[number]);
+    for (int i = 0; i < TOGETHER; i++) {
+        if (together.is_held[i]) continue;
+        int has_ended = unbind_fence_is_signaled(together.unbinds[i]);
+        if (i < number && !has_ended) together.late++;
+        if (i > number && has_ended) together.early++;
+    }
+    together.told++;
+}
+
+static void look_away(unbind_fence *fence, void *user_data) {
+    (void)fence;
+    (void)user_data;
+}
+
+static void *drop_held(void *nothing) {
+    pthread_barrier_wait(&together.barrier);
+    for (int i = 0; i < TOGETHER; i++)
+        if (together.is_held[i]) unbind_hold_unref(together.holds[i]);
+    return nothing;
+}
+
+/* Many unbinds that wait for one fence, so that they end together; some of them held, some with a callback. */
+static void unbind_together(struct gpu *gpu, struct unbind_fence_callback *callbacks, unbind_fence_callback_fn look,
+                            int *numbers) {
+    unbind_fence *user = make_fence(gpu);
+    memset(together.is_held, 0, sizeof together.is_held);
+    together.told = together.late = together.early = 0;
+    /* The users of a fence are told in the order in which they came. */
+    for (int i = 0; i < TOGETHER; i++) {
+        unbind_vma *vma = bind_new(gpu, PAGE << (i % 3), 0x100000 + (uint64_t)i * 0x10000);
+        REQUIRE(unbind_vma_add_user(vma, user) == 0);
+        together.is_held[i] = i % 9 == 4 || i == TOGETHER - 1;
+        if (together.is_held[i]) together.holds[i] = hold_of(vma);
+        REQUIRE(unbind_vma_unbind_async(vma, 0, &together.unbinds[i]) == 0);
+        numbers[i] = i;
+        if (i % 7 == 3 && !together.is_held[i])
+            REQUIRE(unbind_fence_add_callback(together.unbinds[i], &callbacks[i], look, &numbers[i]) == 0);
+        unbind_vma_unref(vma);
+    }
+    signal_and_drop(user);
+}
+
+TEST(end_together, "unbinds that become ready together end in that order, held ones and awaited ones among them") {
+    struct gpu gpu;
+    struct unbind_fence_callback callbacks[TOGETHER];
+    int numbers[TOGETHER], held = 0;
+    gpu_open(&gpu, UNBIND_EXECUTOR_MANUAL);
+    unbind_together(&gpu, callbacks, look_around, numbers);
+    CHECK_EQUAL(vm_stats(gpu.vm).pending, TOGETHER);
+    REQUIRE(unbind_device_run(gpu.device, 0, NULL) == 0);
+    CHECK_EQUAL(together.told, 6);
+    CHECK_EQUAL(together.late, 0);
+    CHECK_EQUAL(together.early, 0);
+    for (int i = 0; i < TOGETHER; i++) {
+        held += together.is_held[i];
+        CHECK_EQUAL(unbind_fence_is_signaled(together.unbinds[i]), !together.is_held[i]);
+    }
+    CHECK_EQUAL(vm_stats(gpu.vm).pending, held);
+    CHECK_EQUAL(vm_stats(gpu.vm).unbinds_completed, TOGETHER - held);
+    pthread_barrier_init(&together.barrier, NULL, 1);
+    drop_held(NULL);
+    pthread_barrier_destroy(&together.barrier);
+    CHECK_EQUAL(vm_stats(gpu.vm).pending, 0);
+    CHECK_EQUAL(vm_stats(gpu.vm).unbinds_completed, TOGETHER);
+    for (int i = 0; i < TOGETHER; i++) {
+        CHECK_EQUAL(unbind_fence_is_signaled(together.unbinds[i]), 1);
+        unbind_fence_unref(together.unbinds[i]);
+    }
+    gpu_close(&gpu);
+}
+
+TEST(end_apart, "the last holds end while the other unbinds do, and the address space goes with whichever is the last") {
+    for (int round = 0; round < 30; round++) {
+        struct gpu gpu;
+        struct unbind_fence_callback callbacks[TOGETHER];
+        int numbers[TOGETHER];
+        pthread_t thread;
+        gpu_open(&gpu, UNBIND_EXECUTOR_POOL);
+        pthread_barrier_init(&together.barrier, NULL, 2);
+        REQUIRE(pthread_create(&thread, NULL, drop_held, NULL) == 0);
+        unbind_together(&gpu, callbacks, look_away, numbers);
+        unbind_vm_unref(gpu.vm);
+        pthread_barrier_wait(&together.barrier);
+        for (int i = 0; i < TOGETHER; i++) {
+            CHECK_EQUAL(unbind_fence_wait(together.unbinds[i], FOREVER, 0), 0);
+            unbind_fence_unref(together.unbinds[i]);
+        }
+        pthread_join(thread, NULL);
+        pthread_barrier_destroy(&together.barrier);
+        REQUIRE(unbind_device_wait_idle(gpu.device, FOREVER, 0) == 0);
+        device_close_clean(gpu.device, &gpu.hooks);
     }
 }

@@ -120,12 +120,11 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
         resetLimit()
         if pointee.failure != 0 { return endFailed(at: time) }
         let vm = pointee.vm!
-        var next = pointee.unbinds
+        let unbinds = pointee.unbinds
         pointee.unbinds = nil
-        var completed = CompletedUnbinds()
         SignallingSection.begin()
+        var next = unbinds
         while let resource = next {
-            // Gone when its hold is dropped.
             next = resource.pointee.next
             switch resource.pointee.writtenIn {
             // Somebody may hold it still.
@@ -133,10 +132,8 @@ extension UnsafeMutablePointer where Pointee == BackendSpace {
             case VMAResource.suspended: _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
             default: break
             }
-            resource.dropHold(at: time, recordsStart: false, &completed)
         }
-        // Those that are held end later.
-        vm.pendingUnbindsEnded(completed)
+        vm.endUnbinds(unbinds, at: time, recordsStart: false)
         SignallingSection.end()
     }
 }

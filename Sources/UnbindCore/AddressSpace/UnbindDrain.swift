@@ -32,6 +32,9 @@ struct UnbindDrain: ~Copyable {
     /// Onto nil only under the executor's lock, which submitting takes anyway.
     fileprivate let ready = Atomic<ResourcePointer?>(nil)
 
+    /// Cleared under one hold of the page tables' lock, unless one unbind has more; each unbind counts as a sixteenth.
+    fileprivate static var entriesAtOnce: Int { 2048 }
+
     static var itemOffset: Int { MemoryLayout<VMPointer>.size }
 
     init(vm: VMPointer) {
@@ -91,6 +94,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         let vm = pointee.vm
         let executor = vm.pointee.device.pointee.executor
         let gpu = vm.pointee.device.pointee.gpu
+        let recordsStart = !gpu.hasUnbindCost
         #if DEBUG
             let isFlawed = vm.pointee.flaw == .signalsBeforeInvalidation
         #endif
@@ -114,7 +118,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                         pointee.newest!.fence.retain()
                         let batch = pointee.batch
                         pointee.batch = nil
-                        complete(batch, of: vm, at: time)
+                        vm.endUnbinds(batch, at: time, recordsStart: recordsStart)
                     }
                 #endif
                 cost = gpu.invalidationCost
@@ -137,7 +141,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
                         return
                     }
                 } else {
-                    complete(batch, of: vm, at: time)
+                    vm.endUnbinds(batch, at: time, recordsStart: recordsStart)
                     #if DEBUG
                         if isFlawed {
                             newest!.fence.drop()
@@ -214,11 +218,19 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
         // What takes no time has no beginning: unless it is held, only its end is recorded.
         let vm = pointee.vm
         let start = vm.pointee.device.pointee.gpu.hasUnbindCost || vm.power != nil ? time : nil
-        while let resource = next {
-            let cleared = resource.clear(startedAt: start, invalidatesNext: isOne)
-            entries += cleared.entries
-            if cleared.needsInvalidation { needsInvalidation = true }
-            next = resource.pointee.next
+        let space = vm.pointee.space
+        while next != nil {
+            // One hold of the lock for several: passing it to and fro costs more than clearing a few entries.
+            space.pointee.lock.acquire()
+            var left = UnbindDrain.entriesAtOnce
+            while let resource = next, left > 0 {
+                let cleared = resource.clearLocked(startedAt: start, invalidatesNext: isOne)
+                entries += cleared.entries
+                left &-= Int(cleared.entries) &+ UnbindDrain.entriesAtOnce / 16
+                if cleared.needsInvalidation { needsInvalidation = true }
+                next = resource.pointee.next
+            }
+            space.pointee.lock.release()
         }
         pointee.needsInvalidation = needsInvalidation
         pointee.isInvalidationCounted = isOne && !needsInvalidation
@@ -241,21 +253,6 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
             next = resource.pointee.next
         }
         vm.invalidate(start: start, size: end - start)
-    }
-
-    /// The VM, and the drain with it, may be gone after this, if the drain is at rest.
-    @inline(__always)
-    private func complete(_ batch: ResourcePointer?, of vm: VMPointer, at time: UInt64) {
-        let recordsStart = !vm.pointee.device.pointee.gpu.hasUnbindCost
-        var completed = CompletedUnbinds()
-        var next = batch
-        while let resource = next {
-            // Gone when its hold is dropped.
-            next = resource.pointee.next
-            resource.dropHold(at: time, recordsStart: recordsStart, &completed)
-        }
-        // Those that are held end later, and may have by now.
-        vm.pendingUnbindsEnded(completed)
     }
 
     private func completeWithPower(_ batch: ResourcePointer?, at time: UInt64) {
@@ -291,9 +288,20 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
 extension UnsafeMutablePointer where Pointee == VMAResource {
     /// Takes the binding out of the page tables, or leaves it there if its VM is closed and nobody can walk them any
     /// more; if its entries were lost by a suspend, it is not there. Returns the number of entries cleared, and whether
-    /// a TLB invalidation has to follow; one that is not needed is counted here, if it would come next. No time of the
-    /// start: the unbind is over within the call.
-    func clear(startedAt time: UInt64?, invalidatesNext: Bool = false) -> (entries: UInt64, needsInvalidation: Bool) {
+    /// a TLB invalidation has to follow; one that is not needed is counted here, if it would come next.
+    func clear(invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool) {
+        let space = pointee.vm.pointee.space
+        space.pointee.lock.acquire()
+        defer { space.pointee.lock.release() }
+        return clearLocked(startedAt: nil, invalidatesNext: invalidatesNext)
+    }
+
+    /// No time of the start: the unbind is over within the call.
+    /// - Locking: the page tables' lock is held.
+    @inline(__always)
+    fileprivate func clearLocked(
+        startedAt time: UInt64?, invalidatesNext: Bool
+    ) -> (entries: UInt64, needsInvalidation: Bool) {
         let vm = pointee.vm
         if let time {
             vm.pointee.history.record(
@@ -301,11 +309,11 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         }
         // A closed VM takes no new job, so that 0 stays 0.
         if vm.isClosed, vm.pointee.jobsInFlight.load(ordering: .acquiring) == 0 {
-            skipEntries()
+            skipEntriesLocked()
             _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
             return (0, true)
         }
-        if let cleared = clearEntries(invalidatesNext: invalidatesNext) { return cleared }
+        if let cleared = clearEntriesLocked(invalidatesNext: invalidatesNext) { return cleared }
         _ = vm.pointee.stats.pointee.skipped.wrappingAdd(1, ordering: .relaxed)
         return (0, true)
     }

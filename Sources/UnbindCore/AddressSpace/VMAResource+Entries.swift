@@ -37,8 +37,9 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     }
 
     /// Gives the tables back with the entries as they are: see SoftwareSpace.skip.
-    func skipEntries() {
-        pointee.binding.forEachPiece(of: pointee.pages) { space.skip($0) }
+    /// - Locking: the page tables' lock is held.
+    func skipEntriesLocked() {
+        pointee.binding.forEachPiece(of: pointee.pages) { space.skipLocked($0) }
     }
 
     @inline(__always)
@@ -61,10 +62,10 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
 
     /// Clears the entries and returns how many, and whether a TLB invalidation has to follow; nil if they were lost.
     /// One that is not needed is counted with `invalidatesNext`.
-    func clearEntries(invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool)? {
+    /// - Locking: the page tables' lock is held.
+    @inline(__always)
+    func clearEntriesLocked(invalidatesNext: Bool) -> (entries: UInt64, needsInvalidation: Bool)? {
         let space = space
-        space.pointee.lock.acquire()
-        defer { space.pointee.lock.release() }
         if pointee.writtenIn != space.pointee.generation {
             pointee.binding.forEachPiece(of: pointee.pages) { space.cancelLocked($0) }
             return nil

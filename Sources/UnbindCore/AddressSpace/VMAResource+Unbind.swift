@@ -59,7 +59,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         stats.pointee.unbindsImmediate &+= 1
         vm.pointee.pending.unreserve()
         if let stream = vm.pointee.stream { stream.recordUnbind(self, isPending: false) }
-        let cleared = clear(startedAt: nil, invalidatesNext: !leavesInvalidation)
+        let cleared = clear(invalidatesNext: !leavesInvalidation)
         if cleared.needsInvalidation, !leavesInvalidation {
             vm.invalidate(start: pointee.start, size: pointee.size)
         }

@@ -29,8 +29,6 @@ struct PendingUnbinds: ~Copyable {
 
 /// Unbinds that have completed and do not count as such yet.
 struct CompletedUnbinds {
-    /// What counted as pending when the last one ended that is not among these; something, if there is none.
-    var stillPending = 1
     fileprivate(set) var count = 0
     /// Of them, those in the index, newest first. Each with the chain's reference.
     private var first: ResourcePointer?

@@ -95,6 +95,12 @@ extension UnsafeMutablePointer where Pointee == Memory {
     }
 }
 
+/// Between a lock that threads look at while they wait for it and what its holder writes: in one cache line each look would
+/// take the line from under the holder's hands.
+struct CacheLineGap {
+    private let bytes = InlineArray<8, UInt64>(repeating: 0)
+}
+
 func mallocAllocate(_ userData: UnsafeMutableRawPointer?, _ size: Int, _ alignment: Int) -> UnsafeMutableRawPointer? {
     // malloc serves what it is aligned for anyway: posix_memalign is several times slower.
     if alignment <= 16 { return malloc(size) }

@@ -82,13 +82,14 @@ struct RememberedMapping: Equatable {
 typealias HistoryPointer = UnsafeMutablePointer<History>
 
 struct History: ~Copyable {
+    fileprivate let lock = BriefLock()
+    private let gap = CacheLineGap()
     /// Records made so far; number n is at n % capacity. Under the lock.
     fileprivate var count: UInt64 = 0
     /// Of the newest record.
     fileprivate var latest: UInt64 = 0
     /// Where the next one goes.
     fileprivate var next = 0
-    fileprivate let lock = BriefLock()
     fileprivate let memory: UnsafeMutablePointer<Memory>
     fileprivate let records: UnsafeMutablePointer<HistoryRecord>
     /// Of the ring.
@@ -161,6 +162,18 @@ extension UnsafeMutablePointer where Pointee == History {
             pointee.lock.release()
             return false
         }
+        recordLocked(operation, start: start, size: size, boID: boID, time: time, isApproximate: isApproximate)
+        pointee.lock.release()
+        return true
+    }
+
+    /// As record.
+    /// - Locking: the history's lock is held.
+    @inline(__always)
+    func recordLocked(
+        _ operation: HistoryOperation, start: UInt64, size: UInt64, boID: UInt64, time: UInt64,
+        isApproximate: Bool = false
+    ) {
         let place = pointee.next
         let latest = isApproximate ? Swift.max(time, pointee.latest) : time
         pointee.count = pointee.count &+ 1
@@ -168,11 +181,9 @@ extension UnsafeMutablePointer where Pointee == History {
         pointee.latest = latest
         (pointee.records + place).initialize(
             to: HistoryRecord(time: latest, start: start, size: size, boID: boID, operation: operation))
-        pointee.lock.release()
-        return true
     }
 
-    /// Changes something that belongs to the lock: a few instructions.
+    /// Changes something that belongs to the lock: a few instructions, or a few for each of some.
     @inline(__always)
     func withLock<R>(_ change: () -> R) -> R {
         pointee.lock.acquire()

@@ -206,7 +206,9 @@ import Testing
         let second = test.bind(space, at: 0x1000, size: 0x1000, to: 0x10_0000_0000)
         let third = Binding(start: 0x1000, size: 0x1000, physical: 0x1000, isLocal: false, isReadOnly: false)
         try! space.reserve(third)
-        space.skip(first)
+        space.pointee.lock.acquire()
+        space.skipLocked(first)
+        space.pointee.lock.release()
         #expect(space.walk(0) != nil)
         do throws(Status) {
             try space.reserve(first)

@@ -47,5 +47,5 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
 
     func cancelLocked(_ binding: Binding) {}
 
-    func skip(_ binding: Binding) { _ = clear(binding) }
+    func skipLocked(_ binding: Binding) { _ = clearLocked(binding) }
 }

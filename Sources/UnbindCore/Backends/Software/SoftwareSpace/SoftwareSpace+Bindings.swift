@@ -190,12 +190,11 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
     /// As clear, but leaves the entries as they are: for a closed VM that no job can walk any more. From then on the
     /// space takes no more reservations, and what is written to it is not.
     ///
+    /// - Locking: held.
     /// - Signalling: may run in a signalling section.
-    func skip(_ binding: Binding) {
+    func skipLocked(_ binding: Binding) {
         let plan = BindingPlan(binding, pageSizes: pointee.pageSizes)
-        pointee.lock.acquire()
         pointee.isAbandoned = true
         _ = traverse(plan, .abandon)
-        pointee.lock.release()
     }
 }
