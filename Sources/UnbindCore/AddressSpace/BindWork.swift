@@ -134,10 +134,8 @@ extension UnsafeMutablePointer where Pointee == BindWork {
         pointee.power?.put()
         resource.fence.drop()
         fence.drop()
-        device.retain()
         vm.drop()
         device.workEnded()
-        device.drop()
     }
 
     /// What it waited for has ended.

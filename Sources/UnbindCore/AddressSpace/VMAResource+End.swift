@@ -211,10 +211,8 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     @inline(never)
     private func lastPendingUnbindEnded() {
         let device = pointee.device
-        device.retain()
         drop()
         device.workEnded()
-        device.drop()
     }
 }
 

@@ -75,11 +75,9 @@ extension UnsafeMutablePointer where Pointee == JoinFence {
 
     private func signal() {
         let device = fence.device
-        device.retain()
         fence.signalInTurn(error: pointee.gate.error, at: device.now)
         fence.drop()
         device.workEnded()
-        device.drop()
     }
 }
 

@@ -121,10 +121,8 @@ extension UnsafeMutablePointer where Pointee == TimedFence {
     private func dropEnd() {
         let device = fence.device
         pointee.followed?.drop()
-        device.retain()
         fence.drop()
         device.workEnded()
-        device.drop()
     }
 
     fileprivate func willStartTimer() { holdForEnd() }

@@ -241,6 +241,7 @@ extension UnsafeMutablePointer where Pointee == Device {
     @inline(__always)
     func workBegan() { _ = pointee.outstanding.wrappingAdd(1, ordering: .relaxed) }
 
+    /// The device stays until then, whoever has references: its last handle closes it, and a close waits for this.
     @inline(__always)
     func workEnded() { _ = pointee.outstanding.wrappingSubtract(1, ordering: .releasing) }
 }

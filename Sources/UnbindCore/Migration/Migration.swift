@@ -110,11 +110,9 @@ extension UnsafeMutablePointer where Pointee == Migration {
 
     private func end() {
         let (bo, device) = (pointee.bo, pointee.device)
-        device.retain()
         fence.drop()
         bo.drop()
         device.workEnded()
-        device.drop()
     }
 }
 

@@ -79,10 +79,8 @@ private func queueJobEnded(_ context: UnsafeMutableRawPointer?, _ jobContext: Un
     let queue = context!.assumingMemoryBound(to: Queue.self)
     let vm = queue.pointee.vm
     let device = vm.pointee.device
-    device.retain()
     queue.drop()
     device.workEnded()
-    device.drop()
 }
 
 /// The memory of a job has gone: its reference to the device goes too.

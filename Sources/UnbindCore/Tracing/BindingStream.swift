@@ -224,10 +224,8 @@ extension UnsafeMutablePointer where Pointee == BindingStream {
         if isEmpty { pointee.isUnderWay = false }
         pointee.lock.release()
         if !isEmpty { return device.pointee.executor.submit(itemPointer) }
-        device.retain()
         vm.drop()
         device.workEnded()
-        device.drop()
     }
 
     private func deliverFirst(of vm: VMPointer) {
