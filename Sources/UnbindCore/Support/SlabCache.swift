@@ -36,10 +36,19 @@ struct SlabCache: ~Copyable {
     fileprivate var unusedCount = 0
     fileprivate let lock = FutexLock(.slab)
 
-    fileprivate struct Slab { var next: UnsafeMutablePointer<Slab>? }
+    /// Of all slabs.
+    fileprivate var bytes = 0
+
+    fileprivate struct Slab {
+        let next: UnsafeMutablePointer<Slab>?
+        let bytes: Int
+    }
 
     /// Big enough that the header is noise, small enough for a device with ten objects.
-    fileprivate static var slabBytes: Int { 16384 }
+    fileprivate static var smallSlabBytes: Int { 16384 }
+    /// Of a hundred thousand objects that are looked at in no order each is in another page, and finding the page takes
+    /// longer than the look: from here on slabs are huge pages.
+    fileprivate static var manyBytes: Int { 8 * Memory.hugePageBytes }
     fileprivate static var magazineSize: UInt32 { 16 }
     static var stripeCount: UInt32 { 16 }
     /// Of them, the first ones, each for one thread.
@@ -114,7 +123,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
         invariant(liveCount == 0, "a slab cache was disposed of with objects alive")
         while let slab = pointee.slabs {
             pointee.slabs = slab.pointee.next
-            pointee.memory.deallocate(UnsafeMutableRawPointer(slab), bytes: SlabCache.slabBytes)
+            pointee.memory.deallocate(UnsafeMutableRawPointer(slab), bytes: slab.pointee.bytes)
         }
     }
 
@@ -255,13 +264,15 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
 
     /// - Locking: the depot's is held.
     private func addSlab() -> Bool {
-        guard let slab = pointee.memory.allocate(bytes: SlabCache.slabBytes, alignment: 64) else { return false }
+        let bytes = pointee.bytes < SlabCache.manyBytes ? SlabCache.smallSlabBytes : Memory.hugePageBytes
+        guard let slab = pointee.memory.allocateSlab(bytes: bytes, alignment: 64) else { return false }
         let header = slab.bindMemory(to: SlabCache.Slab.self, capacity: 1)
-        header.initialize(to: SlabCache.Slab(next: pointee.slabs))
+        header.initialize(to: SlabCache.Slab(next: pointee.slabs, bytes: bytes))
         pointee.slabs = header
+        pointee.bytes += bytes
         let offset = roundUp(MemoryLayout<SlabCache.Slab>.size, to: max(pointee.alignment, 64))
         pointee.unused = slab + offset
-        pointee.unusedCount = (SlabCache.slabBytes - offset) / pointee.objectBytes
+        pointee.unusedCount = (bytes - offset) / pointee.objectBytes
         return true
     }
 

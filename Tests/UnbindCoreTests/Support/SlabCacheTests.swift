@@ -66,6 +66,30 @@ private final class SlabFixture: @unchecked Sendable {
         #expect(fixture.cache.liveCount == 0)
     }
 
+    @Test("a million objects come from huge pages, few from small slabs, and all bytes go back")
+    func manyObjects() {
+        let fixture = SlabFixture()
+        let memory = fixture.memory.pointer
+        var objects: [UnsafeMutablePointer<Int>] = []
+        for number in 0..<100 { objects.append(take(number, from: fixture.cache)) }
+        // Few take no more than they need.
+        #expect(memory.pointee.bytes.load(ordering: .relaxed) <= 16384)
+        for number in 100..<1_000_000 { objects.append(take(number, from: fixture.cache)) }
+        let bytes = memory.pointee.bytes.load(ordering: .relaxed)
+        #expect(bytes >= 24_000_000 && bytes <= 24_000_000 + 24_000_000 / 8)
+        #expect(memory.pointee.allocations.load(ordering: .relaxed) <= 1024 + 8)
+        #expect(objects.indices.allSatisfy { objects[$0][0] == $0 && objects[$0][2] == ~$0 })
+        for object in objects { fixture.cache.give(object) }
+        #expect(fixture.cache.liveCount == 0)
+    }
+
+    private func take(_ number: Int, from cache: UnsafeMutablePointer<SlabCache>) -> UnsafeMutablePointer<Int> {
+        let object = cache.take()!.bindMemory(to: Int.self, capacity: 3)
+        object[0] = number
+        object[2] = ~number
+        return object
+    }
+
     @Test("a thread has its stripe to itself, and the next one has it when it ends")
     func ownStripes() async {
         await #expect(processExitsWith: .success) {
