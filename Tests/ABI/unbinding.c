@@ -417,3 +417,30 @@ TEST(small_between_large, "large and small binds in turns over a stalled range t
     unbind_vma_unref(large);
     gpu_close(&gpu);
 }
+
+TEST(counted_first, "whoever has seen an unbind's fence signal finds it among the completed, however many end together") {
+    enum { COUNT = 64 };
+    unbind_fence *unbinds[COUNT];
+    uint64_t ended = 0;
+    struct gpu gpu;
+    gpu_open(&gpu, UNBIND_EXECUTOR_POOL);
+    for (int round = 0; round < 300; round++) {
+        unbind_fence *user = make_fence(&gpu);
+        for (int i = 0; i < COUNT; i++) {
+            unbind_vma *vma = bind_new(&gpu, PAGE, 0x100000 + (uint64_t)i * 0x10000);
+            REQUIRE(unbind_vma_add_user(vma, user) == 0);
+            REQUIRE(unbind_vma_unbind_async(vma, 0, &unbinds[i]) == 0);
+            unbind_vma_unref(vma);
+        }
+        signal_and_drop(user);
+        for (int i = 0; i < COUNT; i++) {
+            for (int looks = 0; !unbind_fence_is_signaled(unbinds[i]); looks++)
+                if (looks > 1000) sched_yield();
+            ended++;
+            CHECK(vm_stats(gpu.vm).unbinds_completed >= ended);
+            unbind_fence_unref(unbinds[i]);
+        }
+        CHECK_EQUAL(vm_stats(gpu.vm).pending, 0);
+    }
+    gpu_close(&gpu);
+}

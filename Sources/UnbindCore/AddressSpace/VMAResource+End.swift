@@ -1,7 +1,7 @@
 // The end of an unbind: its holds go, with the last one its fence signals, its pages are let go, and it stops counting as
 // pending. The order of these is what keeps the VM, whose last reference may be that of the pending unbinds.
 //
-// - Locking: holds, counts and the list of the completed belong to the history's lock. The VM's is never taken.
+// - Locking: holds, counts and the list of the completed belong to the history's lock. Ending never takes the VM's.
 // - Signalling: all of it.
 
 import Synchronization
@@ -60,21 +60,17 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     /// True if it was the last hold; then the unbind counts as completed, and the history says so.
     @inline(__always)
     private func endHold(at time: UInt64) -> Bool {
-        let vm = pointee.vm
-        return vm.pointee.history.withLock {
-            if !endHoldLocked(at: time) { return false }
-            vm.pointee.stats.pointee.completed.add(1)
-            return true
-        }
+        pointee.vm.pointee.history.withLock { endHoldLocked(at: time) }
     }
 
-    /// As endHold; it is for the caller to count it.
     /// - Locking: the history's lock is held.
     @inline(__always)
     private func endHoldLocked(at time: UInt64) -> Bool {
         let left = pointee.holds.load(ordering: .relaxed) - 1
         pointee.holds.store(left, ordering: .releasing)
         if left != 0 { return false }
+        // Before the fence signals: whoever has seen that finds it counted.
+        pointee.vm.pointee.stats.pointee.completed.add(1)
         recordLocked(.unbindCompleted, at: time)
         return true
     }
@@ -85,7 +81,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
     fileprivate func endLocked(at time: UInt64, recordsStart: Bool) -> UnbindEnd {
         if recordsStart, pointee.holds.load(ordering: .relaxed) != 1 { recordLocked(.unbindStarted, at: time) }
         if !endHoldLocked(at: time) { return .isHeld }
-        return endUnawaited(at: time) ? .isOver : .isAwaited
+        return endUnawaited(at: time) ? .isOver : .isUnfinished
     }
 
     /// The end of an unbind for which nobody waits: nobody has to be told, so it may be at once, with the history's
@@ -134,8 +130,8 @@ private enum UnbindEnd {
     case isHeld
     /// Completed; it still counts as pending.
     case isOver
-    /// Somebody waits for it and is to be told by `finish`, with no lock held.
-    case isAwaited
+    /// `finish` is to follow, with no lock held: somebody has to be told, or its pages end with it.
+    case isUnfinished
 }
 
 extension UnsafeMutablePointer where Pointee == AddressSpace {
@@ -153,7 +149,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
     /// later. For a device without power. With `recordsStart` those that are held start now.
     ///
     /// Ending one is a few instructions, and taking the history's lock from another thread as much again, several times
-    /// over: so one hold of it is for all, up to the next for which somebody waits.
+    /// over: so one hold of it is for some, up to the next that has something to do without it.
     ///
     /// The VM may be gone after this: whatever has not ended keeps it.
     /// - Locking: nothing may be held: callbacks run here.
@@ -163,30 +159,24 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         var next = first
         var left = 1
         while next != nil {
-            var awaited: ResourcePointer?
+            var unfinished: ResourcePointer?
             history.withLock {
                 var count = 0
-                var ended: UInt64 = 0
-                while let resource = next, awaited == nil, count < endedAtOnce {
+                while let resource = next, unfinished == nil, count < endedAtOnce {
                     count &+= 1
                     next = resource.pointee.next
                     switch resource.endLocked(at: time, recordsStart: recordsStart) {
                     case .isHeld: break
-                    case .isOver:
-                        completed.add(resource)
-                        ended &+= 1
-                    case .isAwaited:
-                        awaited = resource
-                        ended &+= 1
+                    case .isOver: completed.add(resource)
+                    case .isUnfinished: unfinished = resource
                     }
                 }
-                if ended > 0 { pointee.stats.pointee.completed.add(ended) }
                 if completed.count > 0 { left = countLocked(completed) }
             }
             completed = CompletedUnbinds()
-            guard let awaited else { continue }
-            awaited.finish(at: time)
-            completed.add(awaited)
+            guard let unfinished else { continue }
+            unfinished.finish(at: time)
+            completed.add(unfinished)
         }
         if completed.count > 0 { return pendingUnbindsEnded(completed) }
         if left == 0 { lastPendingUnbindEnded() }

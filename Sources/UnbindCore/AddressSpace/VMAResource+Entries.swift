@@ -36,7 +36,7 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         return entries
     }
 
-    /// Gives the tables back with the entries as they are: see SoftwareSpace.skip.
+    /// Gives the tables back with the entries as they are: see SoftwareSpace.skipLocked.
     /// - Locking: the page tables' lock is held.
     func skipEntriesLocked() {
         pointee.binding.forEachPiece(of: pointee.pages) { space.skipLocked($0) }

@@ -90,14 +90,15 @@ extension UnsafeMutablePointer where Pointee == VMAResource {
         // The chain's own reference: dropped when the completed unbind is reaped.
         fence.retainByOwner()
         if !pointee.keepsPages { pointee.pages.retain() }
-        var pending = 0
-        _ = vm.pointee.history.record(
-            .unbindScheduled, start: pointee.start, size: pointee.size, boID: pointee.boID,
-            time: vm.pointee.device.pointee.executor.approximateNow, isApproximate: true
-        ) {
-            pending = vm.pointee.pendingCount.load(ordering: .relaxed) &+ 1
+        let history = vm.pointee.history
+        let now = vm.pointee.device.pointee.executor.approximateNow
+        let pending = history.withLock {
+            history.recordLocked(
+                .unbindScheduled, start: pointee.start, size: pointee.size, boID: pointee.boID, time: now,
+                isApproximate: true)
+            let pending = vm.pointee.pendingCount.load(ordering: .relaxed) &+ 1
             vm.pointee.pendingCount.store(pending, ordering: .releasing)
-            return true
+            return pending
         }
         vm.pendingUnbindBegan(pending)
         vm.pointee.stats.pointee.pendingPeak = max(vm.pointee.stats.pointee.pendingPeak, UInt64(pending))

@@ -118,12 +118,12 @@ extension UnsafeMutablePointer where Pointee == PendingUnbinds {
         recording operation: HistoryOperation, of binding: Binding, boID: UInt64, time: UInt64,
         isApproximate: Bool = false
     ) {
-        var completed: ResourcePointer?
-        _ = pointee.history.record(
-            operation, start: binding.start, size: binding.size, boID: boID, time: time, isApproximate: isApproximate
-        ) {
-            completed = takeCompleted()
-            return true
+        let history = pointee.history
+        let completed = history.withLock {
+            history.recordLocked(
+                operation, start: binding.start, size: binding.size, boID: boID, time: time,
+                isApproximate: isApproximate)
+            return takeCompleted()
         }
         remove(completed)
     }

@@ -264,8 +264,11 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
 
     /// - Locking: the depot's is held.
     private func addSlab() -> Bool {
-        let bytes = pointee.bytes < SlabCache.manyBytes ? SlabCache.smallSlabBytes : Memory.hugePageBytes
-        guard let slab = pointee.memory.allocateSlab(bytes: bytes, alignment: 64) else { return false }
+        let memory = pointee.memory
+        // A host's allocator has huge pages or has not.
+        let isMany = pointee.bytes >= SlabCache.manyBytes && memory.pointee.isDefault
+        let bytes = isMany ? Memory.hugePageBytes : SlabCache.smallSlabBytes
+        guard let slab = memory.allocateSlab(bytes: bytes, alignment: 64) else { return false }
         let header = slab.bindMemory(to: SlabCache.Slab.self, capacity: 1)
         header.initialize(to: SlabCache.Slab(next: pointee.slabs, bytes: bytes))
         pointee.slabs = header

@@ -5,7 +5,7 @@
 // only the end is recorded. A history that remembers nothing has a ring of one record, which nobody reads: so making a
 // record need not ask.
 //
-// Life: of its address space. Locking: its own lock, a BriefLock held for one record or one scan; callers may hold any.
+// Life: of its address space. Locking: its own lock, a BriefLock held for a few records or one scan; callers may hold any.
 // What changes when a record is made belongs to that lock, too: the holds of VMAResources, and how many unbinds are
 // pending.
 
@@ -82,6 +82,8 @@ struct RememberedMapping: Equatable {
 typealias HistoryPointer = UnsafeMutablePointer<History>
 
 struct History: ~Copyable {
+    /// First, and plain: see the note on ThreadSanitizer in ARCHITECTURE.md.
+    fileprivate let memory: UnsafeMutablePointer<Memory>
     fileprivate let lock = BriefLock()
     private let gap = CacheLineGap()
     /// Records made so far; number n is at n % capacity. Under the lock.
@@ -90,7 +92,6 @@ struct History: ~Copyable {
     fileprivate var latest: UInt64 = 0
     /// Where the next one goes.
     fileprivate var next = 0
-    fileprivate let memory: UnsafeMutablePointer<Memory>
     fileprivate let records: UnsafeMutablePointer<HistoryRecord>
     /// Of the ring.
     fileprivate let capacity: Int
@@ -146,28 +147,12 @@ extension UnsafeMutablePointer where Pointee == History {
         _ operation: HistoryOperation, start: UInt64, size: UInt64, boID: UInt64, time: UInt64,
         isApproximate: Bool = false
     ) {
-        _ = record(
-            operation, start: start, size: size, boID: boID, time: time, isApproximate: isApproximate, if: { true })
-    }
-
-    /// The same, unless `change`, which is called with the lock held, answers false. What changes at the same time as a
-    /// record is made belongs to the same lock, because another one would cost as much again.
-    @inline(__always)
-    func record(
-        _ operation: HistoryOperation, start: UInt64, size: UInt64, boID: UInt64, time: UInt64,
-        isApproximate: Bool = false, if change: () -> Bool
-    ) -> Bool {
-        pointee.lock.acquire()
-        if !change() {
-            pointee.lock.release()
-            return false
+        withLock {
+            recordLocked(operation, start: start, size: size, boID: boID, time: time, isApproximate: isApproximate)
         }
-        recordLocked(operation, start: start, size: size, boID: boID, time: time, isApproximate: isApproximate)
-        pointee.lock.release()
-        return true
     }
 
-    /// As record.
+    /// As record. What changes at the same time belongs to the same lock, because another one would cost as much again.
     /// - Locking: the history's lock is held.
     @inline(__always)
     func recordLocked(
