@@ -272,7 +272,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
         let header = slab.bindMemory(to: SlabCache.Slab.self, capacity: 1)
         header.initialize(to: SlabCache.Slab(next: pointee.slabs, bytes: bytes))
         pointee.slabs = header
-        pointee.bytes += bytes
+        pointee.bytes = pointee.bytes &+ bytes
         let offset = roundUp(MemoryLayout<SlabCache.Slab>.size, to: max(pointee.alignment, 64))
         pointee.unused = slab + offset
         pointee.unusedCount = (bytes - offset) / pointee.objectBytes
