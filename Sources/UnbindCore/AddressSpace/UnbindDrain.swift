@@ -32,7 +32,9 @@ struct UnbindDrain: ~Copyable {
     /// Onto nil only under the executor's lock, which submitting takes anyway.
     fileprivate let ready = Atomic<ResourcePointer?>(nil)
 
-    /// Cleared under one hold of the page tables' lock, unless one unbind has more; each unbind counts as a sixteenth.
+    /// Unbinds under one hold of a lock that other threads want, too.
+    static var unbindsAtOnce: Int { 16 }
+    /// Entries cleared under one, unless one unbind has more.
     fileprivate static var entriesAtOnce: Int { 2048 }
 
     static var itemOffset: Int { MemoryLayout<VMPointer>.size }
@@ -226,7 +228,7 @@ extension UnsafeMutablePointer where Pointee == UnbindDrain {
             while let resource = next, left > 0 {
                 let cleared = resource.clearLocked(startedAt: start, invalidatesNext: isOne)
                 entries += cleared.entries
-                left &-= Int(cleared.entries) &+ UnbindDrain.entriesAtOnce / 16
+                left &-= Int(cleared.entries) &+ UnbindDrain.entriesAtOnce / UnbindDrain.unbindsAtOnce
                 if cleared.needsInvalidation { needsInvalidation = true }
                 next = resource.pointee.next
             }

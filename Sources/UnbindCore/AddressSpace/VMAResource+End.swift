@@ -162,7 +162,7 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
             var unfinished: ResourcePointer?
             history.withLock {
                 var count = 0
-                while let resource = next, unfinished == nil, count < endedAtOnce {
+                while let resource = next, unfinished == nil, count < UnbindDrain.unbindsAtOnce {
                     count &+= 1
                     next = resource.pointee.next
                     switch resource.endLocked(at: time, recordsStart: recordsStart) {
@@ -205,6 +205,3 @@ extension UnsafeMutablePointer where Pointee == AddressSpace {
         device.workEnded()
     }
 }
-
-/// Unbinds under one hold of the history's lock, which other threads spin for.
-private var endedAtOnce: Int { 16 }

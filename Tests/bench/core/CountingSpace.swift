@@ -32,8 +32,6 @@ extension UnsafeMutablePointer where Pointee == SoftwareSpace {
 
     func makeWritableLocked(_ binding: Binding) -> UInt64 { writeLocked(binding) }
 
-    func clear(_ binding: Binding) -> UInt64 { clearLocked(binding) }
-
     func clearLocked(_ binding: Binding) -> UInt64 {
         pointee.counters.cleared.add(1)
         return 1
